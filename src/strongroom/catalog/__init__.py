@@ -1,0 +1,1 @@
+"""What the server remembers: jobs, passwords, repositories, sessions; never a secret."""

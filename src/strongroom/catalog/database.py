@@ -1,0 +1,210 @@
+"""The catalog's file: opened fast, brought up to date when it is old, one writer at a time.
+
+SQLite in write-ahead mode, so that a `status` reads while a session writes. Alembic and
+SQLAlchemy are imported only when the schema is not today's: once in a release.
+What goes wrong in SQLite comes out as a family of `errors`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from strongroom.errors import (
+    ConflictError,
+    IntegrityError,
+    LockedError,
+    RefusedError,
+    StorageFullError,
+    UnavailableError,
+    UnsupportedVersionError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+REVISION: Final = "0001"
+"""The newest migration's; migrations are numbered in order."""
+BUSY_SECONDS: Final = 20
+
+Value: TypeAlias = bool | int | float | str | bytes | None
+Row: TypeAlias = sqlite3.Row
+
+
+class CatalogBusyError(LockedError):
+    """Another process writes to the catalog and does not come to an end."""
+
+    code = "catalog-busy"
+
+
+class CatalogDamagedError(IntegrityError):
+    """The catalog's file is damaged."""
+
+    code = "catalog-damaged"
+    hint = (
+        "restores need no catalog; put an older copy of the home back, or start a new home and "
+        "'strongroom repository add' what is there"
+    )
+
+
+class Database:
+    """An open catalog. Calls may come from several threads; they take turns."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        """Take over an open connection; see `open`."""
+        self.path = path
+        self._connection = connection
+        self._turn = threading.RLock()
+        self._depth = 0
+
+    @classmethod
+    def open(cls, path: Path) -> Database:
+        """Open the catalog at `path`, created if there is none, migrated if it is old.
+
+        Raises:
+            UnsupportedVersionError: a newer release wrote it.
+            RefusedError: the home cannot be made or written.
+            CatalogDamagedError: the file is no catalog.
+        """
+        with _translated(path):
+            # The home holds the catalog's names of things and the sealed keystore: its owner's.
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            connection = _connect(path)
+            try:
+                if _revision(connection) != REVISION:
+                    connection = _brought_up_to_date(path, connection)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection)
+
+    def close(self) -> None:
+        with self._turn:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what happens inside happen whole or not at all; may be nested."""
+        with self._turn:
+            outermost = self._depth == 0
+            if outermost:
+                self._run("BEGIN IMMEDIATE", ())
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._depth -= 1
+                if outermost and self._connection.in_transaction:
+                    self._connection.rollback()
+                raise
+            self._depth -= 1
+            if outermost:
+                with _translated(self.path):
+                    self._connection.commit()
+
+    def execute(self, statement: str, parameters: Sequence[Value] = ()) -> int:
+        """Run a statement and return how many rows it touched."""
+        with self._turn:
+            return self._run(statement, parameters).rowcount
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run a statement for every row, in one transaction."""
+        with self.transaction(), _translated(self.path):
+            self._connection.executemany(statement, rows)
+
+    def query(self, statement: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        """Return all rows of an answer."""
+        with self._turn, _translated(self.path):
+            rows: list[Row] = self._connection.execute(statement, parameters).fetchall()
+            return rows
+
+    def one(self, statement: str, parameters: Sequence[Value] = ()) -> Row | None:
+        """Return the first row of an answer, if it has one."""
+        with self._turn, _translated(self.path):
+            row: Row | None = self._connection.execute(statement, parameters).fetchone()
+            return row
+
+    def _run(self, statement: str, parameters: Sequence[Value]) -> sqlite3.Cursor:
+        with _translated(self.path):
+            return self._connection.execute(statement, parameters)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        # Heads are what a rolled-back repository is recognised by: they survive a power cut.
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _revision(connection: sqlite3.Connection) -> str | None:
+    tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
+    if tables.fetchone() is None:
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def _brought_up_to_date(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Migrate, one process at a time, and return a connection that sees the result."""
+    with path.with_suffix(".migrating").open("w") as marker:
+        fcntl.flock(marker, fcntl.LOCK_EX)
+        found = _revision(connection)
+        if found is not None and found > REVISION:
+            raise UnsupportedVersionError(
+                f"the catalog {path} has schema {found}, and this release knows {REVISION}",
+                hint="use the newest release of strongroom with this home",
+            )
+        connection.close()
+        if found != REVISION:
+            from strongroom.catalog.migrations.run import upgrade
+
+            upgrade(path)
+        marker_path = Path(marker.name)
+        reopened = _connect(path)
+        marker_path.unlink(missing_ok=True)
+    return reopened
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's exceptions into ours."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise ConflictError(f"the catalog refuses: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise _family(path, error) from error
+    except OSError as error:
+        raise RefusedError(f"cannot use the home {path.parent}: {error.strerror}") from error
+
+
+def _family(path: Path, error: sqlite3.DatabaseError) -> Exception:
+    kind = getattr(error, "sqlite_errorname", "").partition("_")[2]
+    if kind.startswith(("BUSY", "LOCKED")):
+        return CatalogBusyError(f"the catalog {path} is busy for more than {BUSY_SECONDS} s")
+    if kind.startswith("FULL"):
+        return StorageFullError(f"no room is left for the catalog {path}")
+    if kind.startswith(("CORRUPT", "NOTADB")):
+        return CatalogDamagedError(f"the catalog {path} is damaged: {error}")
+    if kind.startswith(("READONLY", "PERM", "CANTOPEN", "AUTH")):
+        return RefusedError(f"the catalog {path} cannot be used: {error}")
+    if kind.startswith("IOERR"):
+        return UnavailableError(f"the catalog {path} does not answer: {error}")
+    # Anything else is a wrong statement: a bug, and shown as one.
+    return error

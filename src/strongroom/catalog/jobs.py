@@ -1,0 +1,218 @@
+"""Jobs, as `model.job` has them."""
+
+# ruff: noqa: S608 - what is put into statements here are column lists, never values
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from strongroom.clock import to_microseconds
+from strongroom.errors import NotFoundError
+from strongroom.model.job import (
+    Compression,
+    Encryption,
+    Job,
+    NoEncryption,
+    PasswordEncryption,
+    RetentionRules,
+    SourceKind,
+    SourceSpec,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from strongroom.catalog.database import Database, Row, Value
+
+_SELECT = (
+    "SELECT j.*, r.name AS repository, p.name AS password FROM jobs j "
+    "JOIN repositories r ON r.repository_id = j.repository_id "
+    "LEFT JOIN passwords p ON p.password_id = j.password_id "
+)
+_COLUMNS = (
+    "name",
+    "repository_id",
+    "password_id",
+    "encryption",
+    "exclude",
+    "one_file_system",
+    "exclude_caches",
+    "compression",
+    "block_size",
+    "keep_last",
+    "keep_days",
+    "full_every_points",
+    "full_every_days",
+    "expect_every_hours",
+    "pre_script",
+    "post_script",
+    "on_failure",
+    "recovery",
+)
+
+
+def insert(database: Database, job: Job, created_at: datetime) -> None:
+    """Take a job in.
+
+    Raises:
+        ConflictError: the name is taken.
+        NotFoundError: its repository or its password is not in the catalog.
+    """
+    with database.transaction():
+        columns = ", ".join((*_COLUMNS, "job_id", "created_at"))
+        marks = ", ".join("?" * (len(_COLUMNS) + 2))
+        database.execute(
+            f"INSERT INTO jobs ({columns}) VALUES ({marks})",
+            (*_values(database, job), job.job_id, to_microseconds(created_at)),
+        )
+        _put_sources(database, job)
+
+
+def update(database: Database, job: Job) -> None:
+    """Write a job back under its id.
+
+    Raises:
+        ConflictError: its new name is taken.
+        NotFoundError: there is no such job, or what it names is not in the catalog.
+    """
+    with database.transaction():
+        assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
+        touched = database.execute(
+            f"UPDATE jobs SET {assignments} WHERE job_id = ?",
+            (*_values(database, job), job.job_id),
+        )
+        if not touched:
+            raise NotFoundError(f"there is no job {job.name}", job=job.name)
+        _put_sources(database, job)
+
+
+def find(database: Database, name: str) -> Job | None:
+    row = database.one(_SELECT + "WHERE j.name = ?", (name,))
+    return None if row is None else _job(database, row)
+
+
+def get(database: Database, name: str) -> Job:
+    """Return the job of this name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    job = find(database, name)
+    if job is None:
+        raise NotFoundError(
+            f"there is no job {name}", hint="'strongroom job list' shows all", job=name
+        )
+    return job
+
+
+def by_id(database: Database, job_id: bytes) -> Job | None:
+    row = database.one(_SELECT + "WHERE j.job_id = ?", (job_id,))
+    return None if row is None else _job(database, row)
+
+
+def all_jobs(database: Database) -> list[Job]:
+    """Return every job, by name."""
+    return [_job(database, row) for row in database.query(_SELECT + "ORDER BY j.name")]
+
+
+def of_repository(database: Database, repository_id: bytes) -> list[Job]:
+    rows = database.query(_SELECT + "WHERE j.repository_id = ? ORDER BY j.name", (repository_id,))
+    return [_job(database, row) for row in rows]
+
+
+def of_password(database: Database, password_id: bytes) -> list[Job]:
+    rows = database.query(_SELECT + "WHERE j.password_id = ? ORDER BY j.name", (password_id,))
+    return [_job(database, row) for row in rows]
+
+
+def remove(database: Database, job_id: bytes) -> None:
+    """Forget a job; its points and what is known of its chains stay."""
+    database.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
+
+
+def _values(database: Database, job: Job) -> Sequence[Value]:
+    repository_id = _id_of(database, "repository", "repositories", job.repository)
+    password_id = (
+        _id_of(database, "password", "passwords", job.encryption.name)
+        if isinstance(job.encryption, PasswordEncryption)
+        else None
+    )
+    return (
+        job.name,
+        repository_id,
+        password_id,
+        "password" if password_id is not None else "none",
+        json.dumps(job.exclude),
+        job.one_file_system,
+        job.exclude_caches,
+        job.compression.value,
+        job.block_size,
+        job.retention.keep_last,
+        job.retention.keep_days,
+        job.full_every_points,
+        job.full_every_days,
+        job.expect_every_hours,
+        job.pre_script,
+        job.post_script,
+        job.on_failure,
+        job.recovery,
+    )
+
+
+def _id_of(database: Database, what: str, table: str, name: str) -> bytes:
+    row = database.one(
+        f"SELECT {what}_id FROM {table} WHERE name = ?",
+        (name,),
+    )
+    if row is None:
+        raise NotFoundError(
+            f"there is no {what} {name}", hint=f"'strongroom {what} add {name}' makes it"
+        )
+    found: bytes = row[0]
+    return found
+
+
+def _put_sources(database: Database, job: Job) -> None:
+    database.execute("DELETE FROM job_sources WHERE job_id = ?", (job.job_id,))
+    database.execute_many(
+        "INSERT INTO job_sources (job_id, position, source_id, kind, value) VALUES (?, ?, ?, ?, ?)",
+        [
+            (job.job_id, position, source.source_id, source.kind.value, source.value)
+            for position, source in enumerate(job.sources)
+        ],
+    )
+
+
+def _job(database: Database, row: Row) -> Job:
+    sources = database.query(
+        "SELECT source_id, kind, value FROM job_sources WHERE job_id = ? ORDER BY position",
+        (row["job_id"],),
+    )
+    encryption: Encryption = (
+        PasswordEncryption(row["password"]) if row["encryption"] == "password" else NoEncryption()
+    )
+    return Job(
+        name=row["name"],
+        job_id=row["job_id"],
+        repository=row["repository"],
+        sources=tuple(
+            SourceSpec(source["source_id"], SourceKind(source["kind"]), source["value"])
+            for source in sources
+        ),
+        encryption=encryption,
+        exclude=tuple(json.loads(row["exclude"])),
+        one_file_system=bool(row["one_file_system"]),
+        exclude_caches=bool(row["exclude_caches"]),
+        compression=Compression(row["compression"]),
+        block_size=row["block_size"],
+        retention=RetentionRules(row["keep_last"], row["keep_days"]),
+        full_every_points=row["full_every_points"],
+        full_every_days=row["full_every_days"],
+        expect_every_hours=row["expect_every_hours"],
+        pre_script=row["pre_script"],
+        post_script=row["post_script"],
+        on_failure=row["on_failure"],
+        recovery=bool(row["recovery"]),
+    )

@@ -1,0 +1,1 @@
+"""Migrations of the catalog, numbered in order; `run` applies them."""

@@ -1,0 +1,223 @@
+"""The first schema."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "accepted_signers",
+        sa.Column("fingerprint", sa.String(length=128), nullable=False),
+        sa.Column("accepted_at", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_accepted_signers")),
+    )
+    op.create_table(
+        "heads",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("entry_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_heads")),
+    )
+    op.create_table(
+        "passwords",
+        sa.Column("password_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("hint", sa.Text(), nullable=False),
+        sa.Column("write_only", sa.Boolean(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("verified_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("password_id", name=op.f("pk_passwords")),
+        sa.UniqueConstraint("name", name=op.f("uq_passwords_name")),
+    )
+    op.create_table(
+        "recovery_keys",
+        sa.Column("key_id", sa.LargeBinary(), nullable=False),
+        sa.Column("public", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("tested_at", sa.BigInteger(), nullable=True),
+        sa.Column("active", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_recovery_keys")),
+    )
+    op.create_table(
+        "repositories",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("location", sa.Text(), nullable=False),
+        sa.Column("added_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_repositories")),
+        sa.UniqueConstraint("name", name=op.f("uq_repositories_name")),
+    )
+    op.create_table(
+        "sessions",
+        sa.Column("session_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("kind", sa.String(length=16), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("warnings", sa.Text(), nullable=False),
+        sa.Column("read_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("changed_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("files", sa.BigInteger(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("points", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("session_id", name=op.f("pk_sessions")),
+    )
+    op.create_index(op.f("ix_sessions_job_id"), "sessions", ["job_id"], unique=False)
+    op.create_index(op.f("ix_sessions_started_at"), "sessions", ["started_at"], unique=False)
+    op.create_table(
+        "settings",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
+    )
+    op.create_table(
+        "chains",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("sealed", sa.Boolean(), nullable=False),
+        sa.Column("chain_key_id", sa.LargeBinary(), nullable=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("current", sa.Boolean(), nullable=False),
+        sa.Column("detached", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repositories.repository_id"], name=op.f("fk_chains_repository_id")
+        ),
+        sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_chains")),
+    )
+    op.create_index(op.f("ix_chains_job_id"), "chains", ["job_id"], unique=False)
+    op.create_index(op.f("ix_chains_repository_id"), "chains", ["repository_id"], unique=False)
+    op.create_table(
+        "jobs",
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("password_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("encryption", sa.String(length=32), nullable=False),
+        sa.Column("exclude", sa.Text(), nullable=False),
+        sa.Column("one_file_system", sa.Boolean(), nullable=False),
+        sa.Column("exclude_caches", sa.Boolean(), nullable=False),
+        sa.Column("compression", sa.String(length=16), nullable=False),
+        sa.Column("block_size", sa.Integer(), nullable=False),
+        sa.Column("keep_last", sa.Integer(), nullable=True),
+        sa.Column("keep_days", sa.Integer(), nullable=True),
+        sa.Column("full_every_points", sa.Integer(), nullable=True),
+        sa.Column("full_every_days", sa.Integer(), nullable=True),
+        sa.Column("expect_every_hours", sa.Integer(), nullable=True),
+        sa.Column("pre_script", sa.Text(), nullable=True),
+        sa.Column("post_script", sa.Text(), nullable=True),
+        sa.Column("on_failure", sa.Text(), nullable=True),
+        sa.Column("recovery", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "(encryption = 'password') = (password_id IS NOT NULL)", name=op.f("ck_jobs_password")
+        ),
+        sa.ForeignKeyConstraint(
+            ["password_id"], ["passwords.password_id"], name=op.f("fk_jobs_password_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repositories.repository_id"], name=op.f("fk_jobs_repository_id")
+        ),
+        sa.PrimaryKeyConstraint("job_id", name=op.f("pk_jobs")),
+        sa.UniqueConstraint("name", name=op.f("uq_jobs_name")),
+    )
+    op.create_index(op.f("ix_jobs_password_id"), "jobs", ["password_id"], unique=False)
+    op.create_index(op.f("ix_jobs_repository_id"), "jobs", ["repository_id"], unique=False)
+    op.create_table(
+        "password_versions",
+        sa.Column("password_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("key_id", sa.LargeBinary(), nullable=False),
+        sa.Column("public", sa.LargeBinary(), nullable=False),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["password_id"],
+            ["passwords.password_id"],
+            name=op.f("fk_password_versions_password_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("password_id", "version", name=op.f("pk_password_versions")),
+    )
+    op.create_index(
+        op.f("ix_password_versions_key_id"), "password_versions", ["key_id"], unique=False
+    )
+    op.create_table(
+        "chain_recipients",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("chain_key_id", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["chain_id"],
+            ["chains.chain_id"],
+            name=op.f("fk_chain_recipients_chain_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint(
+            "chain_id", "chain_key_id", "key_id", name=op.f("pk_chain_recipients")
+        ),
+    )
+    op.create_index(
+        op.f("ix_chain_recipients_key_id"), "chain_recipients", ["key_id"], unique=False
+    )
+    op.create_table(
+        "envelopes",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("chain_key_id", sa.LargeBinary(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["chain_id"],
+            ["chains.chain_id"],
+            name=op.f("fk_envelopes_chain_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("chain_id", "chain_key_id", name=op.f("pk_envelopes")),
+    )
+    op.create_table(
+        "job_sources",
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("source_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.job_id"], name=op.f("fk_job_sources_job_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "position", name=op.f("pk_job_sources")),
+        sa.UniqueConstraint("source_id", name=op.f("uq_job_sources_source_id")),
+    )
+    op.create_table(
+        "points",
+        sa.Column("point_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("source_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("session_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("entry", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("taken_at", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("files", sa.BigInteger(), nullable=False),
+        sa.Column("held", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["chain_id"], ["chains.chain_id"], name=op.f("fk_points_chain_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("point_id", name=op.f("pk_points")),
+    )
+    op.create_index(op.f("ix_points_chain_id"), "points", ["chain_id"], unique=False)
+    op.create_index(op.f("ix_points_job_id"), "points", ["job_id"], unique=False)

@@ -1,0 +1,99 @@
+"""Repositories by the names that operators gave them."""
+
+# ruff: noqa: S608 - what is put into statements here are column lists, never values
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from strongroom.clock import from_microseconds, to_microseconds
+from strongroom.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from strongroom.catalog.database import Database, Row
+
+_COLUMNS = "repository_id, name, location, added_at"
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRow:
+    """A repository as the catalog knows it."""
+
+    repository_id: bytes
+    name: str
+    location: str
+    added_at: datetime
+
+
+def insert(database: Database, row: RepositoryRow) -> None:
+    """Take a repository in.
+
+    Raises:
+        ConflictError: the name or the repository is there already.
+    """
+    database.execute(
+        f"INSERT INTO repositories ({_COLUMNS}) VALUES (?, ?, ?, ?)",
+        (row.repository_id, row.name, row.location, to_microseconds(row.added_at)),
+    )
+
+
+def find(database: Database, name: str) -> RepositoryRow | None:
+    return _read(database.one(_where("name"), (name,)))
+
+
+def get(database: Database, name: str) -> RepositoryRow:
+    """Return the repository of this name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = find(database, name)
+    if row is None:
+        raise NotFoundError(
+            f"there is no repository {name}",
+            hint="'strongroom repository list' shows all; a location needs a / or a scheme:",
+            repository=name,
+        )
+    return row
+
+
+def by_id(database: Database, repository_id: bytes) -> RepositoryRow | None:
+    return _read(database.one(_where("repository_id"), (repository_id,)))
+
+
+def by_location(database: Database, location: str) -> RepositoryRow | None:
+    return _read(database.one(_where("location"), (location,)))
+
+
+def all_rows(database: Database) -> list[RepositoryRow]:
+    """Return every repository, by name."""
+    rows = database.query(f"SELECT {_COLUMNS} FROM repositories ORDER BY name")
+    return [_row(row) for row in rows]
+
+
+def remove(database: Database, repository_id: bytes) -> None:
+    """Forget a repository and what is known of its chains; nothing happens to what is stored.
+
+    Raises:
+        ConflictError: a job writes to it.
+    """
+    with database.transaction():
+        database.execute("DELETE FROM chains WHERE repository_id = ?", (repository_id,))
+        database.execute("DELETE FROM repositories WHERE repository_id = ?", (repository_id,))
+
+
+def _where(column: str) -> str:
+    return f"SELECT {_COLUMNS} FROM repositories WHERE {column} = ?"
+
+
+def _read(row: Row | None) -> RepositoryRow | None:
+    return None if row is None else _row(row)
+
+
+def _row(row: Row) -> RepositoryRow:
+    return RepositoryRow(
+        row["repository_id"], row["name"], row["location"], from_microseconds(row["added_at"])
+    )

@@ -1,0 +1,243 @@
+"""The catalog's tables, as SQLAlchemy describes them.
+
+What the migrations build has to equal this (a test compares them), and a catalog on another
+database than SQLite is made from it. The everyday statements are plain SQL that both understand,
+in one module a noun: importing SQLAlchemy takes 250 ms, half of what a whole `job run` may
+take (docs/decisions, "Start-up").
+
+Moments are microseconds since 1970 in UTC. Ids are 16 random bytes.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("location", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+)
+
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("password_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("hint", Text, nullable=False),
+    Column("write_only", Boolean(create_constraint=False), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("verified_at", BigInteger),
+)
+
+password_versions = Table(
+    "password_versions",
+    metadata,
+    Column(
+        "password_id",
+        LargeBinary(16),
+        ForeignKey("passwords.password_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("version", Integer, primary_key=True),
+    Column("key_id", LargeBinary, nullable=False, index=True),
+    Column("public", LargeBinary, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+)
+
+recovery_keys = Table(
+    "recovery_keys",
+    metadata,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("public", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("tested_at", BigInteger),
+    Column("active", Boolean(create_constraint=False), nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column(
+        "repository_id",
+        LargeBinary(16),
+        ForeignKey("repositories.repository_id"),
+        nullable=False,
+        index=True,
+    ),
+    Column("password_id", LargeBinary(16), ForeignKey("passwords.password_id"), index=True),
+    Column("encryption", String(32), nullable=False),
+    Column("exclude", Text, nullable=False),
+    Column("one_file_system", Boolean(create_constraint=False), nullable=False),
+    Column("exclude_caches", Boolean(create_constraint=False), nullable=False),
+    Column("compression", String(16), nullable=False),
+    Column("block_size", Integer, nullable=False),
+    Column("keep_last", Integer),
+    Column("keep_days", Integer),
+    Column("full_every_points", Integer),
+    Column("full_every_days", Integer),
+    Column("expect_every_hours", Integer),
+    Column("pre_script", Text),
+    Column("post_script", Text),
+    Column("on_failure", Text),
+    Column("recovery", Boolean(create_constraint=False), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("(encryption = 'password') = (password_id IS NOT NULL)", name="password"),
+)
+
+job_sources = Table(
+    "job_sources",
+    metadata,
+    Column(
+        "job_id", LargeBinary(16), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("position", Integer, primary_key=True),
+    Column("source_id", LargeBinary(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("value", Text, nullable=False),
+    UniqueConstraint("source_id"),
+)
+
+chains = Table(
+    "chains",
+    metadata,
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("job_id", LargeBinary(16), nullable=False, index=True),
+    Column(
+        "repository_id",
+        LargeBinary(16),
+        ForeignKey("repositories.repository_id"),
+        nullable=False,
+        index=True,
+    ),
+    Column("sealed", Boolean(create_constraint=False), nullable=False),
+    Column("chain_key_id", LargeBinary),
+    Column("started_at", BigInteger, nullable=False),
+    Column("current", Boolean(create_constraint=False), nullable=False),
+    Column("detached", Boolean(create_constraint=False), nullable=False),
+)
+
+chain_recipients = Table(
+    "chain_recipients",
+    metadata,
+    Column(
+        "chain_id",
+        LargeBinary(16),
+        ForeignKey("chains.chain_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("chain_key_id", LargeBinary, primary_key=True),
+    Column("key_id", LargeBinary, primary_key=True, index=True),
+)
+
+envelopes = Table(
+    "envelopes",
+    metadata,
+    Column(
+        "chain_id",
+        LargeBinary(16),
+        ForeignKey("chains.chain_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("chain_key_id", LargeBinary, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", LargeBinary(16), primary_key=True),
+    Column("job_id", LargeBinary(16), nullable=False, index=True),
+    Column("job", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("started_at", BigInteger, nullable=False, index=True),
+    Column("finished_at", BigInteger),
+    Column("chain_id", LargeBinary(16)),
+    Column("kind", String(16)),
+    Column("reason", Text, nullable=False),
+    Column("error", Text),
+    Column("warnings", Text, nullable=False),
+    Column("read_bytes", BigInteger, nullable=False),
+    Column("changed_bytes", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("points", LargeBinary, nullable=False),
+)
+
+points = Table(
+    "points",
+    metadata,
+    Column("point_id", LargeBinary(16), primary_key=True),
+    Column(
+        "chain_id",
+        LargeBinary(16),
+        ForeignKey("chains.chain_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("job_id", LargeBinary(16), nullable=False, index=True),
+    Column("source_id", LargeBinary(16), nullable=False),
+    Column("session_id", LargeBinary(16), nullable=False),
+    Column("entry", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("taken_at", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("held", Boolean(create_constraint=False), nullable=False),
+)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("entry_hash", LargeBinary(32), nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)
+
+accepted_signers = Table(
+    "accepted_signers",
+    metadata,
+    Column("fingerprint", String(128), primary_key=True),
+    Column("accepted_at", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""The control plane: what the doors call, one function a command."""

@@ -1,0 +1,120 @@
+"""What every command of the control plane is handed: settings, clock, and what they lead to.
+
+Catalog, keystore and identity are opened at first use and not before: a restore from a
+location and a secret opens none of them, and leaves no trace of a home.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from strongroom.control.secrets import SecretSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from strongroom.catalog.database import Database
+    from strongroom.clock import Clock
+    from strongroom.crypto.signing import SigningKey
+    from strongroom.keystore import Keystore
+    from strongroom.settings import Settings
+    from strongroom.storage.base import Storage
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+class Context(AbstractContextManager["Context"]):
+    """One command's surroundings. Closed by `with`, or by `close`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        *,
+        secrets: SecretSource | None = None,
+        report: Callable[[str], None] = quiet,
+        open_storage: Callable[[str, bool], Storage] | None = None,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            settings: Where the home is.
+            clock: The time.
+            secrets: How the command's secret is to be got; from nowhere by default.
+            report: Tells the operator something that is neither result nor error: a warning,
+                a notice. One line each.
+            open_storage: Turns a location into a storage, created if the flag says so.
+        """
+        self.settings = settings
+        self.clock = clock
+        self.secrets = secrets if secrets is not None else SecretSource()
+        self.report = report
+        self._open_storage = open_storage if open_storage is not None else _open_storage
+
+    def storage(self, location: str, *, create: bool = False) -> Storage:
+        """Return the storage at a location; tests put one in memory in its place.
+
+        Raises:
+            InvalidInputError: it is no location.
+        """
+        return self._open_storage(location, create)
+
+    @cached_property
+    def database(self) -> Database:
+        """The catalog, created with the home at first use."""
+        from strongroom.catalog.database import Database
+
+        return Database.open(self.settings.catalog_file)
+
+    @cached_property
+    def keystore(self) -> Keystore:
+        """The keystore, created with its key file at first use.
+
+        Raises:
+            KeystoreLockedError: it does not open on this machine.
+        """
+        from strongroom.control.keys import open_keystore
+
+        return open_keystore(self.settings)
+
+    @cached_property
+    def identity(self) -> SigningKey:
+        """What this installation signs with, made at first use."""
+        from strongroom.control.keys import own_identity
+
+        return own_identity(self.keystore, self.database, self.clock)
+
+    @property
+    def has_catalog(self) -> bool:
+        """Whether there is a catalog to ask, without making one."""
+        return "database" in self.__dict__ or self.settings.home_exists
+
+    def close(self) -> None:
+        """Close what was opened; a second call does nothing."""
+        opened = self.__dict__.pop("database", None)
+        if opened is not None:
+            opened.close()
+        self.__dict__.pop("identity", None)
+        self.__dict__.pop("keystore", None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open_storage(location: str, create: bool) -> Storage:
+    from strongroom.storage.location import open_storage
+
+    return open_storage(location, create=create)

@@ -1,0 +1,295 @@
+"""What the control plane answers with: values that doors print or turn to JSON as they are.
+
+Ids are 32 hexadecimal digits and moments are `datetime`s in UTC. Field names are the JSON
+output's, so they are added to and never renamed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryView:
+    """A repository of the catalog."""
+
+    name: str
+    location: str
+    repository_id: str
+    added_at: datetime
+    jobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryAdded:
+    """What `repository add` did."""
+
+    repository: RepositoryView
+    created: bool
+    """False where it was there and is attached to."""
+    chains: int
+    """Chains that were there already; `repository rescan` takes them into the catalog."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainView:
+    """One chain as a repository shows it."""
+
+    chain_id: str
+    job_id: str
+    job: str | None
+    """Its name, where the catalog knows the job or a key opened the chain."""
+    encrypted: bool
+    locked: bool
+    """Encrypted, and nothing at hand opens it."""
+    hints: tuple[str, ...]
+    """Of the passwords that open it."""
+    key_ids: tuple[str, ...]
+    """Of the recipients that open it."""
+    signer: str
+    """Fingerprint."""
+    trusted: bool
+    """The signer is this installation's own, accepted, or vouched for by the secret."""
+    points: int
+    started_at: datetime
+    newest_at: datetime | None
+    entries: int
+    """Number of the newest journal entry: compare it with what you know."""
+    problem: str | None = None
+    """What is wrong with it, if it cannot be read or believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryDetails:
+    """A repository and its chains."""
+
+    name: str | None
+    location: str
+    repository_id: str
+    free_bytes: int | None
+    chains: tuple[ChainView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordView:
+    """A password, without its secret."""
+
+    name: str
+    hint: str
+    """Public: it stands readable in every repository."""
+    write_only: bool
+    """This machine keeps no secret for it and cannot open what it seals."""
+    version: int
+    """Grows with every change of the secret."""
+    key_id: str
+    created_at: datetime
+    changed_at: datetime
+    verified_at: datetime | None
+    jobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordResult:
+    """What adding or changing a password did."""
+
+    password: PasswordView
+    notices: tuple[str, ...] = ()
+    rekeyed: tuple[str, ...] = ()
+    """Jobs whose chain got its new key and link at once."""
+    pending: tuple[str, ...] = ()
+    """Jobs whose next session makes key and link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as it stands."""
+
+    name: str
+    job_id: str
+    repository: str
+    sources: tuple[str, ...]
+    encrypt: str
+    exclude: tuple[str, ...]
+    one_file_system: bool
+    exclude_caches: bool
+    compression: str
+    block_size: int
+    keep_last: int | None
+    keep_days: int | None
+    full_every_points: int | None
+    full_every_days: int | None
+    expect_every_hours: int | None
+    pre_script: str | None
+    post_script: str | None
+    on_failure: str | None
+    recovery: bool
+    """The job is sealed for the recovery key too, if there is one."""
+    protected: bool
+    """A lost password does not lose the data: a recovery key exists and is a recipient."""
+    chain: str | None = None
+    """Id of the chain that the newest session wrote to."""
+    last_state: str | None = None
+    last_run_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """What creating or changing a job did, and means."""
+
+    job: JobView
+    warnings: tuple[str, ...] = ()
+    """To be shown loudly: what a lost password costs, say."""
+    notices: tuple[str, ...] = ()
+    """What the next session does because of the change."""
+    would_remove: tuple[str, ...] = ()
+    """Points that the next session gives up under the new retention, ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedPoint:
+    """A point that was given up, or would be."""
+
+    id: str
+    job: str | None
+    source: str | None
+    taken_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What a removal took away, or would have."""
+
+    points: tuple[RemovedPoint, ...]
+    done: bool
+    """False after a dry run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointRow:
+    """One restore point in a list."""
+
+    id: str
+    job: str | None
+    """None while locked."""
+    source: str | None
+    kind: str
+    """`full`, `incremental` or `synthetic-full`."""
+    taken_at: datetime
+    encrypted: bool
+    size_bytes: int | None
+    stored_bytes: int | None
+    held: bool
+    locked: bool
+    chain: str
+    files: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointList:
+    """Restore points, and what is to be said of their repository."""
+
+    points: tuple[PointRow, ...]
+    """Oldest first."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointDetailsView:
+    """Everything to say of one restore point."""
+
+    point: PointRow
+    repository: str
+    machine: str | None
+    reason: str | None
+    """Why it is a full."""
+    parent: str | None
+    finished_at: datetime | None
+    source_warnings: int | None
+    signer: str
+    entry: int
+    """Number of the journal entry that published it."""
+    next_due: datetime | None
+    block_cipher: str
+    key_exchange: str
+    password_kdf: tuple[str, ...]
+    """Parameters of each password stanza: algorithm, memory, passes, lanes, salt."""
+    recipients: tuple[str, ...]
+    """Kinds and ids of all that open the chain key."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryKeyView:
+    """A recovery key's public side."""
+
+    key_id: str
+    signer: str
+    """Fingerprint of this installation's identity, as the kit prints it."""
+    created_at: datetime
+    tested_at: datetime | None
+    jobs: tuple[str, ...]
+    """Jobs that are sealed for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryResult:
+    """A recovery kit that was written."""
+
+    key: RecoveryKeyView
+    path: str
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainProof:
+    """What became of one chain in `recovery test`."""
+
+    repository: str
+    chain: str
+    point: str | None
+    """The newest point, that was opened."""
+    opened: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryTestResult:
+    """Whether a recovery kit opens what it should."""
+
+    ok: bool
+    key_id: str
+    chains: tuple[ChainProof, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """How one job stands."""
+
+    job: str
+    ok: bool
+    state: str | None
+    """Of the newest session; None if it never ran."""
+    started_at: datetime | None
+    finished_at: datetime | None
+    last_success_at: datetime | None
+    overdue: bool
+    message: str | None
+    """Its error's or first warning's words, or why it counts as overdue."""
+    warnings: int
+    encrypted: bool
+    protected: bool
+    points: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """How all jobs stand."""
+
+    ok: bool
+    jobs: tuple[JobStatus, ...]
+    notices: tuple[str, ...] = ()

@@ -1,0 +1,653 @@
+"""One session: every source of a job read, compared, sealed, and published in one stroke.
+
+The life of a session is in `run_session`, top to bottom. What it needs to know comes in as
+values; it asks no catalog and keeps no key longer than it runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from strongroom.clock import Clock, to_microseconds
+from strongroom.crypto import random
+from strongroom.crypto.aead import open_value, seal_value
+from strongroom.crypto.content import ContentHasher
+from strongroom.crypto.envelope import SessionSecrets
+from strongroom.crypto.signing import SigningKey
+from strongroom.engine.adoption import PackNotes, adopt
+from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.content import ContentStore
+from strongroom.engine.dedup import DedupIndex
+from strongroom.engine.image_backup import back_up_image, count_disk
+from strongroom.engine.index_writer import PageStore
+from strongroom.engine.pipeline import CONTENTS_LABEL, BlockPipeline, Compression
+from strongroom.engine.progress import Progress
+from strongroom.engine.stream_backup import back_up_stream
+from strongroom.engine.tree_backup import back_up_tree, count_chunk_list, count_tree
+from strongroom.engine.work import SourceOutcome, Wear, Work
+from strongroom.errors import (
+    SessionFailedError,
+    SourceUnavailableError,
+    StrongroomError,
+)
+from strongroom.format import pack as packs
+from strongroom.format.block import PLACE_BITS
+from strongroom.format.codec import decode, encode
+from strongroom.format.header import session_context
+from strongroom.format.journal import (
+    DeathBody,
+    Entry,
+    EntryRef,
+    PointKind,
+    PublicPoint,
+    SessionBody,
+)
+from strongroom.format.point import (
+    DETAILS_LABEL,
+    DiskRoot,
+    PointDetails,
+    StreamRoot,
+    TreeRoot,
+)
+from strongroom.format.tables import SessionRecord
+from strongroom.repository.append import append_entry
+from strongroom.repository.chain import Chain
+from strongroom.repository.keyring import Keyring
+from strongroom.repository.reader import BlockReader
+from strongroom.repository.state import StateBlocks
+from strongroom.repository.usage import BlockUsage
+from strongroom.repository.writer import SealedKeys, SessionWriter, WrittenSession
+from strongroom.sources.base import Problem
+from strongroom.storage.base import Buffer
+from strongroom.sources.command import CommandSource
+from strongroom.sources.files import FilesSource, is_racy
+from strongroom.sources.image import ImageSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePlan:
+    """One source of a session."""
+
+    source_id: bytes
+    kind: str
+    """`files`, `image` or `command`."""
+    value: str
+    """Path or command."""
+    arguments: tuple[str, ...] | None = None
+    """A command's argument vector, where it is not for bash."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPoint:
+    """A point that a session is about to publish: what retention has to know of it."""
+
+    point_id: bytes
+    source_id: bytes
+    taken_at: int
+    """Microseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPlan:
+    """Everything a session does, decided before it begins."""
+
+    session_id: bytes
+    job: str
+    machine: str
+    sources: tuple[SourcePlan, ...]
+    compression: Compression
+    block_size: int
+    reason: str
+    """Why this session begins a chain; empty for an increment."""
+    secrets: SessionSecrets | None
+    """Fresh keys; none in a plain chain."""
+    keys: SealedKeys
+    counter: int
+    previous: EntryRef | None
+    next_due: int
+    exclude: tuple[str, ...] = ()
+    one_file_system: bool = False
+    exclude_caches: bool = True
+    own_paths: tuple[bytes, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    """For source commands."""
+    workers: int = 2
+
+
+@dataclass(slots=True, kw_only=True)
+class SourceResult:
+    """What became of one source."""
+
+    source: SourcePlan
+    point_id: bytes | None = None
+    details: PointDetails | None = None
+    error: StrongroomError | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionOutcome:
+    """What a session that published did."""
+
+    entry: Entry
+    kind: PointKind
+    results: list[SourceResult]
+    warnings: list[Problem]
+    read_bytes: int
+    changed_bytes: int
+    stored_bytes: int
+    files: int
+    given_up: frozenset[bytes]
+    bottleneck: str
+
+
+def run_session(
+    plan: SessionPlan,
+    chain: Chain,
+    keyring: Keyring,
+    *,
+    signer: SigningKey,
+    clock: Clock,
+    cache: Path | None,
+    give_up: Callable[[Sequence[NewPoint]], Collection[bytes]],
+    progress: Progress,
+    cancel: Cancellation,
+) -> SessionOutcome:
+    """Back up every source of the plan and publish the points together.
+
+    Args:
+        plan: What to do.
+        chain: Where to; `keyring` opens the index of its newest state.
+        keyring: Keys at hand; the session's own are added.
+        signer: The server's identity.
+        clock: Tells the time.
+        cache: Folder for what may be lost; None keeps nothing.
+        give_up: Retention's verdict, asked once the new points are known.
+        progress: Is told how it goes.
+        cancel: Stops it between two pieces of work.
+
+    Raises:
+        SessionFailedError: no source could be read; nothing was published.
+        FencedError: another session took this one's place.
+        CancelledError: on request; complete packs are taken over by the next session.
+    """
+    run = _Run(plan, chain, keyring, signer, clock, cache, progress, cancel)
+    try:
+        return run.publish(run.back_up_all(), give_up)
+    except BaseException:
+        run.dedup.discard()
+        raise
+    finally:
+        run.pipeline.shut_down()
+
+
+class _Run:
+    """The pieces of a running session, put together."""
+
+    def __init__(
+        self,
+        plan: SessionPlan,
+        chain: Chain,
+        keyring: Keyring,
+        signer: SigningKey,
+        clock: Clock,
+        cache: Path | None,
+        progress: Progress,
+        cancel: Cancellation,
+    ) -> None:
+        self.plan = plan
+        self.chain = chain
+        self.keyring = keyring
+        self.signer = signer
+        self.clock = clock
+        self.progress = progress
+        self.cancel = cancel
+        self.cache = cache
+        self.warnings: list[Problem] = []
+        secrets = plan.secrets
+        if secrets is not None:
+            keyring.add(plan.session_id, secrets)
+        self.hasher = ContentHasher(secrets.dedup_key if secrets else None)
+        self.dedup = DedupIndex(cache / "content" if cache else None)
+        self.notes = PackNotes(cache / "packs" if cache else None)
+        base = chain.newest_session
+        self.body = base.body if base and isinstance(base.body, SessionBody) else None
+        self.reader = (
+            BlockReader(chain, chain.sessions(self.body), keyring) if self.body else None
+        )
+        self.state = StateBlocks(chain, self.body)
+        if self.body is not None and not self.dedup.bind(chain.hash_of):
+            self._rebuild_cache()
+        self.adopted = self._adopt_dead()
+        self.writer = SessionWriter(
+            chain, plan.session_id, plan.keys, signer, clock, self.adopted
+        )
+        self.writer.begin()
+        self.adopted_slots = frozenset(one.slot for one in self.adopted if one.directories)
+        self.pipeline = BlockPipeline(
+            chain.chain_id,
+            plan.session_id,
+            self.writer.slot,
+            secrets,
+            plan.compression,
+            self._store_pack,
+            plan.workers,
+        )
+        self.work = self._work()
+
+    def _work(self) -> Work:
+        plan = self.plan
+        slot = self.writer.slot
+        return Work(
+            pipeline=self.pipeline,
+            hasher=self.hasher,
+            dedup=self.dedup,
+            pages=PageStore(self.pipeline, self.hasher, self.dedup, self._reusable, slot),
+            content=ContentStore(
+                self.pipeline,
+                self.hasher,
+                self.dedup,
+                self._reusable,
+                slot,
+                plan.secrets.chunker_seed if plan.secrets else 0,
+                plan.block_size,
+            ),
+            reusable=self._reusable,
+            own_slot=slot,
+            reader=self.reader,
+            wear=_load_wear(self.cache, self.chain),
+            block_size=plan.block_size,
+            clock=self.clock,
+            progress=self.progress,
+            cancel=self.cancel,
+            workers=plan.workers,
+        )
+
+    def _reusable(self, slot: int, number: int) -> bool:
+        return slot in self.adopted_slots or self.state.contains(slot, number)
+
+    def _store_pack(self, pack_id: bytes, ordinal: int, directory: bytes, data: Buffer) -> None:
+        self.writer.put_pack(pack_id, ordinal, directory, data)
+        self.notes.note(self.plan.session_id, pack_id)
+
+    # --- reading the sources -----------------------------------------------------------------
+
+    def back_up_all(self) -> tuple[list[SourceResult], BlockUsage, list[SourceOutcome]]:
+        """Back up every source; one that fails leaves its newest point in the job's state."""
+        usage = BlockUsage()
+        results: list[SourceResult] = []
+        outcomes: list[SourceOutcome] = []
+        for source in self.plan.sources:
+            self.cancel.check()
+            previous = self._previous(source.source_id)
+            stored = self.pipeline.stored_bytes
+            warned = len(self.warnings)
+            taken_at = to_microseconds(self.clock.now())
+            result = SourceResult(source=source)
+            results.append(result)
+            try:
+                outcome = self._back_up(source, previous[1] if previous else None)
+            except (SourceUnavailableError, SessionFailedError) as error:
+                result.error = error
+                if previous is not None:
+                    self._carry_over(previous[1].root, usage)
+                continue
+            self.work.content.flush()
+            self.pipeline.flush()
+            usage.add_all(outcome.usage)
+            outcomes.append(outcome)
+            result.point_id = random.token(16)
+            result.details = PointDetails(
+                self.plan.job,
+                self.plan.machine,
+                str(source),
+                previous[0] if previous else b"",
+                self.plan.reason,
+                taken_at,
+                to_microseconds(self.clock.now()),
+                outcome.size_bytes,
+                self.pipeline.stored_bytes - stored,
+                outcome.files,
+                len(self.warnings) - warned,
+                outcome.root,
+                outcome.recognition,
+            )
+        if not outcomes:
+            first = results[0].error
+            if len(results) == 1 and first is not None:
+                raise first
+            raise SessionFailedError(
+                f"none of the {len(results)} sources of job {self.plan.job} could be read: "
+                + "; ".join(str(result.error) for result in results)
+            )
+        return results, usage, outcomes
+
+    def _back_up(self, source: SourcePlan, previous: PointDetails | None) -> SourceOutcome:
+        root = previous.root if previous else None
+        if source.kind == "files":
+            self.progress.begin(str(source))
+            tree = FilesSource(
+                os.fsencode(source.value),
+                exclude=self.plan.exclude,
+                one_file_system=self.plan.one_file_system,
+                exclude_caches=self.plan.exclude_caches,
+                own_paths=self.plan.own_paths,
+                report=self.warnings.append,
+            )
+            return back_up_tree(tree, root if isinstance(root, TreeRoot) else None, self.work)
+        if source.kind == "image":
+            return self._back_up_image(source, previous)
+        self.progress.begin(str(source))
+        command = CommandSource(source.arguments or source.value, self.plan.environment)
+        with command.open() as stream:
+            return back_up_stream(stream.readinto, self.work)
+
+    def _back_up_image(self, source: SourcePlan, previous: PointDetails | None) -> SourceOutcome:
+        with ImageSource(Path(source.value)) as image:
+            self.progress.begin(str(source), image.size)
+            identity = image.identity()
+            recognition = b""
+            if identity is not None and not is_racy(os.stat(source.value), self.clock.now_ns()):
+                recognition = msgspec.msgpack.encode(identity)
+            root = previous.root if previous else None
+            if not isinstance(root, DiskRoot):
+                root = None
+            if (
+                root is not None
+                and previous is not None
+                and recognition
+                and recognition == previous.recognition
+                and not self.work.wear.doomed
+            ):
+                usage = BlockUsage()
+                assert self.reader is not None
+                count_disk(self.reader, usage, root)
+                self.progress.advance(image.size)
+                return SourceOutcome(
+                    root, usage, size_bytes=root.size, files=1, recognition=recognition
+                )
+            outcome = back_up_image(image, root, self.work)
+            after = image.identity()
+            if after != identity:
+                self.warnings.append(
+                    Problem(
+                        os.fsencode(source.value),
+                        "changed while it was being read; the point may mix moments",
+                    )
+                )
+                recognition = b""
+            outcome.recognition = recognition
+            return outcome
+
+    def _previous(self, source_id: bytes) -> tuple[bytes, PointDetails] | None:
+        """Return the source's newest point in the state that this session builds on."""
+        if self.body is None:
+            return None
+        base = self.writer.base
+        assert base is not None
+        gone = self.chain.condemned()
+        for number in reversed(self.chain.listing):
+            if number > base.number or number in gone:
+                continue
+            entry = self.chain.entry(number)
+            if not isinstance(entry.body, SessionBody):
+                continue
+            for point in entry.body.points:
+                if point.source_id == source_id:
+                    details = open_details(self.chain, self.keyring, entry.body, point)
+                    return point.point_id, details
+        return None
+
+    def _carry_over(self, root: TreeRoot | DiskRoot | StreamRoot, usage: BlockUsage) -> None:
+        assert self.reader is not None
+        if isinstance(root, TreeRoot):
+            count_tree(self.reader, usage, root)
+        elif isinstance(root, DiskRoot):
+            count_disk(self.reader, usage, root)
+        elif root.page is not None:
+            count_chunk_list(self.reader, usage, root.levels, root.page)
+
+    # --- publishing --------------------------------------------------------------------------
+
+    def publish(
+        self,
+        read: tuple[list[SourceResult], BlockUsage, list[SourceOutcome]],
+        give_up: Callable[[Sequence[NewPoint]], Collection[bytes]],
+    ) -> SessionOutcome:
+        """Make the points exist and remember for the next session what helps it."""
+        results, usage, outcomes = read
+        plan = self.plan
+        points: list[PublicPoint] = []
+        fresh: list[NewPoint] = []
+        for result in results:
+            if result.point_id is None or result.details is None:
+                continue
+            kind = PointKind.INCREMENTAL if result.details.parent else PointKind.FULL
+            points.append(
+                PublicPoint(
+                    result.point_id,
+                    result.source.source_id,
+                    kind,
+                    seal_details(self.chain, plan.session_id, plan.secrets, result),
+                )
+            )
+            fresh.append(
+                NewPoint(
+                    point_id=result.point_id,
+                    source_id=result.source.source_id,
+                    taken_at=result.details.taken_at,
+                )
+            )
+        self.cancel.check()
+        given_up = frozenset(give_up(fresh))
+        entry = self.writer.publish(
+            points,
+            usage,
+            give_up=given_up,
+            counter=plan.counter,
+            previous=plan.previous,
+            next_due=plan.next_due,
+        )
+        self._remember(entry, usage)
+        waited = self.pipeline.waited_seconds
+        name, seconds = max(waited.items(), key=lambda item: item[1])
+        kinds = {point.kind for point in points}
+        return SessionOutcome(
+            entry=entry,
+            kind=(
+                PointKind.INCREMENTAL if PointKind.INCREMENTAL in kinds else PointKind.FULL
+            ),
+            results=results,
+            warnings=self.warnings,
+            read_bytes=sum(outcome.read_bytes for outcome in outcomes),
+            changed_bytes=sum(outcome.changed_bytes for outcome in outcomes),
+            stored_bytes=self.pipeline.stored_bytes,
+            files=sum(outcome.files for outcome in outcomes),
+            given_up=given_up,
+            bottleneck=name if seconds > 0.1 else "read",
+        )
+
+    def _remember(self, entry: Entry, usage: BlockUsage) -> None:
+        """Keep the cache; what fails here costs the next session time and nothing else."""
+        try:
+            self.dedup.save(entry.number, entry.hash, usage.bitmaps())
+            _save_wear(self.cache, self.work.wear, usage, entry)
+            for session_id in (self.plan.session_id, *(one.session_id for one in self.adopted)):
+                self.notes.forget(session_id)
+        except OSError as error:
+            self.warnings.append(
+                Problem(
+                    os.fsencode(str(self.cache)),
+                    f"the cache could not be kept ({error.strerror}); the next session "
+                    "rebuilds it",
+                )
+            )
+
+    # --- what earlier sessions left ------------------------------------------------------------
+
+    def _adopt_dead(self) -> list[WrittenSession]:
+        """Declare sessions dead that left packs and never published, and take those over."""
+        adopted = []
+        for session_id in self.notes.sessions():
+            if session_id == self.plan.session_id:
+                continue
+            pack_ids = self.notes.packs(session_id)
+            if not pack_ids or self._has_published(session_id):
+                self.notes.forget(session_id)
+                continue
+            entry = append_entry(
+                self.chain, DeathBody(session_id, self.plan.session_id), self.signer, self.clock
+            )
+            metakey = None
+            if self.chain.sealed:
+                try:
+                    metakey = self.keyring.metakey(_record_of(session_id))
+                except StrongroomError:
+                    continue
+            adopted.append(
+                adopt(self.chain, session_id, entry.number, pack_ids, metakey, self.dedup)
+            )
+        return adopted
+
+    def _has_published(self, session_id: bytes) -> bool:
+        for number in self.chain.listing:
+            body = self.chain.entry(number).body
+            if isinstance(body, SessionBody) and body.session_id == session_id:
+                return True
+        return False
+
+    def _rebuild_cache(self) -> None:
+        """Learn again where content lies, from the sealed contents of the state's packs."""
+        assert self.body is not None
+        sessions = self.chain.sessions(self.body)
+        for slot, record in sessions.items():
+            ledger = self.chain.ledger(record.ledger)
+            for ordinal, page in ledger.items():
+                if not self.state.bits(slot, ordinal):
+                    continue
+                directory = decode(packs.Directory, page.directory, "a page of a ledger")
+                try:
+                    contents = _contents_of(
+                        self.chain, self.keyring, record, directory, page.directory
+                    )
+                except StrongroomError:
+                    # A pack that cannot be read helps nobody to recognise anything.
+                    continue
+                for piece in contents.pieces:
+                    self.dedup.add(
+                        piece.content_hash,
+                        slot,
+                        ordinal << PLACE_BITS | piece.place,
+                        piece.offset,
+                        piece.length,
+                    )
+
+
+def _record_of(session_id: bytes) -> SessionRecord:
+    """Return a record that only names a session, for looking up a metakey that was kept."""
+    from strongroom.format.paging import TableRoot
+
+    return SessionRecord(session_id, b"", b"", b"", TableRoot(), 0)
+
+
+def _contents_of(
+    chain: Chain,
+    keyring: Keyring,
+    record: SessionRecord,
+    directory: packs.Directory,
+    encoded_directory: bytes,
+) -> packs.Contents:
+    from strongroom.repository import layout
+
+    name = layout.pack(chain.chain_id, directory.pack_id)
+    size = chain.storage.size(name)
+    footer = chain.storage.get(name, size - packs.FOOTER_LENGTH, packs.FOOTER_LENGTH)
+    length = packs.footer_trailer_length(footer, size, name)
+    data = chain.storage.get(name, size - packs.FOOTER_LENGTH - length, length)
+    encoded = decode(packs.Trailer, data, name).contents
+    if chain.sealed:
+        encoded = open_value(
+            keyring.metakey(record),
+            CONTENTS_LABEL,
+            packs.trailer_context(chain.chain_id, record.session_id, encoded_directory),
+            encoded,
+        )
+    return decode(packs.Contents, encoded, name)
+
+
+def seal_details(
+    chain: Chain, session_id: bytes, secrets: SessionSecrets | None, result: SourceResult
+) -> bytes:
+    """Return a point's details as its entry holds them."""
+    assert result.details is not None
+    assert result.point_id is not None
+    encoded = encode(result.details)
+    if secrets is None:
+        return encoded
+    context = session_context(chain.chain_id, session_id) + result.point_id
+    return seal_value(secrets.metakey, DETAILS_LABEL, context, encoded)
+
+
+def open_details(
+    chain: Chain, keyring: Keyring, body: SessionBody, point: PublicPoint
+) -> PointDetails:
+    """Return what a point says under seal.
+
+    Raises:
+        UnlockError: no key at hand opens it.
+        PointDamagedError: it was altered.
+    """
+    encoded = point.details
+    if chain.sealed:
+        record = chain.sessions(body).get(body.slot) or _record_of(body.session_id)
+        context = session_context(chain.chain_id, body.session_id) + point.point_id
+        encoded = open_value(keyring.metakey(record), DETAILS_LABEL, context, encoded)
+    return decode(PointDetails, encoded, f"point {point.point_id.hex()}")
+
+
+# --- wear ------------------------------------------------------------------------------------
+
+
+def _load_wear(cache: Path | None, chain: Chain) -> Wear:
+    """Return what earlier sessions noted; nothing when it belongs to another history."""
+    if cache is None:
+        return Wear()
+    try:
+        number, entry_hash, lost, doomed = msgspec.msgpack.decode(
+            (cache / "wear").read_bytes(),
+            type=tuple[int, bytes, list[tuple[int, int, int]], list[tuple[int, int]]],
+        )
+    except (OSError, msgspec.DecodeError):
+        return Wear()
+    if chain.hash_of(number) != entry_hash:
+        return Wear()
+    return Wear({(slot, at): count for slot, at, count in lost}, frozenset(doomed))
+
+
+def _save_wear(cache: Path | None, wear: Wear, usage: BlockUsage, entry: Entry) -> None:
+    if cache is None:
+        return
+    lost: list[tuple[int, int, int]] = []
+    doomed: list[tuple[int, int]] = []
+    for (slot, number), count in wear.lost.items():
+        live = usage.live_bytes(slot, number)
+        if live:
+            lost.append((slot, number, count))
+            if count >= 3 * live:
+                doomed.append((slot, number))
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = cache / "wear.tmp"
+    temporary.write_bytes(msgspec.msgpack.encode((entry.number, entry.hash, lost, doomed)))
+    temporary.replace(cache / "wear")
+
+
+def points_of(results: Iterable[SourceResult]) -> list[bytes]:
+    """Return the ids of the points that a session made."""
+    return [result.point_id for result in results if result.point_id is not None]

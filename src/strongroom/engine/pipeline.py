@@ -1,0 +1,386 @@
+"""From raw blocks to packs: compress, seal, store, each on threads of its own.
+
+A block gets its address at once, so that the index can be written while the block is still
+being compressed: which pack it belongs to is fixed by raw bytes, and its place is drawn from
+a shuffled window of 64 places, so that numbers say nothing of the order of reading.
+
+    add ──▶ compress (workers) ──▶ assemble, seal, hash, store (storers)
+
+Memory is bounded by two budgets: raw bytes that wait for compression, and packs that are not
+stored yet. The thread that adds blocks waits when either is used up.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import zstandard
+
+from strongroom.crypto import random
+from strongroom.crypto.aead import OVERHEAD, PackSealer, seal_value
+from strongroom.crypto.content import fingerprint
+from strongroom.crypto.envelope import SessionSecrets
+from strongroom.format import block as blocks
+from strongroom.format import pack as packs
+from strongroom.format.block import BlockAddress, BlockClass, Codec
+from strongroom.format.codec import encode
+from strongroom.format.pack import Contents, Directory, PackHeader, Piece
+from strongroom.format.versions import SUITE_PLAIN, SUITE_SEALED
+from strongroom.storage.base import Buffer
+
+PACK_RAW_BYTES = 32 << 20
+MAX_PACK_BLOCKS = 4096
+WINDOW = 64
+_RAW_BUDGET = 24 << 20
+_OPEN_PACKS = 3
+_SAMPLE = 16 << 10
+CONTENTS_LABEL = "pack contents"
+
+StorePack = Callable[[bytes, int, bytes, Buffer], None]
+"""Stores a pack: id, ordinal, encoded directory, bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How hard to compress; `level` None stores everything raw."""
+
+    level: int | None = 3
+
+
+@dataclass(slots=True)
+class _Assembly:
+    """A pack that is being filled."""
+
+    block_class: BlockClass
+    ordinal: int
+    raw_bytes: int = 0
+    places: list[int] = field(default_factory=list)
+    frames: list[Future[bytes]] = field(default_factory=list)
+    raw_lengths: list[int] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    window: list[int] = field(default_factory=list)
+
+
+class Reserved(NamedTuple):
+    """A block whose address is known and whose content is still to come."""
+
+    address: BlockAddress
+    assembly: _Assembly
+    position: int
+
+
+class BlockPipeline:
+    """Compresses, seals and stores a session's blocks."""
+
+    def __init__(
+        self,
+        chain_id: bytes,
+        session_id: bytes,
+        slot: int,
+        secrets: SessionSecrets | None,
+        compression: Compression,
+        store: StorePack,
+        workers: int = 2,
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            chain_id: Bound into every block.
+            session_id: Bound into every block.
+            slot: What addresses say of this session.
+            secrets: Keys that seal; none in a plain chain.
+            compression: The job's level.
+            store: Makes a pack durable; called from several threads.
+            workers: Threads that compress.
+        """
+        self._chain_id = chain_id
+        self._session_id = session_id
+        self._slot = slot
+        self._secrets = secrets
+        self._suite = SUITE_SEALED if secrets else SUITE_PLAIN
+        self._compression = compression
+        self._store = store
+        self._compressors = ThreadPoolExecutor(workers, "compress")
+        self._storers = ThreadPoolExecutor(2, "store")
+        self._local = threading.local()
+        self._open: dict[BlockClass, _Assembly] = {}
+        self._ordinal = 0
+        self._raw = threading.Condition()
+        self._raw_bytes = 0
+        self._unstored = threading.Semaphore(_OPEN_PACKS)
+        self._stored: list[Future[None]] = []
+        self._buffers: list[bytearray] = []
+        self.stored_bytes = 0
+        self.waited_seconds = {"compress": 0.0, "store": 0.0}
+
+    def add(
+        self, block_class: BlockClass, raw: Buffer, pieces: Sequence[tuple[int, int, bytes]]
+    ) -> BlockAddress:
+        """Take a block over and return the address it will have.
+
+        Args:
+            block_class: Which key seals it.
+            raw: Its content, at most `format.block.MAX_RAW` bytes; not to be changed until
+                the session ends.
+            pieces: Offset, length and content hash of what in it can be recognised later.
+
+        Raises:
+            StrongroomError: an earlier pack could not be stored.
+        """
+        reserved = self.reserve(block_class, len(raw))
+        self.fill(reserved, raw, pieces)
+        return reserved.address
+
+    def reserve(self, block_class: BlockClass, most: int) -> Reserved:
+        """Return the address of a block that is still being filled.
+
+        Args:
+            block_class: Which key will seal it.
+            most: No more raw bytes than this will be in it; they count for the pack's size.
+        """
+        assembly = self._assembly(block_class, most)
+        if not assembly.window:
+            first = len(assembly.places)
+            assembly.window = random.shuffled(list(range(first, first + WINDOW)))
+        place = assembly.window.pop()
+        position = len(assembly.places)
+        assembly.places.append(place)
+        assembly.raw_lengths.append(0)
+        assembly.frames.append(Future())
+        assembly.raw_bytes += most
+        address = BlockAddress(self._slot, assembly.ordinal << blocks.PLACE_BITS | place)
+        return Reserved(address, assembly, position)
+
+    def fill(
+        self, reserved: Reserved, raw: Buffer, pieces: Sequence[tuple[int, int, bytes]]
+    ) -> None:
+        """Give a reserved block its content."""
+        length = len(raw)
+        if length > blocks.MAX_RAW:
+            raise ValueError(f"a block of {length} bytes")
+        self._acquire_raw(length)
+        assembly, position = reserved.assembly, reserved.position
+        assembly.raw_lengths[position] = length
+        place = assembly.places[position]
+        assembly.pieces.extend(Piece(place, *piece) for piece in pieces)
+        # The list's item is taken now: closing the pack does not change it.
+        self._compressors.submit(self._frame_into, assembly.frames[position], raw, length)
+
+    def flush(self) -> None:
+        """Store what is still open and wait until all packs are durable.
+
+        Raises:
+            StrongroomError: one of them could not be stored.
+        """
+        for assembly in self._open.values():
+            self._close(assembly)
+        self._open.clear()
+        for future in self._stored:
+            future.result()
+        self._stored.clear()
+
+    def shut_down(self) -> None:
+        """Stop the threads; what is not stored by now is lost, which harms nobody."""
+        self._compressors.shutdown(wait=True, cancel_futures=True)
+        self._storers.shutdown(wait=True, cancel_futures=True)
+
+    # --- assembling ------------------------------------------------------------------------
+
+    def _assembly(self, block_class: BlockClass, length: int) -> _Assembly:
+        assembly = self._open.get(block_class)
+        if assembly is not None and (
+            assembly.raw_bytes + length > PACK_RAW_BYTES
+            or len(assembly.places) >= MAX_PACK_BLOCKS
+        ):
+            self._close(assembly)
+            assembly = None
+        if assembly is None:
+            self._reap()
+            assembly = self._open[block_class] = _Assembly(block_class, self._ordinal)
+            self._ordinal += 1
+        return assembly
+
+    def _close(self, assembly: _Assembly) -> None:
+        begun = time.perf_counter()
+        while not self._unstored.acquire(timeout=0.5):
+            self._reap()
+        self.waited_seconds["store"] += time.perf_counter() - begun
+        self._stored.append(self._storers.submit(self._finish, assembly))
+
+    def _reap(self) -> None:
+        """Let an error of an earlier pack out now, not at the end."""
+        pending = []
+        for future in self._stored:
+            if future.done():
+                future.result()
+            else:
+                pending.append(future)
+        self._stored = pending
+
+    def _acquire_raw(self, length: int) -> None:
+        with self._raw:
+            if self._raw_bytes + length > _RAW_BUDGET and self._raw_bytes:
+                begun = time.perf_counter()
+                while self._raw_bytes + length > _RAW_BUDGET and self._raw_bytes:
+                    self._raw.wait()
+                self.waited_seconds["compress"] += time.perf_counter() - begun
+            self._raw_bytes += length
+
+    # --- compressing -----------------------------------------------------------------------
+
+    def _frame_into(self, frame: Future[bytes], raw: Buffer, length: int) -> None:
+        try:
+            frame.set_result(self._frame(raw, length))
+        except BaseException as error:  # noqa: BLE001 - it reaches whoever waits for the frame
+            frame.set_exception(error)
+
+    def _frame(self, raw: Buffer, length: int) -> bytes:
+        try:
+            level = self._compression.level
+            if level is not None and length > 64:
+                payload = self._compress(raw, length, level)
+                if payload is not None:
+                    return blocks.pad_frame(
+                        Codec.ZSTD, length, payload, sealed=self._secrets is not None
+                    )
+            return blocks.pad_frame(
+                Codec.RAW, length, memoryview(raw), sealed=self._secrets is not None
+            )
+        finally:
+            with self._raw:
+                self._raw_bytes -= length
+                self._raw.notify()
+
+    def _compress(self, raw: Buffer, length: int, level: int) -> bytes | None:
+        """Return the compressed block, or None where that would gain under 2 %."""
+        if length >= 4 * _SAMPLE and not self._promising(raw, length):
+            return None
+        compressor = self._compressor(level)
+        payload = compressor.compress(raw)
+        return payload if len(payload) < length - length // 50 else None
+
+    def _promising(self, raw: Buffer, length: int) -> bool:
+        """Tell from three samples whether any of the block compresses."""
+        compressor = self._compressor(1)
+        view = memoryview(raw)
+        for start in (0, (length - _SAMPLE) // 2, length - _SAMPLE):
+            if len(compressor.compress(view[start : start + _SAMPLE])) < _SAMPLE * 31 // 32:
+                return True
+        return False
+
+    def _compressor(self, level: int) -> zstandard.ZstdCompressor:
+        held: dict[int, zstandard.ZstdCompressor] | None = getattr(self._local, "held", None)
+        if held is None:
+            held = self._local.held = {}
+        compressor = held.get(level)
+        if compressor is None:
+            compressor = held[level] = zstandard.ZstdCompressor(level=level)
+        return compressor
+
+    # --- sealing and storing ---------------------------------------------------------------
+
+    def _finish(self, assembly: _Assembly) -> None:
+        try:
+            self._seal_and_store(assembly)
+        finally:
+            self._unstored.release()
+
+    def _seal_and_store(self, assembly: _Assembly) -> None:
+        overhead = OVERHEAD if self._secrets else 0
+        order = sorted(range(len(assembly.places)), key=assembly.places.__getitem__)
+        frames = [assembly.frames[index].result() for index in order]
+        assembly.frames.clear()
+        places = [assembly.places[index] for index in order]
+        lengths = [len(frame) + overhead for frame in frames]
+        aligned = any(length % packs.ALIGNED_HEADER == 0 for length in lengths)
+        pack_id = random.token(32)
+        header = packs.header_bytes(
+            PackHeader(
+                self._chain_id, self._session_id, pack_id, assembly.ordinal, assembly.block_class
+            ),
+            aligned=aligned,
+        )
+        offsets = [0] * len(places)
+        end = len(header)
+        # Aligned blocks first: then each of them begins at a multiple of 4 KiB.
+        for index in sorted(
+            range(len(places)), key=lambda one: (lengths[one] % packs.ALIGNED_HEADER != 0, one)
+        ):
+            offsets[index] = end
+            end += lengths[index]
+        buffer = self._buffer(end)
+        view = memoryview(buffer)
+        view[: len(header)] = header
+        hashes = bytearray()
+        sealer = self._sealer(assembly.block_class, pack_id)
+        target = view
+        for place, offset, length, frame in zip(places, offsets, lengths, frames, strict=True):
+            target = view[offset : offset + length]
+            if sealer is None:
+                target[:] = frame
+            else:
+                number = assembly.ordinal << blocks.PLACE_BITS | place
+                context = blocks.context(
+                    self._suite, self._chain_id, self._session_id, number, assembly.block_class
+                )
+                sealer.seal_into(place, context, frame, target)
+            hashes += fingerprint(target)
+        frames.clear()
+        directory = encode(
+            Directory(
+                pack_id,
+                assembly.ordinal,
+                assembly.block_class,
+                end,
+                places,
+                offsets,
+                lengths,
+                bytes(hashes),
+            )
+        )
+        contents = encode(
+            Contents([assembly.raw_lengths[index] for index in order], assembly.pieces)
+        )
+        if self._secrets:
+            contents = seal_value(
+                self._secrets.metakey,
+                CONTENTS_LABEL,
+                packs.trailer_context(self._chain_id, self._session_id, directory),
+                contents,
+            )
+        tail = packs.finish(header, directory, contents)
+        whole = end + len(tail)
+        # A bytearray with views on it cannot grow.
+        del target
+        view.release()
+        buffer[end:whole] = tail
+        with memoryview(buffer) as whole_view:
+            self._store(pack_id, assembly.ordinal, directory, whole_view[:whole])
+        self._buffers.append(buffer)
+        self.stored_bytes += whole
+
+    def _sealer(self, block_class: BlockClass, pack_id: bytes) -> PackSealer | None:
+        if self._secrets is None:
+            return None
+        key = (
+            self._secrets.session_key
+            if block_class == BlockClass.DATA
+            else self._secrets.metakey
+        )
+        return PackSealer(key, pack_id)
+
+    def _buffer(self, size: int) -> bytearray:
+        """Return a buffer of at least `size` bytes, used before if possible: fresh memory
+        costs page faults."""
+        try:
+            buffer = self._buffers.pop()
+        except IndexError:
+            return bytearray(size)
+        if len(buffer) < size:
+            buffer.extend(bytes(size - len(buffer)))
+        return buffer

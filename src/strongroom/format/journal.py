@@ -1,0 +1,191 @@
+"""The journal's entries: a chain's one ordered history.
+
+An entry is a framed object under the next free number. Its hash is over its body, so two
+copies signed at different times are the same entry. What a session publishes is signed by the
+server; a condemnation may be unsigned, since keyless machines prune.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from strongroom.crypto.content import fingerprint
+from strongroom.format.codec import Value, decode, encode, frame, unframe
+from strongroom.format.paging import TableRoot
+from strongroom.format.versions import ENTRY
+
+SIGNING_DOMAIN = "journal entry"
+
+
+class EntryKind(IntEnum):
+    """What an entry says."""
+
+    SESSION = 1
+    CONDEMNATION = 2
+    PROMISE = 3
+    DEATH = 4
+    IDENTITY = 5
+
+
+class PointKind(IntEnum):
+    """How a point came about; it never changes."""
+
+    FULL = 1
+    INCREMENTAL = 2
+    SYNTHETIC_FULL = 3
+
+
+class EntryRef(Value, frozen=True):
+    """An entry of some chain of the job."""
+
+    chain_id: bytes
+    number: int
+    entry_hash: bytes
+
+
+class PublicPoint(Value, frozen=True):
+    """What anybody may know of a restore point."""
+
+    point_id: bytes
+    source_id: bytes
+    """Random, one for each source of the job; the source's name is sealed."""
+    kind: int
+    details: bytes
+    """`point.PointDetails`, sealed under the session's metakey (plain chains: encoded)."""
+
+
+class SessionBody(Value, frozen=True):
+    """What a session publishes: its points and the job's whole state, in one stroke."""
+
+    session_id: bytes
+    slot: int
+    base: int
+    """Number of the session entry whose state it builds on; 0 in the first."""
+    counter: int
+    """Sessions of the job so far, over all its chains."""
+    previous: EntryRef | None
+    """The job's session entry before this one; maybe in another chain."""
+    next_due: int
+    """When the next point was due, microseconds since 1970; 0 if nobody said."""
+    chain_public: bytes
+    """Public half of the chain key the session sealed to; empty in a plain chain."""
+    points: list[PublicPoint]
+    sessions: TableRoot
+    sets: TableRoot
+    history: TableRoot
+
+
+class CondemnationBody(Value, frozen=True):
+    """What prune is about to remove."""
+
+    entries: list[int]
+    """Session entries whose points are all given up."""
+    objects: list[str]
+    """Keys, below the chain, of objects that nothing kept refers to."""
+    not_before: int
+    """End of the quarantine, microseconds since 1970: a courtesy to readers, not the proof."""
+
+
+class PromiseBody(Value, frozen=True):
+    """A promise taken back, or given anew by a hold."""
+
+    history: TableRoot
+    reason: str
+
+
+class DeathBody(Value, frozen=True):
+    """A session that will never publish, and who takes over its packs."""
+
+    session_id: bytes
+    heir: bytes
+    """Empty when nobody does."""
+
+
+class IdentityBody(Value, frozen=True):
+    """A new signer, introduced by the one before (whose signature is the entry's)."""
+
+    identity: bytes
+
+
+Body = SessionBody | CondemnationBody | PromiseBody | DeathBody | IdentityBody
+_BODIES: dict[int, type[Any]] = {
+    EntryKind.SESSION: SessionBody,
+    EntryKind.CONDEMNATION: CondemnationBody,
+    EntryKind.PROMISE: PromiseBody,
+    EntryKind.DEATH: DeathBody,
+    EntryKind.IDENTITY: IdentityBody,
+}
+_KINDS = {kind: number for number, kind in _BODIES.items()}
+
+
+class RawEntry(Value, frozen=True):
+    """An entry as it is encoded."""
+
+    format_version: int
+    chain_id: bytes
+    number: int
+    kind: int
+    previous_hash: bytes
+    """Hash of the entry numbered one less, when this one was made; empty in the first."""
+    made_at: int
+    signer: bytes
+    """Id of the identity that signs; empty when unsigned."""
+    body: bytes
+
+
+class Entry(Value, frozen=True):
+    """An entry taken apart, with what is needed to check it."""
+
+    raw: RawEntry
+    body: Body
+    encoded: bytes
+    """The signed bytes."""
+    signature: bytes
+
+    @property
+    def number(self) -> int:
+        return self.raw.number
+
+    @property
+    def hash(self) -> bytes:
+        return fingerprint(self.encoded)
+
+
+def encode_entry(
+    chain_id: bytes,
+    number: int,
+    previous_hash: bytes,
+    made_at: int,
+    signer: bytes,
+    body: Body,
+    format_version: int,
+) -> bytes:
+    """Return an entry's bytes, to be signed and then framed."""
+    kind = _KINDS[type(body)]
+    raw = RawEntry(
+        format_version, chain_id, number, kind, previous_hash, made_at, signer, encode(body)
+    )
+    return encode(raw)
+
+
+def frame_entry(encoded: bytes, signature: bytes) -> bytes:
+    """Return the object to store."""
+    return frame(ENTRY, encoded, signature)
+
+
+def read_entry(data: bytes, what: str) -> Entry:
+    """Take a stored entry apart; its signature is the caller's to check.
+
+    Raises:
+        MalformedError: these bytes are no entry of a kind that is known.
+    """
+    framed = unframe(ENTRY, data, what)
+    raw = decode(RawEntry, framed.body, what)
+    kind = _BODIES.get(raw.kind)
+    if kind is None:
+        from strongroom.errors import UnsupportedVersionError
+
+        raise UnsupportedVersionError(f"{what} is of kind {raw.kind}, unknown to this release")
+    body: Body = decode(kind, raw.body, what)
+    return Entry(raw, body, framed.body, framed.signature)

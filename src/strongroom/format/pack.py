@@ -1,0 +1,197 @@
+"""Packs: many sealed blocks in one object, and the trailer that says where.
+
+    header │ blocks │ trailer │ footer
+
+    header   magic 8 │ chain 16 │ session 16 │ pack id 32 │ ordinal u32 │ class u8 │ zeros
+    trailer  MessagePack [directory, sealed contents]
+    footer   trailer length u32 │ BLAKE3 of header and trailer, 32 │ end magic 8
+
+The *directory* is public: which places hold a block, where each lies, how long it is and the
+BLAKE3 of its stored bytes. The same bytes stand in the session's ledger, whose root is
+signed; the trailer's copy only makes a pack understandable by itself. The *contents* are
+sealed under the metakey: which pieces, by content hash, the blocks hold. They let the next
+session take over a dead one's packs, and rebuild the cache that recognises content.
+
+Blocks fill the pack without gaps, those with lengths that are multiples of 4 KiB first, behind
+a header that is 4 KiB itself where such blocks exist: so they lie aligned for reflinks.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from strongroom.crypto.content import fingerprint
+from strongroom.errors import MalformedError
+from strongroom.format.block import MAX_PLACES
+from strongroom.format.codec import HASH_LENGTH, Value, decode, encode
+from strongroom.format.versions import PACK, PACK_END
+
+HEADER_LENGTH = 77
+"""The header without its padding."""
+SHORT_HEADER = 80
+ALIGNED_HEADER = 4096
+FOOTER_LENGTH = 4 + HASH_LENGTH + 8
+MAX_PACK = 256 << 20
+MAX_TRAILER = 32 << 20
+
+_HEADER = struct.Struct(">8s16s16s32sIB")
+_FOOTER = struct.Struct(">I32s8s")
+
+
+class PackHeader(Value, frozen=True):
+    """Whose pack this is."""
+
+    chain_id: bytes
+    session_id: bytes
+    pack_id: bytes
+    ordinal: int
+    block_class: int
+
+
+class Directory(Value, frozen=True):
+    """What lies where in a pack: public, and the same bytes as its page in the ledger."""
+
+    pack_id: bytes
+    ordinal: int
+    block_class: int
+    size: int
+    """Bytes from the pack's start to the end of its last block."""
+    places: list[int]
+    """Ascending; not every place need be taken."""
+    offsets: list[int]
+    lengths: list[int]
+    hashes: bytes
+    """BLAKE3 of each block's stored bytes, 32 bytes each, in the order of `places`."""
+
+    def check(self, what: str) -> Directory:
+        """Return self if every number can be true.
+
+        Raises:
+            MalformedError: columns of different lengths, places out of order, or blocks that
+                overlap, leave gaps or do not end where the directory says.
+        """
+        count = len(self.places)
+        if not (
+            count == len(self.offsets) == len(self.lengths)
+            and len(self.hashes) == HASH_LENGTH * count
+            and len(self.pack_id) == HASH_LENGTH
+            and 0 < count <= MAX_PLACES
+        ):
+            raise MalformedError(f"{what} has columns that do not fit each other")
+        if any(a >= b for a, b in zip(self.places, self.places[1:], strict=False)) or not (
+            0 <= self.places[0] and self.places[-1] < MAX_PLACES
+        ):
+            raise MalformedError(f"{what} has places out of order")
+        at = None
+        for offset, length in sorted(zip(self.offsets, self.lengths, strict=True)):
+            if at is None and offset not in (SHORT_HEADER, ALIGNED_HEADER):
+                raise MalformedError(f"{what} begins its blocks at {offset}")
+            if (at is not None and offset != at) or length <= 0:
+                raise MalformedError(f"{what} has blocks that overlap or leave a gap")
+            at = offset + length
+        if at != self.size or self.size > MAX_PACK:
+            raise MalformedError(f"{what} ends its blocks elsewhere than it says")
+        return self
+
+
+class Piece(Value, frozen=True):
+    """A run of content in a block, recognised by its hash."""
+
+    place: int
+    offset: int
+    length: int
+    content_hash: bytes
+
+
+class Contents(Value, frozen=True):
+    """What a pack's blocks hold; sealed under the session's metakey."""
+
+    raw_lengths: list[int]
+    """Length of each block before compression, in the order of the directory's places."""
+    pieces: list[Piece]
+
+
+class Trailer(Value, frozen=True):
+    """A pack's last part."""
+
+    directory: bytes
+    """A `Directory`, encoded: hashed as these bytes by the ledger."""
+    contents: bytes
+    """A `Contents`, sealed (plain chains: encoded)."""
+
+
+def header_bytes(header: PackHeader, *, aligned: bool) -> bytes:
+    """Return the header, padded so that blocks begin where alignment wants them."""
+    bare = _HEADER.pack(
+        PACK,
+        header.chain_id,
+        header.session_id,
+        header.pack_id,
+        header.ordinal,
+        header.block_class,
+    )
+    return bare.ljust(ALIGNED_HEADER if aligned else SHORT_HEADER, b"\0")
+
+
+def read_header(data: bytes, what: str) -> PackHeader:
+    """Return the header at the start of a pack.
+
+    Raises:
+        MalformedError: these bytes do not begin a pack.
+    """
+    if len(data) < HEADER_LENGTH or data[:8] != PACK:
+        raise MalformedError(f"{what} is not a pack")
+    _, chain_id, session_id, pack_id, ordinal, block_class = _HEADER.unpack_from(data)
+    return PackHeader(chain_id, session_id, pack_id, ordinal, block_class)
+
+
+def trailer_context(chain_id: bytes, session_id: bytes, directory: bytes) -> bytes:
+    """Return what a pack's sealed contents are bound to: its session and its directory."""
+    return b"".join((b"pack contents", chain_id, session_id, fingerprint(directory)))
+
+
+def finish(header: bytes, directory: bytes, contents: bytes) -> bytes:
+    """Return trailer and footer, to be written behind the blocks."""
+    trailer = encode(Trailer(directory, contents))
+    return trailer + _FOOTER.pack(len(trailer), fingerprint(header + trailer), PACK_END)
+
+
+def footer_trailer_length(footer: bytes, pack_size: int, what: str) -> int:
+    """Return how long the trailer is that lies before `footer`, the pack's last bytes.
+
+    Raises:
+        MalformedError: no footer, or a trailer that would not fit into the pack.
+    """
+    if len(footer) != FOOTER_LENGTH or footer[-8:] != PACK_END:
+        raise MalformedError(f"{what} is cut short: it has no footer")
+    length = int(_FOOTER.unpack(footer)[0])
+    if length > MAX_TRAILER or length + FOOTER_LENGTH + SHORT_HEADER > pack_size:
+        raise MalformedError(f"{what} claims a trailer of {length} bytes")
+    return length
+
+
+def read_trailer(
+    header: bytes, trailer: bytes, footer: bytes, pack_size: int, what: str
+) -> tuple[Directory, Trailer]:
+    """Return a pack's directory and trailer.
+
+    Args:
+        header: The pack's first bytes, up to its first block.
+        trailer: The bytes before the footer that the footer names.
+        footer: The pack's last `FOOTER_LENGTH` bytes.
+        pack_size: Size of the whole object.
+        what: Names the pack in messages.
+
+    Raises:
+        MalformedError: anything does not fit; a pack is whole or it is nothing.
+    """
+    _, checksum, _ = _FOOTER.unpack(footer)
+    if fingerprint(header + trailer) != checksum:
+        raise MalformedError(f"{what} does not match its checksum: changed or damaged in storage")
+    if header[HEADER_LENGTH:] != bytes(len(header) - HEADER_LENGTH):
+        raise MalformedError(f"{what} has a header padded with something else than zeros")
+    read = decode(Trailer, trailer, what)
+    directory = decode(Directory, read.directory, what).check(what)
+    if directory.size + len(trailer) + FOOTER_LENGTH != pack_size:
+        raise MalformedError(f"{what} has bytes that belong to nothing")
+    return directory, read

@@ -1,0 +1,1 @@
+"""Values and pure policy: no I/O, no keys."""

@@ -1,0 +1,92 @@
+"""Which restore points stay, and why.
+
+The rules of a job are a union: a point stays while any of them keeps it. Two things stand
+above the rules: a held point stays, and so do the newest three of every source, so that no
+rule, clock or mistake takes the last ones away. All chains of a job are judged together: a
+chain that was split off goes when its points have had their time.
+
+Nothing here removes anything. The verdicts go to the dry run, to the confirmation, and into
+the signed promise of the next journal entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.model.job import RetentionRules
+
+ALWAYS_KEPT: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PointFacts:
+    """What retention needs to know of a point."""
+
+    point_id: bytes
+    source_id: bytes
+    taken_at: datetime
+    held: bool = False
+
+    def __post_init__(self) -> None:
+        if self.taken_at.tzinfo is None:
+            raise ValueError("taken_at needs a time zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one restore point."""
+
+    point_id: bytes
+    reasons: tuple[str, ...]
+    """Why it stays; empty when nothing keeps it."""
+
+    @property
+    def stays(self) -> bool:
+        return bool(self.reasons)
+
+
+def decide(
+    points: Sequence[PointFacts],
+    rules: RetentionRules,
+    now: datetime,
+    minimum: int = ALWAYS_KEPT,
+) -> list[Verdict]:
+    """Judge every point, in the order given.
+
+    Args:
+        points: All points of one job that are still promised, of all its chains.
+        rules: The job's.
+        now: The moment to judge by.
+        minimum: How many of the newest points of each source no rule takes away.
+    """
+    keep_for = timedelta(days=rules.keep_days) if rules.keep_days is not None else None
+    rank = _ranks(points)
+    verdicts: list[Verdict] = []
+    for place, point in enumerate(points):
+        reasons: list[str] = []
+        if point.held:
+            reasons.append("held")
+        if rules.keep_last is not None and rank[place] < rules.keep_last:
+            reasons.append(f"one of the newest {rules.keep_last}")
+        if keep_for is not None and now - point.taken_at < keep_for:
+            reasons.append(f"younger than {rules.keep_days} days")
+        if rank[place] < minimum:
+            reasons.append(f"one of the last {minimum}, which always stay")
+        verdicts.append(Verdict(point.point_id, tuple(reasons)))
+    return verdicts
+
+
+def _ranks(points: Sequence[PointFacts]) -> list[int]:
+    """Return for each point how many of its source are newer; of equals the later counts newer."""
+    rank = [0] * len(points)
+    seen: dict[bytes, int] = {}
+    for place in sorted(range(len(points)), key=lambda at: (points[at].taken_at, at), reverse=True):
+        source = points[place].source_id
+        rank[place] = seen.get(source, 0)
+        seen[source] = rank[place] + 1
+    return rank

@@ -1,0 +1,68 @@
+"""Adding an entry to a chain's journal: the next number, taken exclusively.
+
+Who appends has read every entry before its own. That is what fences: a session finds its own
+death, a newer session or the condemnation of what it builds on before it can publish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from strongroom.clock import Clock, to_microseconds
+from strongroom.crypto.signing import SigningKey
+from strongroom.errors import ObjectExistsError
+from strongroom.format.journal import SIGNING_DOMAIN, Body, Entry, encode_entry, frame_entry
+from strongroom.format.versions import FORMAT
+from strongroom.repository import layout
+from strongroom.repository.chain import Chain
+
+
+def append_entry(
+    chain: Chain,
+    body: Body,
+    signer: SigningKey | None,
+    clock: Clock,
+    check: Callable[[Entry], None] | None = None,
+    seen: int = 0,
+) -> Entry:
+    """Publish `body` as the chain's next entry.
+
+    Args:
+        chain: Where; its listing is refreshed.
+        body: What to say; it must not depend on the number it gets.
+        signer: Who signs; only a condemnation may go without.
+        clock: Tells when.
+        check: Called with every entry newer than `seen` before the number is taken; what it
+            raises ends the attempt with nothing published.
+        seen: The newest entry that the caller has already judged.
+
+    Raises:
+        StorageUnavailableError: the storage did not answer; the entry may or may not be there.
+    """
+    while True:
+        chain.refresh()
+        newest = chain.listing[-1] if chain.listing else 0
+        for number in chain.listing:
+            if number > seen and check is not None:
+                check(chain.entry(number))
+        previous = chain.entry(newest).hash if newest else b""
+        encoded = encode_entry(
+            chain.chain_id,
+            newest + 1,
+            previous,
+            to_microseconds(clock.now()),
+            signer.public.id if signer else b"",
+            body,
+            FORMAT,
+        )
+        signature = signer.sign(SIGNING_DOMAIN, encoded) if signer else b""
+        try:
+            chain.storage.put(
+                layout.entry(chain.chain_id, newest + 1), frame_entry(encoded, signature)
+            )
+        except ObjectExistsError:
+            # Somebody else took the number; what they said is judged first.
+            seen = max(seen, newest)
+            continue
+        chain.refresh()
+        return chain.entry(newest + 1)

@@ -1,0 +1,500 @@
+"""A chain as a reader sees it: header, journal, state, and whether to believe them.
+
+Opening a chain reads its header, the newest journal entries and a few pages; no walk through
+increments. What is read is checked on the way: every signature, every page by its hash,
+every promise of the newest signed entry against what is there. What the chain *should*
+look like comes from the reader's side: a `Trust` and, where one is known, a `Head`.
+
+No key is needed for any of this. `unlock` is where a secret comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from strongroom.crypto.envelope import ChainKey, open_link, unlock
+from strongroom.crypto.recipients import Stanza, Unlocker, check_vouch
+from strongroom.crypto.signing import SigningPublicKey, verify
+from strongroom.errors import (
+    EnvelopeDamagedError,
+    ForgedError,
+    ForkedError,
+    IntegrityError,
+    MalformedError,
+    NoRecipientMatchedError,
+    NotFoundError,
+    ObjectMissingError,
+    PointDamagedError,
+    PointWithheldError,
+    RolledBackError,
+    UnvouchedError,
+)
+from strongroom.format import header as headers
+
+from strongroom.format.journal import (
+    SIGNING_DOMAIN,
+    CondemnationBody,
+    Entry,
+    EntryKind,
+    IdentityBody,
+    PromiseBody,
+    PublicPoint,
+    SessionBody,
+    read_entry,
+)
+from strongroom.format.paging import PageRef, Table, TableRoot
+from strongroom.format.tables import (
+    HISTORY_SPAN,
+    LEDGER_SPAN,
+    PACK_SET_SPAN,
+    SESSION_SPAN,
+    SET_SPAN,
+    HistoryRecord,
+    LedgerPage,
+    PackSet,
+    SessionRecord,
+    SessionSet,
+)
+from strongroom.format.versions import SUITE_PLAIN
+from strongroom.repository import layout
+from strongroom.repository.keyring import Keyring
+from strongroom.storage.base import Storage
+
+TABLES_HEAD = 12
+"""Where the first page begins in a tables object: behind magic and length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest journal entry that a reader knows of, from a place the store cannot touch."""
+
+    chain_id: bytes
+    number: int
+    entry_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom a reader believes to sign."""
+
+    pinned: frozenset[str] = frozenset()
+    """Fingerprints that the operator gave or accepted."""
+    identities: frozenset[bytes] = frozenset()
+    """Ids of identities this installation knows as its own."""
+
+    def knows(self, identity: SigningPublicKey) -> bool:
+        return identity.fingerprint in self.pinned or identity.id in self.identities
+
+
+@dataclass(frozen=True, slots=True)
+class LivePoint:
+    """A point that retention keeps, with the entry that published it."""
+
+    point: PublicPoint
+    entry: Entry
+    held: bool
+
+    @property
+    def body(self) -> SessionBody:
+        assert isinstance(self.entry.body, SessionBody)
+        return self.entry.body
+
+
+class Chain:
+    """One chain of a repository, read without keys."""
+
+    def __init__(self, storage: Storage, chain_id: bytes) -> None:
+        """Read the header and check that it is signed by the identity it names.
+
+        Raises:
+            NotFoundError: no such chain.
+            ForgedError: the header's signature does not hold.
+        """
+        self.storage = storage
+        self.chain_id = chain_id
+        key = layout.header(chain_id)
+        try:
+            data = storage.get(key)
+        except ObjectMissingError:
+            raise NotFoundError(f"there is no chain {chain_id.hex()}") from None
+        self.header, encoded, signature = headers.read_header(data, key)
+        if self.header.chain_id != chain_id:
+            raise ForgedError(f"{key} is the header of another chain: swapped in storage")
+        self.identity = SigningPublicKey(self.header.identity)
+        verify(self.identity, headers.HEADER_DOMAIN, encoded, signature)
+        self._signers = {self.identity.id: self.identity}
+        self._entries: dict[int, Entry] = {}
+        self._pages: dict[PageRef, bytes] = {}
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the chain is encrypted."""
+        return self.header.suite != SUITE_PLAIN
+
+    @property
+    def name(self) -> str:
+        return self.chain_id.hex()[:12]
+
+    # --- journal ---------------------------------------------------------------------------
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the entries that are there, ascending."""
+        prefix = layout.journal(self.chain_id)
+        return sorted(layout.entry_number(info.key) for info in self.storage.list(prefix))
+
+    def entry(self, number: int) -> Entry:
+        """Return an entry whose place and signature hold.
+
+        Raises:
+            ObjectMissingError: there is none of this number.
+            ForgedError: moved from elsewhere, unsigned where it must be, or a signature that
+                does not hold.
+        """
+        known = self._entries.get(number)
+        if known is not None:
+            return known
+        key = layout.entry(self.chain_id, number)
+        entry = read_entry(self.storage.get(key), key)
+        raw = entry.raw
+        if raw.chain_id != self.chain_id or raw.number != number:
+            raise ForgedError(
+                f"{key} was written as entry {raw.number} of chain {raw.chain_id.hex()[:12]}: "
+                "moved or replayed in storage"
+            )
+        if raw.signer:
+            signer = self._signer(raw.signer, number)
+            verify(signer, SIGNING_DOMAIN, entry.encoded, entry.signature)
+        elif raw.kind != EntryKind.CONDEMNATION:
+            raise ForgedError(f"{key} is not signed: its signature was stripped")
+        self._entries[number] = entry
+        return entry
+
+    def _signer(self, signer: bytes, number: int) -> SigningPublicKey:
+        """Return the identity `signer`, which the header or an entry before `number` names."""
+        if signer not in self._signers:
+            for earlier in self.numbers():
+                if earlier >= number:
+                    break
+                body = self.entry(earlier).body
+                if isinstance(body, IdentityBody):
+                    identity = SigningPublicKey(body.identity)
+                    self._signers[identity.id] = identity
+        found = self._signers.get(signer)
+        if found is None:
+            raise ForgedError(
+                f"entry {number} of chain {self.name} is signed by an identity that no earlier "
+                "entry introduces"
+            )
+        return found
+
+    @property
+    def signers(self) -> tuple[SigningPublicKey, ...]:
+        """Identities that sign in this chain, the first one first."""
+        self.numbers()
+        return tuple(self._signers.values())
+
+    @cached_property
+    def listing(self) -> list[int]:
+        """Numbers of the entries that were there when this view was opened."""
+        return self.numbers()
+
+    def refresh(self) -> None:
+        """Forget what was listed, so that newer entries are seen."""
+        for name in ("listing", "newest_session", "promise_entry"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def newest_session(self) -> Entry | None:
+        """The newest session entry that is not given up, or None in an empty chain."""
+        gone = self.condemned()
+        for number in reversed(self.listing):
+            entry = self.entry(number)
+            if isinstance(entry.body, SessionBody) and number not in gone:
+                return entry
+        return None
+
+    @cached_property
+    def promise_entry(self) -> Entry | None:
+        """The newest signed entry that says what retention promises."""
+        for number in reversed(self.listing):
+            entry = self.entry(number)
+            if isinstance(entry.body, SessionBody | PromiseBody):
+                return entry
+        return None
+
+    def condemned(self) -> set[int]:
+        """Return the numbers of the session entries that prune has given up."""
+        gone: set[int] = set()
+        for number in self.listing:
+            if self._is_kind(number, EntryKind.CONDEMNATION):
+                body = self.entry(number).body
+                assert isinstance(body, CondemnationBody)
+                gone.update(body.entries)
+        return gone
+
+    def _is_kind(self, number: int, kind: EntryKind) -> bool:
+        return self.entry(number).raw.kind == kind
+
+    def head(self) -> Head | None:
+        """Return the newest entry as a reader would remember it."""
+        if not self.listing:
+            return None
+        newest = self.entry(self.listing[-1])
+        return Head(self.chain_id, newest.number, newest.hash)
+
+    # --- what is promised ------------------------------------------------------------------
+
+    def history(self, entry: Entry) -> Table[HistoryRecord]:
+        body = entry.body
+        assert isinstance(body, SessionBody | PromiseBody)
+        return Table(HistoryRecord, HISTORY_SPAN, body.history, self.load_page)
+
+    def check_head(self, known: Head) -> None:
+        """Compare what is there with a head known from elsewhere.
+
+        Raises:
+            RolledBackError: the known entry is newer than anything here.
+            ForkedError: the known number carries another history here.
+        """
+        newest = self.listing[-1] if self.listing else 0
+        if known.number > newest:
+            raise RolledBackError(
+                f"chain {self.name} ends at entry {newest}, but entry {known.number} was seen "
+                "before: the repository shows an older state",
+                hint="was an old copy of the storage put back? The newer points are missing",
+                known=known.number,
+                newest=newest,
+            )
+        found = self.hash_of(known.number)
+        if found is not None and found != known.entry_hash:
+            raise ForkedError(
+                f"entry {known.number} of chain {self.name} is not the one that was seen "
+                "before: two histories exist",
+                number=known.number,
+            )
+
+    def hash_of(self, number: int) -> bytes | None:
+        if number in self.listing:
+            return self.entry(number).hash
+        if self.promise_entry is None:
+            return None
+        record = self.history(self.promise_entry).get(number)
+        return record.entry_hash if record else None
+
+    def live_points(self) -> list[LivePoint]:
+        """Return every point that the newest signed entry promises, oldest first.
+
+        Raises:
+            PointWithheldError: a promised entry is missing, or another stands in its place.
+        """
+        promise = self.promise_entry
+        if promise is None:
+            return []
+        live: list[LivePoint] = []
+        missing: list[str] = []
+        for number, record in self.history(promise).items():
+            if not record.promised:
+                continue
+            if number not in self.listing or self.entry(number).hash != record.entry_hash:
+                missing.extend(point.hex() for point in record.promised)
+                continue
+            entry = self.entry(number)
+            live.extend(
+                LivePoint(point, entry, point.point_id in record.held)
+                for point in _points(entry)
+                if point.point_id in record.promised
+            )
+        if missing:
+            raise PointWithheldError(
+                f"chain {self.name}: {len(missing)} points that entry {promise.number} promises "
+                f"are not there: {', '.join(missing)}",
+                hint="the storage withholds or lost them; a copy of the repository may have them",
+                points=missing,
+            )
+        if isinstance(promise.body, SessionBody):
+            live.extend(LivePoint(point, promise, False) for point in promise.body.points)
+        return live
+
+    def kept_entries(self) -> list[Entry]:
+        """Return the session entries that hold at least one live point, oldest first."""
+        numbers = {point.entry.number: point.entry for point in self.live_points()}
+        return [numbers[number] for number in sorted(numbers)]
+
+    # --- tables ----------------------------------------------------------------------------
+
+    def load_page(self, ref: PageRef) -> bytes:
+        """Return a page's bytes as stored; `paging` checks them against the reference.
+
+        Raises:
+            PointDamagedError: its tables object is missing or too short.
+        """
+        page = self._pages.get(ref)
+        if page is None:
+            key = layout.tables(self.chain_id, ref.object_id)
+            try:
+                page = self.storage.get(key, ref.offset, ref.length)
+            except ObjectMissingError:
+                raise PointDamagedError(
+                    f"{key} is missing; every point of chain {self.name} made since refers to it"
+                ) from None
+            self._pages[ref] = page
+        return page
+
+    def sessions(self, body: SessionBody) -> Table[SessionRecord]:
+        return Table(SessionRecord, SESSION_SPAN, body.sessions, self.load_page)
+
+    def sets(self, body: SessionBody) -> Table[SessionSet]:
+        return Table(SessionSet, SET_SPAN, body.sets, self.load_page)
+
+    def pack_sets(self, record: SessionSet) -> Table[PackSet]:
+        return Table(PackSet, PACK_SET_SPAN, record.packs, self.load_page)
+
+    def ledger(self, root: TableRoot) -> Table[LedgerPage]:
+        return Table(LedgerPage, LEDGER_SPAN, root, self.load_page)
+
+    # --- keys ------------------------------------------------------------------------------
+
+    def envelopes(self) -> dict[bytes, headers.Envelope]:
+        """Return the intact envelope of the highest generation for each chain key.
+
+        Raises:
+            EnvelopeDamagedError: a chain key has envelopes, and none is intact.
+        """
+        found: dict[bytes, headers.Envelope] = {}
+        damaged: dict[str, str] = {}
+        for info in self.storage.list(layout.envelopes(self.chain_id)):
+            try:
+                envelope = self._envelope(info.key)
+            except IntegrityError as error:
+                damaged[info.key.rpartition("/")[2].partition("-")[0]] = str(error)
+                continue
+            held = found.get(envelope.chain_key_id)
+            if held is None or held.generation < envelope.generation:
+                found[envelope.chain_key_id] = envelope
+        for name, reason in damaged.items():
+            if bytes.fromhex(name) not in found:
+                raise EnvelopeDamagedError(
+                    f"chain {self.name}: no intact envelope of chain key {name[:12]}: {reason}",
+                    hint="a second copy stands in the catalog of the server that made it, "
+                    "and in every copy of the repository",
+                )
+        return found
+
+    def _envelope(self, key: str) -> headers.Envelope:
+        envelope, encoded, signature = headers.read_envelope(self.storage.get(key), key)
+        if envelope.chain_id != self.chain_id or not key.startswith(
+            layout.envelopes(self.chain_id) + envelope.chain_key_id.hex() + "-"
+        ):
+            raise ForgedError(f"{key} is the envelope of something else: swapped in storage")
+        signer = SigningPublicKey(envelope.identity)
+        if signer.id not in self._signers:
+            self._learn_signers()
+        if signer.id not in self._signers:
+            raise ForgedError(f"{key} is signed by an identity that this chain does not know")
+        verify(signer, headers.ENVELOPE_DOMAIN, encoded, signature)
+        return envelope
+
+    def _learn_signers(self) -> None:
+        for number in self.listing:
+            body = self.entry(number).body
+            if isinstance(body, IdentityBody):
+                identity = SigningPublicKey(body.identity)
+                self._signers[identity.id] = identity
+
+    def unlock(self, unlocker: Unlocker, trust: Trust) -> Keyring:
+        """Return every key that one secret opens, and check who vouches for the signer.
+
+        The newest chain key is tried first; from the one that opens, links lead to all older
+        ones. An old secret opens an old chain key and what is older.
+
+        Raises:
+            NoRecipientMatchedError: the secret is not one of this chain's.
+            UnvouchedError: the secret opens it, but nothing vouches for who signs it.
+        """
+        envelopes = self.envelopes()
+        newest = self.newest_session
+        current = self.header.recipients
+        if newest is not None and isinstance(newest.body, SessionBody):
+            from strongroom.crypto.hpke import PublicKey
+
+            current = PublicKey(newest.body.chain_public).id
+        hints: list[str] = []
+        for chain_key_id in sorted(envelopes, key=lambda one: one != current):
+            envelope = envelopes[chain_key_id]
+            try:
+                chain_key = unlock(
+                    envelope.stanzas,
+                    envelope.chain_public,
+                    unlocker,
+                    headers.chain_key_context(self.chain_id),
+                )
+            except NoRecipientMatchedError as error:
+                hints.extend(
+                    hint for hint in _strings(error.fields.get("hints")) if hint not in hints
+                )
+                continue
+            self._check_vouched(envelope.stanzas, unlocker, trust)
+            return Keyring(self.chain_id, self._follow_links(chain_key))
+        if not envelopes:
+            raise EnvelopeDamagedError(f"chain {self.name} has no envelope: removed from storage")
+        shown = f"; its hint: {'; '.join(hints)}" if hints else ""
+        raise NoRecipientMatchedError(
+            f"{unlocker.describe()} does not open chain {self.name}{shown}", hints=hints
+        )
+
+    def _check_vouched(
+        self, stanzas: Iterable[Stanza], unlocker: Unlocker, trust: Trust
+    ) -> None:
+        for identity in self._signers.values():
+            if trust.knows(identity):
+                return
+        for stanza in stanzas:
+            voucher = unlocker.voucher(stanza)
+            if voucher is None:
+                continue
+            if any(check_vouch(stanza, voucher, one) for one in self._signers.values()):
+                return
+        raise UnvouchedError(
+            f"chain {self.name} is signed by {self.identity.fingerprint}, for which the secret "
+            "does not vouch: anyone who knows its public half could have made these points",
+            fingerprint=self.identity.fingerprint,
+        )
+
+    def _follow_links(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
+        by_newer: dict[bytes, list[str]] = {}
+        for info in self.storage.list(layout.links(self.chain_id)):
+            newer = info.key.rpartition("/")[2].partition("-")[0]
+            by_newer.setdefault(bytes.fromhex(newer), []).append(info.key)
+        opened = {chain_key.id: chain_key}
+        pending = [chain_key]
+        while pending:
+            newer_key = pending.pop()
+            for key in by_newer.get(newer_key.id, []):
+                link = headers.read_link(self.storage.get(key), key)
+                if link.chain_id != self.chain_id or link.newer_id != newer_key.id:
+                    raise ForgedError(f"{key} links something else: swapped in storage")
+                older = open_link(
+                    newer_key,
+                    link.sealed,
+                    link.older_public,
+                    headers.chain_key_context(self.chain_id),
+                )
+                if older.id != link.older_id:
+                    raise ForgedError(f"{key} holds another chain key than it names")
+                if older.id not in opened:
+                    opened[older.id] = older
+                    pending.append(older)
+        return opened
+
+
+def _points(entry: Entry) -> list[PublicPoint]:
+    return entry.body.points if isinstance(entry.body, SessionBody) else []
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []
+
+
+

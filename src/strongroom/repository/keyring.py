@@ -1,0 +1,91 @@
+"""The keys that are at hand for one chain.
+
+A session's keys open through the chain key they were sealed to, or, for its metakey alone,
+through what the server's keystore kept. Nothing else in the repository layer touches a
+private half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from strongroom.crypto.envelope import ChainKey, SessionSecrets, open_session
+from strongroom.crypto.keys import MetaKey, SessionKey
+from strongroom.errors import UnlockError
+from strongroom.format.header import session_context
+from strongroom.format.tables import SessionRecord
+
+
+class Keyring:
+    """Keys of one chain, found as they are needed and kept while the keyring lives."""
+
+    def __init__(
+        self,
+        chain_id: bytes,
+        chain_keys: Mapping[bytes, ChainKey] | None = None,
+        metakeys: Mapping[bytes, MetaKey] | None = None,
+    ) -> None:
+        """Hold keys.
+
+        Args:
+            chain_id: The chain they are for; sealed keys are bound to it.
+            chain_keys: Opened chain keys by their id.
+            metakeys: Metakeys by session id, as the keystore keeps them.
+        """
+        self._chain_id = chain_id
+        self.chain_keys = dict(chain_keys or {})
+        self._metakeys = dict(metakeys or {})
+        self._opened: dict[bytes, SessionSecrets] = {}
+
+    @property
+    def opens_data(self) -> bool:
+        """Whether any chain key is here, or only metakeys."""
+        return bool(self.chain_keys)
+
+    def add(self, session_id: bytes, secrets: SessionSecrets) -> None:
+        """Take over the keys of a session that this process itself runs."""
+        self._opened[session_id] = secrets
+
+    def metakey(self, record: SessionRecord) -> MetaKey:
+        """Return the key of the session's index.
+
+        Raises:
+            UnlockError: neither kept nor sealed to a chain key at hand.
+        """
+        kept = self._metakeys.get(record.session_id)
+        return kept if kept is not None else self.secrets(record).metakey
+
+    def session_key(self, record: SessionRecord) -> SessionKey:
+        """Return the key of the session's data.
+
+        Raises:
+            UnlockError: sealed to a chain key that is not at hand.
+        """
+        return self.secrets(record).session_key
+
+    def secrets(self, record: SessionRecord) -> SessionSecrets:
+        """Return all keys of the session.
+
+        Raises:
+            UnlockError: sealed to a chain key that is not at hand.
+            IntegrityError: the keys are not those that the signed record commits to.
+        """
+        opened = self._opened.get(record.session_id)
+        if opened is None:
+            chain_key = self.chain_keys.get(record.chain_key_id)
+            if chain_key is None:
+                raise UnlockError(
+                    f"session {record.session_id.hex()[:12]} is sealed to chain key "
+                    f"{record.chain_key_id.hex()[:12]}, and nothing at hand opens that one",
+                    hint="give the secret that was in force then, or the newest one if its "
+                    "link to the older keys is intact",
+                    chain_key=record.chain_key_id.hex(),
+                )
+            opened = open_session(
+                chain_key,
+                record.sealed_keys,
+                session_context(self._chain_id, record.session_id),
+                record.commitment,
+            )
+            self._opened[record.session_id] = opened
+        return opened

@@ -1,0 +1,88 @@
+"""A repository: a place with a marker, and the chains in it.
+
+A session never creates a repository. Where the marker is missing, a disk is not mounted or
+the operator mistyped; writing there would scatter backups where nobody looks for them.
+"""
+
+from __future__ import annotations
+
+from strongroom.clock import Clock, to_microseconds
+from strongroom.crypto import random
+from strongroom.errors import (
+    ConflictError,
+    MalformedError,
+    NotARepositoryError,
+    ObjectExistsError,
+    ObjectMissingError,
+)
+from strongroom.format.header import RepositoryMarker, frame_marker, read_marker
+from strongroom.format.versions import FORMAT
+from strongroom.repository import layout
+from strongroom.repository.chain import Chain
+from strongroom.storage.base import Storage
+
+
+class Repository:
+    """Chains by their ids, in one storage."""
+
+    def __init__(self, storage: Storage, marker: RepositoryMarker) -> None:
+        self.storage = storage
+        self.repository_id = marker.repository_id
+
+    @classmethod
+    def create(cls, storage: Storage, clock: Clock) -> Repository:
+        """Make the storage a repository.
+
+        Raises:
+            ConflictError: it holds something else already.
+        """
+        if next(storage.list(""), None) is not None:
+            raise ConflictError(
+                f"{storage.location} is not empty and not a repository",
+                hint="choose an empty folder, so that nothing of yours is mixed with backups",
+            )
+        marker = RepositoryMarker(FORMAT, random.token(16), to_microseconds(clock.now()))
+        try:
+            storage.put(layout.MARKER, frame_marker(marker))
+        except ObjectExistsError:
+            raise ConflictError(
+                f"{storage.location} became a repository just now: somebody else created it"
+            ) from None
+        return cls(storage, marker)
+
+    @classmethod
+    def open(cls, storage: Storage) -> Repository:
+        """Open what is there.
+
+        Raises:
+            NotARepositoryError: the marker is missing.
+        """
+        try:
+            data = storage.get(layout.MARKER)
+        except ObjectMissingError:
+            raise NotARepositoryError(
+                f"{storage.location} is not a repository: it lacks its marker {layout.MARKER}"
+            ) from None
+        return cls(storage, read_marker(data, layout.MARKER))
+
+    def chain_ids(self) -> list[bytes]:
+        """Return the ids of the chains that have a header here.
+
+        Raises:
+            MalformedError: something under `headers/` is no chain's.
+        """
+        ids = []
+        for info in self.storage.list(layout.HEADERS):
+            name = info.key.rpartition("/")[2]
+            try:
+                chain_id = bytes.fromhex(name)
+            except ValueError:
+                chain_id = b""
+            if len(chain_id) != 16:
+                raise MalformedError(f"{info.key} is no chain's header")
+            ids.append(chain_id)
+        return ids
+
+    def chain(self, chain_id: bytes) -> Chain:
+        """Return a view of one chain; see `Chain` for what it raises."""
+        return Chain(self.storage, chain_id)

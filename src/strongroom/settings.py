@@ -1,0 +1,134 @@
+"""Where Strongroom keeps its state, and the few things that are set outside jobs.
+
+Read from the environment and, if it is there, from `config.toml` in the home; the environment
+wins. Reading changes nothing and creates nothing: a command that only reads a repository must
+leave no trace.
+
+    home/catalog.db        jobs, repositories, sessions (catalog)
+    home/keystore          secrets, sealed under the key file (keystore)
+    home/config.toml       optional: key_file, log, quarantine_hours
+    home/strongroom.log    what happened
+    home/cache/            rebuildable
+
+A plain dataclass: `pydantic-settings` takes 180 ms to import, more than `--help` may take
+(docs/decisions, "Start-up").
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from strongroom.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOME_VARIABLE: Final = "STRONGROOM_HOME"
+KEY_FILE_VARIABLE: Final = "STRONGROOM_KEY_FILE"
+LOG_VARIABLE: Final = "STRONGROOM_LOG"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+DEFAULT_QUARANTINE_HOURS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for one command."""
+
+    home: Path
+    key_file: Path
+    """Seals the keystore; outside the home, so that a copy of the home alone opens nothing."""
+    log_level: str = "info"
+    quarantine_hours: int = DEFAULT_QUARANTINE_HOURS
+    """How long prune waits between condemning an object and removing it."""
+
+    @property
+    def catalog_file(self) -> Path:
+        return self.home / "catalog.db"
+
+    @property
+    def keystore_file(self) -> Path:
+        return self.home / "keystore"
+
+    @property
+    def log_file(self) -> Path:
+        return self.home / "strongroom.log"
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"
+
+    @property
+    def home_exists(self) -> bool:
+        """Whether anything was ever set up here."""
+        return self.catalog_file.exists()
+
+
+def load(environment: Mapping[str, str] | None = None, home: Path | None = None) -> Settings:
+    """Return the settings of this command.
+
+    Args:
+        environment: The process's own by default.
+        home: What `--home` said; stands above everything.
+
+    Raises:
+        InvalidInputError: a setting is not one, or has a value it cannot have.
+    """
+    given = os.environ if environment is None else environment
+    chosen = home or _path(given.get(HOME_VARIABLE)) or _platform_folder("data")
+    chosen = chosen.expanduser().absolute()
+    file = _read_file(chosen / "config.toml")
+    key_file = (
+        _path(given.get(KEY_FILE_VARIABLE))
+        or _path(_text(file, "key_file"))
+        or _platform_folder("config") / "key"
+    )
+    level = given.get(LOG_VARIABLE) or _text(file, "log") or "info"
+    if level.lower() not in LOG_LEVELS:
+        raise InvalidInputError(
+            f"there is no log level {level!r}", hint=f"choose one of {', '.join(LOG_LEVELS)}"
+        )
+    quarantine = file.get("quarantine_hours", DEFAULT_QUARANTINE_HOURS)
+    if not isinstance(quarantine, int) or isinstance(quarantine, bool) or quarantine < 0:
+        raise InvalidInputError(f"quarantine_hours cannot be {quarantine!r}")
+    return Settings(chosen, key_file.expanduser().absolute(), level.lower(), quarantine)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _platform_folder(kind: str) -> Path:
+    import platformdirs
+
+    if kind == "data":
+        return Path(platformdirs.user_data_dir("strongroom", appauthor=False))
+    return Path(platformdirs.user_config_dir("strongroom", appauthor=False))
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+    import tomllib
+
+    try:
+        values: dict[str, object] = tomllib.loads(data.decode())
+    except ValueError as error:
+        raise InvalidInputError(f"{path} is no TOML: {error}") from error
+    unknown = sorted(set(values) - {"key_file", "log", "quarantine_hours"})
+    if unknown:
+        raise InvalidInputError(f"{path} sets {', '.join(unknown)}, which is no setting")
+    return values
+
+
+def _text(values: Mapping[str, object], name: str) -> str | None:
+    value = values.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(f"{name} cannot be {value!r}", hint="write it in quotes")
+    return value

@@ -1,0 +1,121 @@
+"""Repeats calls that were not answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from strongroom.errors import ObjectExistsError, ObjectMissingError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from strongroom.clock import Clock
+    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+
+T = TypeVar("T")
+
+
+def backoff(
+    first_seconds: float = 0.5, factor: float = 2.0, longest_seconds: float = 30.0, times: int = 8
+) -> tuple[float, ...]:
+    """Return waits that grow by `factor` up to the longest; together about two minutes."""
+    return tuple(min(first_seconds * factor**n, longest_seconds) for n in range(times))
+
+
+class RetryingStorage:
+    """Repeats calls that failed because the place did not answer.
+
+    `UnavailableError` is the only family retried: what is missing, damaged or refused
+    stays so. After the last wait the error goes up unchanged.
+
+    A put that was not answered and then finds its very bytes under the key takes them for
+    its own. So whoever decides a race by a put makes its bytes unlike every other's.
+
+    `jitter` returns a number from 0 to 1 for each wait, of which that much of its second
+    half is taken: jobs that lost the same storage together should not return together.
+    """
+
+    def __init__(
+        self,
+        inner: Storage,
+        clock: Clock,
+        *,
+        jitter: Callable[[], float],
+        waits: Sequence[float] = backoff(),
+    ) -> None:
+        self._inner = inner
+        self._clock = clock
+        self._jitter = jitter
+        self._waits = waits
+
+    @property
+    def location(self) -> str:
+        return self._inner.location
+
+    def put(self, key: ObjectKey, data: Buffer) -> None:
+        unanswered = False
+
+        def attempt() -> None:
+            nonlocal unanswered
+            try:
+                self._inner.put(key, data)
+            except UnavailableError:
+                unanswered = True
+                raise
+            except ObjectExistsError:
+                # A put whose answer was lost leaves its object behind; the repeat finds it.
+                if not (unanswered and self._holds(key, data)):
+                    raise
+
+        self._again(attempt)
+
+    def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
+        return self._again(lambda: self._inner.get(key, offset, length))
+
+    def size(self, key: ObjectKey) -> int:
+        return self._again(lambda: self._inner.size(key))
+
+    def exists(self, key: ObjectKey) -> bool:
+        return self._again(lambda: self._inner.exists(key))
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield on after a failure from where it was, as keys come in order."""
+        last = ""
+        waits = iter(self._waits)
+        while True:
+            try:
+                for info in self._inner.list(prefix):
+                    if info.key > last:
+                        last = info.key
+                        waits = iter(self._waits)
+                        yield info
+            except UnavailableError:
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+                self._wait(wait)
+            else:
+                return
+
+    def delete(self, key: ObjectKey) -> None:
+        self._again(lambda: self._inner.delete(key))
+
+    def free_bytes(self) -> int | None:
+        return self._again(self._inner.free_bytes)
+
+    def _holds(self, key: ObjectKey, data: Buffer) -> bool:
+        try:
+            return self._inner.size(key) == len(data) and self._inner.get(key) == data
+        except ObjectMissingError:
+            return False
+
+    def _again(self, call: Callable[[], T]) -> T:
+        for wait in self._waits:
+            try:
+                return call()
+            except UnavailableError:
+                self._wait(wait)
+        return call()
+
+    def _wait(self, seconds: float) -> None:
+        self._clock.sleep(seconds * (1 + self._jitter()) / 2)

@@ -1,0 +1,50 @@
+"""A clock turned by hand: waiting takes no time, and time passes only when told."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from strongroom.clock import to_microseconds
+
+NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+class TurnedClock:
+    """Stands at `start` until someone advances it or sleeps by it."""
+
+    def __init__(self, start: datetime = NOON) -> None:
+        if start.tzinfo is None:
+            raise ValueError("start needs a time zone")
+        self._lock = threading.Lock()
+        self._start = start.astimezone(UTC)
+        self._passed = timedelta()
+        self._slept: tuple[float, ...] = ()
+
+    @property
+    def slept(self) -> tuple[float, ...]:
+        """Every wait so far, in seconds, in order."""
+        return self._slept
+
+    def advance(self, by: timedelta) -> None:
+        if by < timedelta():
+            raise ValueError("time does not go back; take a second clock for a wrong one")
+        with self._lock:
+            self._passed += by
+
+    def now(self) -> datetime:
+        return self._start + self._passed
+
+    def now_ns(self) -> int:
+        return to_microseconds(self.now()) * 1000
+
+    def monotonic(self) -> float:
+        return self._passed.total_seconds()
+
+    def sleep(self, seconds: float) -> None:
+        if seconds < 0:
+            raise ValueError("nobody can sleep back")
+        with self._lock:
+            self._slept += (seconds,)
+            self._passed += timedelta(seconds=seconds)

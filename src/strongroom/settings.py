@@ -6,7 +6,7 @@ leave no trace.
 
     home/catalog.db        jobs, repositories, sessions (catalog)
     home/keystore          secrets, sealed under the key file (keystore)
-    home/config.toml       optional: key_file, log, quarantine_hours
+    home/config.toml       optional: key_file, key_passphrase_file, log, quarantine_hours
     home/strongroom.log    what happened
     home/cache/            rebuildable
 
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE: Final = "STRONGROOM_HOME"
 KEY_FILE_VARIABLE: Final = "STRONGROOM_KEY_FILE"
+KEY_PASSPHRASE_VARIABLE: Final = "STRONGROOM_KEY_PASSPHRASE_FILE"  # noqa: S105 - a name
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+"""Set by systemd for a service that is handed credentials."""
 LOG_VARIABLE: Final = "STRONGROOM_LOG"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 DEFAULT_QUARANTINE_HOURS: Final = 24
+_IN_FILE: Final = {"key_file", "key_passphrase_file", "log", "quarantine_hours"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class Settings:
     home: Path
     key_file: Path
     """Seals the keystore; outside the home, so that a copy of the home alone opens nothing."""
+    key_passphrase_file: Path | None = None
+    """A passphrase that the keystore asks for beside the key file, where the operator wants it."""
+    credentials: Path | None = None
+    """Where systemd puts what it hands to this service; a key there stands in for the file."""
     log_level: str = "info"
     quarantine_hours: int = DEFAULT_QUARANTINE_HOURS
     """How long prune waits between condemning an object and removing it."""
@@ -85,6 +93,9 @@ def load(environment: Mapping[str, str] | None = None, home: Path | None = None)
         or _path(_text(file, "key_file"))
         or _platform_folder("config") / "key"
     )
+    passphrase = _path(given.get(KEY_PASSPHRASE_VARIABLE)) or _path(
+        _text(file, "key_passphrase_file")
+    )
     level = given.get(LOG_VARIABLE) or _text(file, "log") or "info"
     if level.lower() not in LOG_LEVELS:
         raise InvalidInputError(
@@ -93,7 +104,14 @@ def load(environment: Mapping[str, str] | None = None, home: Path | None = None)
     quarantine = file.get("quarantine_hours", DEFAULT_QUARANTINE_HOURS)
     if not isinstance(quarantine, int) or isinstance(quarantine, bool) or quarantine < 0:
         raise InvalidInputError(f"quarantine_hours cannot be {quarantine!r}")
-    return Settings(chosen, key_file.expanduser().absolute(), level.lower(), quarantine)
+    return Settings(
+        chosen,
+        key_file.expanduser().absolute(),
+        passphrase.expanduser().absolute() if passphrase else None,
+        _path(given.get(CREDENTIALS_VARIABLE)),
+        level.lower(),
+        quarantine,
+    )
 
 
 def _path(text: str | None) -> Path | None:
@@ -121,7 +139,7 @@ def _read_file(path: Path) -> dict[str, object]:
         values: dict[str, object] = tomllib.loads(data.decode())
     except ValueError as error:
         raise InvalidInputError(f"{path} is no TOML: {error}") from error
-    unknown = sorted(set(values) - {"key_file", "log", "quarantine_hours"})
+    unknown = sorted(set(values) - _IN_FILE)
     if unknown:
         raise InvalidInputError(f"{path} sets {', '.join(unknown)}, which is no setting")
     return values

@@ -1,7 +1,8 @@
-"""Passwords: what is public of them. Their secrets are the keystore's.
+"""Passwords: what there is and what it is called. Recipients and secrets are the keystore's.
 
 A password keeps its name through changes of its secret. Every secret it has had is a
-version, whose public half stays here: chains that are still sealed for it are found by it.
+version, whose key id stays here: chains that are still sealed for it are found by it. No
+public half is kept here, where someone could put another in its place: the keystore seals it.
 """
 
 # ruff: noqa: S608 - what is put into statements here are column lists, never values
@@ -44,8 +45,6 @@ class PasswordVersion:
     password_id: bytes
     version: int
     key_id: bytes
-    public: bytes
-    """The recipient, encoded; `control.keys` reads it."""
     made_at: datetime
 
 
@@ -86,30 +85,20 @@ def _changeable(row: PasswordRow) -> tuple[str, bool, int, int, int, int | None]
 
 def add_version(database: Database, version: PasswordVersion) -> None:
     database.execute(
-        "INSERT INTO password_versions (password_id, version, key_id, public, made_at) "
-        "VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO password_versions (password_id, version, key_id, made_at) VALUES (?, ?, ?, ?)",
         (
             version.password_id,
             version.version,
             version.key_id,
-            version.public,
             to_microseconds(version.made_at),
         ),
-    )
-
-
-def put_public(database: Database, version: PasswordVersion) -> None:
-    """Replace a version's public part: its hint is written in it, and its vouch."""
-    database.execute(
-        "UPDATE password_versions SET public = ? WHERE password_id = ? AND version = ?",
-        (version.public, version.password_id, version.version),
     )
 
 
 def versions(database: Database, password_id: bytes) -> list[PasswordVersion]:
     """Return every version, newest first."""
     rows = database.query(
-        "SELECT password_id, version, key_id, public, made_at FROM password_versions "
+        "SELECT password_id, version, key_id, made_at FROM password_versions "
         "WHERE password_id = ? ORDER BY version DESC",
         (password_id,),
     )
@@ -118,7 +107,6 @@ def versions(database: Database, password_id: bytes) -> list[PasswordVersion]:
             row["password_id"],
             row["version"],
             row["key_id"],
-            row["public"],
             from_microseconds(row["made_at"]),
         )
         for row in rows

@@ -1,4 +1,4 @@
-"""Recovery keys: their public halves, and when each was last proven to open something."""
+"""Recovery keys: their ids, and when each was last proven to open something."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ class RecoveryKeyRow:
     """A recovery key as the catalog knows it."""
 
     key_id: bytes
-    public: bytes
-    """The recipient, encoded; `control.keys` reads it."""
     created_at: datetime
     tested_at: datetime | None = None
 
@@ -29,8 +27,8 @@ def activate(database: Database, row: RecoveryKeyRow) -> None:
     with database.transaction():
         database.execute("UPDATE recovery_keys SET active = ?", (False,))
         database.execute(
-            "INSERT INTO recovery_keys (key_id, public, created_at, active) VALUES (?, ?, ?, ?)",
-            (row.key_id, row.public, to_microseconds(row.created_at), True),
+            "INSERT INTO recovery_keys (key_id, created_at, active) VALUES (?, ?, ?)",
+            (row.key_id, to_microseconds(row.created_at), True),
         )
 
 
@@ -56,7 +54,6 @@ def _row(row: Row) -> RecoveryKeyRow:
     tested_at = row["tested_at"]
     return RecoveryKeyRow(
         row["key_id"],
-        row["public"],
         from_microseconds(row["created_at"]),
         None if tested_at is None else from_microseconds(tested_at),
     )

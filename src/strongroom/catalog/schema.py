@@ -69,7 +69,6 @@ password_versions = Table(
     ),
     Column("version", Integer, primary_key=True),
     Column("key_id", LargeBinary, nullable=False, index=True),
-    Column("public", LargeBinary, nullable=False),
     Column("made_at", BigInteger, nullable=False),
 )
 
@@ -77,7 +76,6 @@ recovery_keys = Table(
     "recovery_keys",
     metadata,
     Column("key_id", LargeBinary, primary_key=True),
-    Column("public", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("tested_at", BigInteger),
     Column("active", Boolean(create_constraint=False), nullable=False),

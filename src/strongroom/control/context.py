@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from strongroom.catalog.database import Database
     from strongroom.clock import Clock
+    from strongroom.crypto.kdf import Argon2Parameters
     from strongroom.crypto.signing import SigningKey
     from strongroom.keystore import Keystore
     from strongroom.settings import Settings
@@ -39,6 +40,7 @@ class Context(AbstractContextManager["Context"]):
         secrets: SecretSource | None = None,
         report: Callable[[str], None] = quiet,
         open_storage: Callable[[str, bool], Storage] | None = None,
+        derivation: Callable[[], Argon2Parameters] | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -49,12 +51,16 @@ class Context(AbstractContextManager["Context"]):
             report: Tells the operator something that is neither result nor error: a warning,
                 a notice. One line each.
             open_storage: Turns a location into a storage, created if the flag says so.
+            derivation: Says what deriving a new password's key may cost; calibrated to this
+                machine by default.
         """
         self.settings = settings
         self.clock = clock
         self.secrets = secrets if secrets is not None else SecretSource()
         self.report = report
         self._open_storage = open_storage if open_storage is not None else _open_storage
+        self._derivation = derivation
+        self._closers: list[Callable[[], None]] = []
 
     def storage(self, location: str, *, create: bool = False) -> Storage:
         """Return the storage at a location; tests put one in memory in its place.
@@ -63,6 +69,14 @@ class Context(AbstractContextManager["Context"]):
             InvalidInputError: it is no location.
         """
         return self._open_storage(location, create)
+
+    def derivation(self) -> Argon2Parameters:
+        """Return what deriving the key of a new password costs."""
+        if self._derivation is not None:
+            return self._derivation()
+        from strongroom.crypto.kdf import calibrate
+
+        return calibrate()
 
     @cached_property
     def database(self) -> Database:
@@ -73,7 +87,7 @@ class Context(AbstractContextManager["Context"]):
 
     @cached_property
     def keystore(self) -> Keystore:
-        """The keystore, created with its key file at first use.
+        """The keystore, created with the home and its key file at first use.
 
         Raises:
             KeystoreLockedError: it does not open on this machine.
@@ -87,15 +101,21 @@ class Context(AbstractContextManager["Context"]):
         """What this installation signs with, made at first use."""
         from strongroom.control.keys import own_identity
 
-        return own_identity(self.keystore, self.database, self.clock)
+        return own_identity(self.keystore, self.database)
 
     @property
     def has_catalog(self) -> bool:
         """Whether there is a catalog to ask, without making one."""
         return "database" in self.__dict__ or self.settings.home_exists
 
+    def on_close(self, closer: Callable[[], None]) -> None:
+        """Have `closer` called when the context is closed."""
+        self._closers.append(closer)
+
     def close(self) -> None:
         """Close what was opened; a second call does nothing."""
+        while self._closers:
+            self._closers.pop()()
         opened = self.__dict__.pop("database", None)
         if opened is not None:
             opened.close()

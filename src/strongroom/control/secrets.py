@@ -129,4 +129,9 @@ def _checked(data: bytes, origin: str) -> Password:
         raise InvalidInputError(f"{origin} holds more than one line", hint="a password is one line")
     if not line:
         raise InvalidInputError(f"{origin} holds no secret: it is empty")
-    return Password(line)
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        # Not chained: the library's error carries all of it.
+        raise InvalidInputError(f"{origin} holds no UTF-8 text") from None
+    return Password.from_text(text)

@@ -72,6 +72,7 @@ class RepositoryDetails:
     repository_id: str
     free_bytes: int | None
     chains: tuple[ChainView, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,18 +12,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from strongroom.crypto.aead import open_value
-from strongroom.crypto.content import fingerprint
+from strongroom.crypto.content import ContentHasher, fingerprint
 from strongroom.crypto.keys import MetaKey
+from strongroom.crypto.signing import SigningPublicKey, verify
 from strongroom.engine.dedup import DedupIndex
 from strongroom.engine.pipeline import CONTENTS_LABEL
 from strongroom.errors import IntegrityError, StrongroomError
 from strongroom.format import header as headers
 from strongroom.format import pack as packs
-from strongroom.format.block import PLACE_BITS
-from strongroom.format.codec import decode
+from strongroom.format.block import PLACE_BITS, read_frame
+from strongroom.format.codec import MAX_SMALL, decode
+from strongroom.format.index import CLUSTER
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain
+from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.writer import SealedKeys, WrittenSession
+from strongroom.sources.image import is_zero
 
 
 class PackNotes:
@@ -68,6 +71,8 @@ def adopt(
     pack_ids: list[bytes],
     metakey: MetaKey | None,
     dedup: DedupIndex,
+    hasher: ContentHasher,
+    signer: SigningPublicKey,
 ) -> WrittenSession:
     """Check a dead session's packs and make their contents recognisable.
 
@@ -78,28 +83,34 @@ def adopt(
         pack_ids: The packs it noted.
         metakey: Opens their contents; none in a plain chain.
         dedup: Learns what they hold.
+        hasher: Names content; in a plain chain nothing is believed that is not hashed again.
+        signer: The server's identity, which signed the session's keys.
 
     Returns:
         The session with those packs that are whole; perhaps none.
     """
-    found = WrittenSession(session_id, slot, _keys(chain, session_id))
+    found = WrittenSession(session_id, slot, _keys(chain, session_id, signer))
     if chain.sealed and not found.keys.sealed:
         return found
     for pack_id in pack_ids:
         try:
-            _adopt_pack(chain, found, pack_id, metakey, dedup)
+            _adopt_pack(chain, found, pack_id, metakey, dedup, hasher)
         except StrongroomError:
             # Not whole, or not there: it is not needed, only welcome.
             continue
     return found
 
 
-def _keys(chain: Chain, session_id: bytes) -> SealedKeys:
+def _keys(chain: Chain, session_id: bytes, signer: SigningPublicKey) -> SealedKeys:
+    """Return the dead session's sealed keys, if this server signed them."""
     if not chain.sealed:
         return SealedKeys()
     key = layout.session_keys(chain.chain_id, session_id)
     try:
-        stored = headers.read_session_keys(chain.storage.get(key), key)
+        stored, encoded, signature = headers.read_session_keys_signed(
+            get_framed(chain.storage, key, MAX_SMALL), key
+        )
+        verify(signer, headers.SESSION_KEYS_DOMAIN, encoded, signature)
     except StrongroomError:
         return SealedKeys()
     if stored.chain_id != chain.chain_id or stored.session_id != session_id:
@@ -113,6 +124,7 @@ def _adopt_pack(
     pack_id: bytes,
     metakey: MetaKey | None,
     dedup: DedupIndex,
+    hasher: ContentHasher,
 ) -> None:
     name = layout.pack(chain.chain_id, pack_id)
     data = chain.storage.get(name)
@@ -149,7 +161,10 @@ def _adopt_pack(
             packs.trailer_context(chain.chain_id, session.session_id, trailer.directory),
             encoded,
         )
-    for piece in decode(packs.Contents, encoded, name).pieces:
+    contents = decode(packs.Contents, encoded, name)
+    if not chain.sealed:
+        _check_plain(data, directory, contents, hasher, name)
+    for piece in contents.pieces:
         dedup.add(
             piece.content_hash,
             session.slot,
@@ -158,3 +173,36 @@ def _adopt_pack(
             piece.length,
         )
     session.directories[header.ordinal] = trailer.directory
+
+
+def _check_plain(
+    data: bytes,
+    directory: packs.Directory,
+    contents: packs.Contents,
+    hasher: ContentHasher,
+    name: str,
+) -> None:
+    """Hash every piece again: nothing in a plain pack tells that the store did not write it.
+
+    Raises:
+        IntegrityError: a piece is not what the contents call it.
+    """
+    index_of = {place: index for index, place in enumerate(directory.places)}
+    for piece in contents.pieces:
+        index = index_of.get(piece.place, -1)
+        if index < 0:
+            raise IntegrityError(f"{name} names a block it does not have")
+        begin = directory.offsets[index]
+        raw = read_frame(data[begin : begin + directory.lengths[index]], name)
+        found = hasher.digest(raw[piece.offset : piece.offset + piece.length])
+        # Pages and whole areas of disks are named by the digests of what they consist of.
+        if piece.content_hash not in (found, hasher.of_digests(found), _area_name(raw, hasher)):
+            raise IntegrityError(f"{name} calls a piece by the hash of another")
+
+
+def _area_name(raw: bytes, hasher: ContentHasher) -> bytes:
+    digests = []
+    for at in range(0, len(raw), CLUSTER):
+        cluster = raw[at : at + CLUSTER]
+        digests.append(bytes(32) if is_zero(cluster) else hasher.digest(cluster))
+    return hasher.of_digests(b"".join(digests))

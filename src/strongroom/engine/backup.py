@@ -113,6 +113,8 @@ class SessionPlan:
     counter: int
     previous: EntryRef | None
     next_due: int
+    older: tuple[EntryRef, ...] = ()
+    """The newest entry of each other chain of the job that has promised points."""
     exclude: tuple[str, ...] = ()
     one_file_system: bool = False
     exclude_caches: bool = True
@@ -223,7 +225,9 @@ class _Run:
             BlockReader(chain, chain.sessions(self.body), keyring) if self.body else None
         )
         self.state = StateBlocks(chain, self.body)
-        if self.body is not None and not self.dedup.bind(chain.hash_of):
+        bound = self.body is not None and self.dedup.bind(chain.hash_of)
+        if self.body is not None and not bound and chain.sealed:
+            # A plain pack's contents are only what the store says; nothing is learnt of them.
             self._rebuild_cache()
         self.adopted = self._adopt_dead()
         self.writer = SessionWriter(
@@ -454,6 +458,7 @@ class _Run:
             counter=plan.counter,
             previous=plan.previous,
             next_due=plan.next_due,
+            older=plan.older,
         )
         self._remember(entry, usage)
         waited = self.pipeline.waited_seconds
@@ -512,7 +517,16 @@ class _Run:
                 except StrongroomError:
                     continue
             adopted.append(
-                adopt(self.chain, session_id, entry.number, pack_ids, metakey, self.dedup)
+                adopt(
+                    self.chain,
+                    session_id,
+                    entry.number,
+                    pack_ids,
+                    metakey,
+                    self.dedup,
+                    self.hasher,
+                    self.signer.public,
+                )
             )
         return adopted
 

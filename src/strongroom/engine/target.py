@@ -42,6 +42,11 @@ _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, 
 
 _ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
+_CLUSTER_BYTES: Final = 65536
+"""The grain by which is known what of a device was written."""
+_ZEROS_BYTES: Final = 1 << 20
+_BLKZEROOUT: Final = 0x127F
+
 _FORMATS: Final = {
     EntryKind.CHARACTER_DEVICE: modes.S_IFCHR,
     EntryKind.BLOCK_DEVICE: modes.S_IFBLK,
@@ -53,7 +58,7 @@ _FORMATS: Final = {
 class _Level(Directory):
     """A directory that is being restored into."""
 
-    __slots__ = ("bequeaths_acl", "gid", "is_new")
+    __slots__ = ("bequeaths_acl", "born", "is_new", "owner")
 
     def __init__(
         self, fd: int, name: bytes, parent: Directory | None, st: os.stat_result, *, is_new: bool
@@ -61,8 +66,10 @@ class _Level(Directory):
         super().__init__(fd, name, parent, st)
         self.is_new = is_new
         """Made by this restore, and so far closed to all other users."""
-        self.gid = st.st_gid if st.st_mode & modes.S_ISGID else os.getegid()
-        """The group that files get when they are made here."""
+        self.owner = (st.st_uid, st.st_gid)
+        self.born = self.owner if is_new else None
+        """The owner of what is made here, if that is certain: a new directory got its group
+        by the same rule."""
         self.bequeaths_acl = False
         """Whether what is made here is given an ACL that the point knows nothing of."""
         with suppress(OSError):
@@ -104,7 +111,10 @@ class TreeTarget:
             root.mkdir(parents=True, exist_ok=True)
             fd = os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)
         except OSError as error:
-            self._fail("make the target directory", None, error)
+            path = os.fsdecode(self._path)
+            words = f"cannot restore to {path}: {(error.strerror or str(error)).lower()}"
+            kind = TargetExistsError if error.errno in _TAKEN else RefusedError
+            raise kind(words, path=path) from error
         self._top = self._here = _Level(fd, b".", None, os.fstat(fd), is_new=False)
         self._levels: list[_Level] = []
         self._fd = fd
@@ -142,9 +152,12 @@ class TreeTarget:
         """Go back up; the directory left gets its attributes, or keeps what it has."""
         done = self._here
         if attributes is not None:
-            if not done.is_new:
-                self._drop_other_xattrs(done.fd, attributes)
-            self._apply(done.fd, b".", attributes)
+            try:
+                if not done.is_new:
+                    _drop_other_xattrs(done.fd, attributes)
+                self._apply(done.fd, done, b".", attributes, done.owner)
+            except OSError as error:
+                self._fail("give attributes to", b".", error)
         elif done.is_new:
             with suppress(OSError):
                 os.fchmod(done.fd, 0o755)
@@ -220,8 +233,9 @@ class TreeTarget:
             self._fail("restore", name, error)
         try:
             if data and os.write(fd, data) != len(data):
-                _write(fd, data, 0)
-            self._apply(fd, name, attributes)
+                _write_all(fd, data, 0)
+            here = self._here
+            self._apply(fd, here, name, attributes, here.born)
         except OSError as error:
             self._unlink_quietly(name)
             self._fail("restore", name, error)
@@ -294,14 +308,16 @@ class TreeTarget:
         node = _FORMATS[kind]
         try:
             os.mknod(name, node | 0o600, rdev, dir_fd=self._fd)
-            self._apply_by_name(name, node, attributes)
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 self._fail("restore", name, error)
             words = kind.name.lower().replace("_", " ")
-            self._tell_once(
-                words, self._here, name, f"is a {words}, and these cannot be made here"
-            )
+            self._tell_once(words, self._here, name, f"is a {words}; none can be made here")
+            return
+        try:
+            self._apply_by_name(name, node, attributes)
+        except OSError as error:
+            self._fail("give attributes to", name, error)
 
     def finish(self) -> None:
         """Make everything durable that was restored, and close the root.
@@ -310,14 +326,11 @@ class TreeTarget:
             RefusedError: the file system could not write it all.
         """
         try:
-            libc = ctypes.CDLL(None, use_errno=True)
             if self._many_devices:
                 os.sync()
-            if libc.syncfs(self._top.fd):
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
+            _sync_file_system(self._top.fd)
         except OSError as error:
-            self._fail("sync", None, error)
+            self._fail("sync", b".", error)
         finally:
             self.close()
 
@@ -328,21 +341,29 @@ class TreeTarget:
 
     # --- attributes -------------------------------------------------------------------------
 
-    def _apply(self, fd: int, name: bytes, attributes: Attributes) -> None:
-        """Give attributes to what a descriptor, not one of O_PATH, stands for.
+    def _apply(
+        self,
+        fd: int,
+        level: _Level,
+        name: bytes,
+        attributes: Attributes,
+        owner: tuple[int, int] | None,
+    ) -> None:
+        """Give attributes to an open file or directory.
 
         The order matters: a change of owner takes capabilities and set-id bits away, an
         ACL goes before the mode, which is its mask, and all of them touch the times.
         """
         mode = attributes.mode
-        here = self._here
-        if not self._give_owner(fd, name, attributes):
+        if (attributes.uid, attributes.gid) != owner and not self._give_owner(
+            fd, level, name, attributes
+        ):
             mode &= 0o1777
-        if here.bequeaths_acl:
+        if level.bequeaths_acl:
             with suppress(OSError):
                 os.removexattr(fd, b"system.posix_acl_access")
         if attributes.xattrs:
-            self._give_xattrs(fd, name, attributes)
+            self._give_xattrs(fd, level, name, attributes)
         os.fchmod(fd, mode)
         os.utime(fd, ns=(attributes.mtime_ns, attributes.mtime_ns))
 
@@ -352,24 +373,32 @@ class TreeTarget:
         Between making and this, somebody may have put a different entry there; a handle that
         is not of the same kind is none of ours.
         """
+        level = self._here
         fd = os.open(name, _HANDLE, dir_fd=self._fd)
         try:
             st = os.fstat(fd)
             if modes.S_IFMT(st.st_mode) != node or st.st_uid != self._uid:
                 raise FileExistsError(errno.EEXIST, "replaced meanwhile")
             handle = b"/proc/self/fd/%d" % fd
-            owned = self._give_owner(handle, name, attributes)
-            self._give_xattrs(handle, name, attributes)
+            mode = attributes.mode
+            if not self._give_owner(handle, level, name, attributes):
+                mode &= 0o1777
             if node != modes.S_IFLNK:
-                os.chmod(handle, attributes.mode if owned else attributes.mode & 0o1777)
+                if level.bequeaths_acl:
+                    with suppress(OSError):
+                        os.removexattr(handle, b"system.posix_acl_access")
+                self._give_xattrs(handle, level, name, attributes)
+                os.chmod(handle, mode)  # noqa: PTH101 - the path is bytes
+            else:
+                self._give_xattrs(handle, level, name, attributes)
             os.utime(handle, ns=(attributes.mtime_ns, attributes.mtime_ns))
         finally:
             os.close(fd)
 
-    def _give_owner(self, at: int | bytes, name: bytes, attributes: Attributes) -> bool:
-        """Change the owner if need be; tell whether it is the right one now."""
-        if attributes.uid == self._uid and attributes.gid == self._here.gid:
-            return True
+    def _give_owner(
+        self, at: int | bytes, level: _Level, name: bytes, attributes: Attributes
+    ) -> bool:
+        """Change the owner; tell whether it is the right one now."""
         if self._restore_owners:
             try:
                 os.chown(at, attributes.uid, attributes.gid)
@@ -377,31 +406,343 @@ class TreeTarget:
                 self._restore_owners = False
             else:
                 return True
-        self._tell_once(
-            "owner", self._here, name, "and others keep you as their owner: only root gives them away"
-        )
+        if attributes.uid == self._uid:
+            # One's own files can be given to the groups that one is in.
+            with suppress(PermissionError):
+                os.chown(at, -1, attributes.gid)
+                return True
+        words = "could not be given its owner, nor can others: that takes root"
+        self._tell_once("owner", level, name, words)
         return False
 
-    def _give_xattrs(self, at: int | bytes, name: bytes, attributes: Attributes) -> None:
+    def _give_xattrs(
+        self, at: int | bytes, level: _Level, name: bytes, attributes: Attributes
+    ) -> None:
         for attribute, value in attributes.xattrs:
             try:
                 os.setxattr(at, attribute, value)
             except OSError as error:
                 space = os.fsdecode(attribute.partition(b".")[0])
-                words = f"its attribute {os.fsdecode(attribute)}"
+                words = f"lacks its attribute {os.fsdecode(attribute)}"
                 if error.errno in _NOT_HERE:
-                    words = f"lacks {words}: those in {space!r} are refused here"
-                    self._tell_once(f"xattr {space}", self._here, name, words)
+                    words += f", and others may: those in {space!r} are refused here"
+                    self._tell_once(f"xattr {space}", level, name, words)
                 else:
-                    words = f"lacks {words}: {os.strerror(error.errno or 0).lower()}"
-                    self._report(Problem(self._path_of(self._here, name), words))
+                    words += f": {os.strerror(error.errno or 0).lower()}"
+                    self._report(Problem(self._path_of(level, name), words))
 
-    def _drop_other_xattrs(self, fd: int, attributes: Attributes) -> None:
-        """Take away what an existing directory has and the one in the point had not."""
-        wanted = {attribute for attribute, _ in attributes.xattrs}
+    # --- for FileWriter ---------------------------------------------------------------------
+
+    def publish(self, writer: FileWriter, size: int, attributes: Attributes) -> None:
+        """Give a written file its length, its attributes and its name."""
+        level = writer.level
+        try:
+            if os.fstat(writer.fd).st_size != size:
+                os.ftruncate(writer.fd, size)
+            self._apply(writer.fd, level, writer.name, attributes, level.born)
+            if writer.replace:
+                _rename(writer.temporary, writer.name, level.fd)
+                return
+            try:
+                os.link(
+                    writer.temporary,
+                    writer.name,
+                    src_dir_fd=level.fd,
+                    dst_dir_fd=level.fd,
+                    follow_symlinks=False,
+                )
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+                # Without links there is no way that is safe against a name appearing now.
+                with suppress(FileNotFoundError):
+                    os.stat(writer.name, dir_fd=level.fd, follow_symlinks=False)
+                    raise FileExistsError(errno.EEXIST, "taken") from error
+                _rename(writer.temporary, writer.name, level.fd)
+            else:
+                os.unlink(writer.temporary, dir_fd=level.fd)
+        except OSError as error:
+            self.fail("restore", level, writer.name, error)
+
+    def fail(self, doing: str, level: _Level, name: bytes, error: OSError) -> NoReturn:
+        """Turn an error of the operating system into ours."""
+        path = os.fsdecode(self._path_of(level, name))
+        if error.errno in _TAKEN:
+            words = f"cannot {doing} {path}: something else is there"
+            raise TargetExistsError(words, path=path) from error
+        words = (error.strerror or str(error)).lower()
+        raise RefusedError(f"cannot {doing} {path}: {words}", path=path) from error
+
+    # --- problems ---------------------------------------------------------------------------
+
+    def _fail(self, doing: str, name: bytes, error: OSError) -> NoReturn:
+        self.fail(doing, self._here, name, error)
+
+    def _tell_once(self, kind: str, level: _Level, name: bytes, message: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            self._report(Problem(self._path_of(level, name), message))
+
+    def _path_of(self, level: _Level, name: bytes) -> bytes:
+        inner = [part for part in (level.path, name) if part not in (b"", b".")]
+        return b"/".join([self._path.rstrip(b"/"), *inner]) or b"/"
+
+    def _unlink_quietly(self, name: bytes) -> None:
         with suppress(OSError):
-            for attribute in map(os.fsencode, os.listxattr(fd)):
-                if attribute not in wanted and (
-                    attribute in _ACLS or attribute.startswith(b"user.")
-                ):
-                    os.removexattr(fd, attribute)
+            os.unlink(name, dir_fd=self._fd)
+
+
+class FileWriter:
+    """A file that is being restored; ranges not written stay holes."""
+
+    def __init__(
+        self,
+        target: TreeTarget,
+        level: _Level,
+        fd: int,
+        temporary: bytes,
+        name: bytes,
+        *,
+        replace: bool,
+    ) -> None:
+        self._target = target
+        self.level = level
+        self.fd = fd
+        self.temporary = temporary
+        self.name = name
+        self.replace = replace
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Write one range; ranges may come in any order."""
+        try:
+            _write_all(self.fd, data, offset)
+        except OSError as error:
+            self._target.fail("restore", self.level, self.name, error)
+
+    def finish(self, size: int, attributes: Attributes) -> None:
+        """Make the file `size` long and give it its attributes and, last, its name.
+
+        Raises:
+            TargetExistsError: the name was taken meanwhile; nothing is left of the file.
+            RefusedError: it could not be written; nothing is left of it.
+        """
+        try:
+            self._target.publish(self, size, attributes)
+        except BaseException:
+            self.abandon()
+            raise
+        os.close(self.fd)
+
+    def abandon(self) -> None:
+        """Leave nothing of the file."""
+        os.close(self.fd)
+        with suppress(OSError):
+            os.unlink(self.temporary, dir_fd=self.level.fd)
+
+
+class ImageTarget:
+    """A file or block device that an image is restored to.
+
+    A new file gets its name when it is finished, so nobody takes half an image for one. A
+    file that is replaced is written in place: it keeps its owner and needs no second room.
+    What is not written reads as zeros in the end: it is a hole in a file, and on a device
+    zeros are written there.
+
+    Args:
+        path: Where; links are followed, it is the operator's own word.
+        size: Bytes of the image.
+        is_device: Whether `path` has to be a block device; otherwise it has to be none.
+        overwrite: Whether a file that is there is replaced. A device always is.
+
+    Raises:
+        TargetExistsError: there is a file, and `overwrite` is not set; or the device is in
+            use, mounted for instance.
+        RefusedError: it cannot be opened, is of the wrong kind, or is too small.
+    """
+
+    def __init__(self, path: Path, size: int, *, is_device: bool, overwrite: bool = False) -> None:
+        self.path = path.resolve()
+        self.size = size
+        self._temporary: Path | None = None
+        self._written: bytearray | None = None
+        try:
+            if is_device:
+                # O_EXCL keeps off devices that somebody has mounted or assembled.
+                self._fd = os.open(self.path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+            elif overwrite and self.path.exists():
+                self._fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            elif self.path.exists():
+                raise FileExistsError(errno.EEXIST, "it is there already")
+            else:
+                temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+                self._fd = os.open(
+                    temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+                )
+                self._temporary = temporary
+        except OSError as error:
+            self._fail(error)
+        try:
+            self._prepare(is_device=is_device)
+        except OSError as error:
+            self.abandon()
+            self._fail(error)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _prepare(self, *, is_device: bool) -> None:
+        mode = os.fstat(self._fd).st_mode
+        if modes.S_ISBLK(mode) != is_device or not (is_device or modes.S_ISREG(mode)):
+            what = "block device" if is_device else "file"
+            raise RefusedError(f"cannot restore to {self.path}: it is no {what}")
+        if not is_device:
+            os.ftruncate(self._fd, 0)
+            os.ftruncate(self._fd, self.size)
+            return
+        room = os.lseek(self._fd, 0, os.SEEK_END)
+        if room < self.size:
+            raise RefusedError(
+                f"cannot restore to {self.path}: it has {room} bytes, the image {self.size}"
+            )
+        self._written = bytearray(-(-self.size // _CLUSTER_BYTES))
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Write one range; ranges may come in any order.
+
+        Raises:
+            RefusedError: it could not be written, or does not lie within the image.
+        """
+        end = offset + len(data)
+        if offset < 0 or end > self.size:
+            raise RefusedError(f"cannot write {self.path} from {offset} to {end}: it is smaller")
+        if not data:
+            return
+        try:
+            if self._written is not None:
+                self._mark_written(self._written, offset, end)
+            _write_all(self._fd, data, offset)
+        except OSError as error:
+            self._fail(error)
+
+    def finish(self) -> None:
+        """Zero what was not written, make all durable, and give a new file its name.
+
+        Raises:
+            TargetExistsError: the name was taken meanwhile; nothing is left of the image.
+            RefusedError: it could not be written.
+        """
+        try:
+            if self._written is not None:
+                os.fsync(self._fd)
+                self._zero_the_rest(self._written)
+            os.fsync(self._fd)
+            if self._temporary is not None:
+                self._publish(self._temporary)
+                self._temporary = None
+        except OSError as error:
+            self.abandon()
+            self._fail(error)
+        os.close(self._fd)
+
+    def abandon(self) -> None:
+        """Close it; nothing is left of a new file, and half of what was overwritten."""
+        os.close(self._fd)
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+
+    def _publish(self, temporary: Path) -> None:
+        try:
+            os.link(temporary, self.path)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            if self.path.exists():
+                raise FileExistsError(errno.EEXIST, "taken") from error
+            temporary.rename(self.path)
+        else:
+            temporary.unlink()
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _mark_written(self, written: bytearray, offset: int, end: int) -> None:
+        """Note whole clusters; of one only begun, the rest is zeroed now."""
+        first = offset // _CLUSTER_BYTES
+        last = (end - 1) // _CLUSTER_BYTES
+        for cluster in {first, last}:
+            start = cluster * _CLUSTER_BYTES
+            stop = min(start + _CLUSTER_BYTES, self.size)
+            if not written[cluster] and (offset > start or end < stop):
+                _write_all(self._fd, bytes(stop - start), start)
+        written[first : last + 1] = b"\1" * (last + 1 - first)
+
+    def _zero_the_rest(self, written: bytearray) -> None:
+        start = written.find(0)
+        while start >= 0:
+            end = written.find(1, start)
+            if end < 0:
+                end = len(written)
+            self._zero(start * _CLUSTER_BYTES, min(end * _CLUSTER_BYTES, self.size))
+            start = written.find(0, end)
+
+    def _zero(self, start: int, end: int) -> None:
+        whole = end - end % _CLUSTER_BYTES
+        if whole > start:
+            try:
+                # The kernel frees the range where the device can, and writes zeros otherwise.
+                fcntl.ioctl(self._fd, _BLKZEROOUT, struct.pack("QQ", start, whole - start))
+            except OSError:
+                whole = start
+        zeros = memoryview(bytes(_ZEROS_BYTES))
+        while whole < end:
+            step = min(_ZEROS_BYTES, end - whole)
+            _write_all(self._fd, zeros[:step], whole)
+            whole += step
+
+    def _fail(self, error: OSError) -> NoReturn:
+        path = str(self.path)
+        words = (error.strerror or str(error)).lower()
+        words = f"cannot restore to {path}: {words}"
+        if error.errno in (errno.EEXIST, errno.EBUSY):
+            raise TargetExistsError(words, path=path) from error
+        raise RefusedError(words, path=path) from error
+
+
+def _check(name: bytes) -> None:
+    """Refuse a name that would be more, or less, than one step down.
+
+    Raises:
+        MalformedError: it is one.
+    """
+    if b"/" in name or b"\0" in name or name in _NO_NAMES:
+        raise MalformedError(f"the point holds an entry named {os.fsdecode(name)!r}")
+
+
+def _write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+    done = os.pwrite(fd, data, offset)
+    if done < len(data):
+        view = memoryview(data)
+        while done < len(view):
+            done += os.pwrite(fd, view[done:], offset + done)
+
+
+def _rename(old: bytes, new: bytes, dir_fd: int) -> None:
+    os.rename(old, new, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+
+def _sync_file_system(fd: int) -> None:
+    # Unlike `sync`, this tells of what could not be written.
+    if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _drop_other_xattrs(fd: int, attributes: Attributes) -> None:
+    """Take away what an existing directory has and the one in the point had not."""
+    wanted = {attribute for attribute, _ in attributes.xattrs}
+    with suppress(OSError):
+        for attribute in map(os.fsencode, os.listxattr(fd)):
+            if attribute not in wanted and (attribute in _ACLS or attribute.startswith(b"user.")):
+                os.removexattr(fd, attribute)

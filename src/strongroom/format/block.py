@@ -64,9 +64,7 @@ class BlockAddress(NamedTuple):
         return self.number & (MAX_PLACES - 1)
 
 
-def context(
-    suite: int, chain_id: bytes, session_id: bytes, number: int, block_class: int
-) -> bytes:
+def context(suite: int, chain_id: bytes, session_id: bytes, number: int, block_class: int) -> bytes:
     """Return the associated data that binds a block to its chain, session and number.
 
     Without the session, a block of one session would open in another's place; without the
@@ -82,9 +80,7 @@ def pad_frame(codec: Codec, raw_length: int, payload: bytes | memoryview, *, sea
     bare = FRAME_HEADER + len(payload)
     overhead = SEALING_OVERHEAD if sealed else 0
     zeros = padme(bare + overhead) - bare - overhead if sealed else 0
-    return b"".join(
-        (struct.pack(">BII", codec, raw_length, len(payload)), payload, bytes(zeros))
-    )
+    return b"".join((struct.pack(">BII", codec, raw_length, len(payload)), payload, bytes(zeros)))
 
 
 def read_frame(frame: bytes | memoryview, what: str) -> bytes:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from strongroom.crypto.recipients import Stanza
-from strongroom.format.codec import Value, decode, encode, frame, unframe
+from strongroom.format.codec import (
+    Hash,
+    Id,
+    MaybeHash,
+    Number,
+    Value,
+    decode,
+    encode,
+    frame,
+    unframe,
+)
 from strongroom.format.journal import EntryRef
 from strongroom.format.versions import (
     ENVELOPE,
@@ -11,19 +21,21 @@ from strongroom.format.versions import (
     LINK,
     REPOSITORY,
     SESSION_KEYS,
+    SUITE_SEALED,
     check_suite,
 )
 
 HEADER_DOMAIN = "chain header"
 ENVELOPE_DOMAIN = "envelope"
+SESSION_KEYS_DOMAIN = "session keys"
 
 
 class RepositoryMarker(Value, frozen=True):
     """What makes a place a repository; without it nothing is written there."""
 
     format_version: int
-    repository_id: bytes
-    created_at: int
+    repository_id: Id
+    created_at: Number
 
 
 class ChainHeader(Value, frozen=True):
@@ -31,25 +43,25 @@ class ChainHeader(Value, frozen=True):
 
     format_version: int
     suite: int
-    chain_id: bytes
-    job_id: bytes
+    chain_id: Id
+    job_id: Id
     """Random; the job's name is sealed."""
-    created_at: int
+    created_at: Number
     identity: bytes
     """Public halves of the server's signing identity."""
     previous: EntryRef | None
     """The job's newest entry when this chain began: where the history goes on from."""
-    recipients: bytes
+    recipients: MaybeHash
     """Id of the first chain key, so that a plain envelope cannot stand in; empty if plain."""
 
 
 class Envelope(Value, frozen=True):
     """A chain key's private half, sealed for all its recipients. Replaceable: re-wrapping."""
 
-    chain_id: bytes
-    chain_key_id: bytes
+    chain_id: Id
+    chain_key_id: Hash
     chain_public: bytes
-    generation: int
+    generation: Number
     """The highest intact one counts."""
     identity: bytes
     stanzas: list[Stanza]
@@ -58,21 +70,21 @@ class Envelope(Value, frozen=True):
 class Link(Value, frozen=True):
     """An older chain key's private half, sealed to the newer one's public half."""
 
-    chain_id: bytes
-    older_id: bytes
+    chain_id: Id
+    older_id: Hash
     older_public: bytes
-    newer_id: bytes
+    newer_id: Hash
     sealed: bytes
 
 
 class SessionKeysObject(Value, frozen=True):
     """A session's keys, stored before its first pack; published ones stand in the table."""
 
-    chain_id: bytes
-    session_id: bytes
-    chain_key_id: bytes
+    chain_id: Id
+    session_id: Id
+    chain_key_id: Hash
     sealed: bytes
-    commitment: bytes
+    commitment: Hash
 
 
 def chain_key_context(chain_id: bytes) -> bytes:
@@ -91,7 +103,7 @@ def frame_marker(marker: RepositoryMarker) -> bytes:
 
 def read_marker(data: bytes, what: str) -> RepositoryMarker:
     marker = decode(RepositoryMarker, unframe(REPOSITORY, data, what).body, what)
-    check_suite(marker.format_version, 1, what)
+    check_suite(marker.format_version, SUITE_SEALED, what)
     return marker
 
 
@@ -125,9 +137,19 @@ def read_link(data: bytes, what: str) -> Link:
     return decode(Link, unframe(LINK, data, what).body, what)
 
 
-def frame_session_keys(keys: SessionKeysObject) -> bytes:
-    return frame(SESSION_KEYS, encode(keys))
+def frame_session_keys(keys: SessionKeysObject, signature: bytes = b"") -> bytes:
+    return frame(SESSION_KEYS, encode(keys), signature)
 
 
 def read_session_keys(data: bytes, what: str) -> SessionKeysObject:
     return decode(SessionKeysObject, unframe(SESSION_KEYS, data, what).body, what)
+
+
+def read_session_keys_signed(data: bytes, what: str) -> tuple[SessionKeysObject, bytes, bytes]:
+    """Return a session's keys, their signed bytes and the signature, which the caller checks.
+
+    Who takes over a dead session's packs copies its sealed keys into a signed record; unsigned,
+    the store could have put others there, and nobody would open those packs again.
+    """
+    framed = unframe(SESSION_KEYS, data, what)
+    return decode(SessionKeysObject, framed.body, what), framed.body, framed.signature

@@ -21,6 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from strongroom.errors import MalformedError
+from strongroom.format.block import MAX_ORDINAL, MAX_RAW, PLACE_BITS
 from strongroom.format.codec import HASH_LENGTH, Value
 
 CLUSTER = 64 << 10
@@ -39,6 +40,16 @@ MAX_PAGE_ENTRIES = 1024
 CUT_MASK = 0xFF
 """An entry whose hash ends in these bits at zero ends its page: 256 entries on average."""
 MAX_PAGE_BYTES = 4 << 20
+MAX_CHILDREN = 1024
+"""Pages in a node of a tree or a chunk list; what writes them stops far earlier."""
+MAX_PAGE_PIECES = 4096
+MAX_LEVELS = 8
+"""No index is deeper."""
+MAX_SLOT = (1 << 32) - 1
+
+_LEAVE, _FILE, _LAST_KIND = 0, 2, 8
+_LINKS = frozenset((3, 4))
+_DEVICES = frozenset((5, 6))
 
 AttributeRow = tuple[int, int, int, str, str, tuple[tuple[bytes, bytes], ...]]
 """mode, uid, gid, user, group, extended attributes."""
@@ -141,61 +152,172 @@ def check_tree_page(page: TreePage) -> TreePage:
     """Return the page if its columns fit each other.
 
     Raises:
-        MalformedError: a column too short or long, an index into nothing, or more of it than a
-            page may hold.
+        MalformedError: a column too short or long, an index into nothing, a name that is no
+            name, pieces that do not add up to their file, or more than a page may hold.
     """
-    count = len(page.kinds)
+    kinds = page.kinds
+    count = len(kinds)
     pieces = len(page.piece_blocks)
-    files = page.kinds.count(2)
+    files = kinds.count(_FILE)
     inline = sum(n for n in page.counts if n > 0)
     if not (
         count == len(page.names) == len(page.rows) == len(page.mtimes)
         and 0 < count <= MAX_PAGE_ENTRIES
         and files == len(page.sizes) == len(page.counts)
-        and pieces == len(page.piece_offsets) == len(page.piece_lengths) == inline
-        and len(page.piece_hashes) == HASH_LENGTH * pieces
+        and pieces == inline
         and page.counts.count(NOT_INLINE) == len(page.chunk_lists)
         and all(NOT_INLINE <= n <= MAX_INLINE_PIECES for n in page.counts)
-        and all(HOLE <= b < len(page.blocks) for b in page.piece_blocks)
-        and all(0 <= r < max(1, len(page.attributes)) for r in page.rows)
-        and max(page.kinds) <= 8
+        and all(
+            0 <= row < len(page.attributes) or kind == _LEAVE
+            for row, kind in zip(page.rows, kinds, strict=True)
+        )
+        and max(kinds) <= _LAST_KIND
+        and _pieces_fit(page)
+        and _sizes_fit(page)
+        and all(
+            0 <= levels <= MAX_LEVELS and _is_address((s, n)) for levels, s, n in page.chunk_lists
+        )
     ):
         raise MalformedError("a page of a tree's index has columns that do not fit each other")
+    _check_names(page)
     return page
+
+
+def _check_names(page: TreePage) -> None:
+    """Refuse names that could lead a restore out of its target, and columns by entry."""
+    together = b"".join(page.names)
+    if b"/" in together or b"\0" in together or b".." in page.names:
+        raise MalformedError("a page of a tree's index holds a name that no directory can hold")
+    links, devices = set(), set()
+    for index, (kind, name) in enumerate(zip(page.kinds, page.names, strict=True)):
+        if bool(name) == (kind == _LEAVE):
+            raise MalformedError("a page of a tree's index has an entry without a name")
+        if kind in _LINKS:
+            links.add(index)
+        elif kind in _DEVICES:
+            devices.add(index)
+    if page.links.keys() != links or page.devices.keys() != devices:
+        raise MalformedError("a page of a tree's index has links or devices of other entries")
+
+
+def _sizes_fit(page: TreePage) -> bool:
+    at = 0
+    lengths = page.piece_lengths
+    for size, count in zip(page.sizes, page.counts, strict=True):
+        if count == NOT_INLINE:
+            if size <= 0:
+                return False
+            continue
+        if sum(lengths[at : at + count]) != size:
+            return False
+        at += count
+    return True
+
+
+def _pieces_fit(page: TreePage | ChunkPage) -> bool:
+    """Tell whether every piece lies in a block that can be, and every block has a piece."""
+    count, blocks = len(page.piece_blocks), len(page.blocks)
+    if not (
+        count == len(page.piece_offsets) == len(page.piece_lengths)
+        and len(page.piece_hashes) == HASH_LENGTH * count
+        and all(_is_address(pair) for pair in page.blocks)
+    ):
+        return False
+    for block, offset, length in zip(
+        page.piece_blocks, page.piece_offsets, page.piece_lengths, strict=True
+    ):
+        if length <= 0 or not HOLE <= block < blocks:
+            return False
+        if (offset != 0) if block == HOLE else (offset < 0 or offset + length > MAX_RAW):
+            return False
+    return True
+
+
+def _is_address(pair: tuple[int, int]) -> bool:
+    slot, number = pair
+    return 0 < slot <= MAX_SLOT and 0 <= number >> PLACE_BITS <= MAX_ORDINAL
+
+
+def check_recognition(page: RecognitionPage, leaf: TreePage) -> RecognitionPage:
+    """Return the page if it has one item for every entry of `leaf`, else raise MalformedError."""
+    if not len(page.ctimes) == len(page.inodes) == len(leaf.kinds):
+        raise MalformedError("a recognition page does not fit the page that it stands beside")
+    return page
+
+
+def check_tree_node(node: TreeNode, level: int) -> TreeNode:
+    """Return the node if its columns fit each other and its level, else raise MalformedError."""
+    count = len(node.pages)
+    if not (
+        0 < count <= MAX_CHILDREN
+        and count == len(node.entries) == len(node.leaves) == len(node.enters) == len(node.firsts)
+        and len(node.recognition) == (count if level == 1 else 0)
+        and all(n > 0 for n in node.entries)
+        and all(n >= 0 for n in node.leaves)
+        and all(map(_is_address, node.pages))
+        and all(map(_is_address, node.recognition))
+    ):
+        raise MalformedError("a node of a tree's index has columns that do not fit each other")
+    return node
 
 
 def check_chunk_page(page: ChunkPage) -> ChunkPage:
     """Return the page if its columns fit each other, else raise MalformedError."""
-    pieces = len(page.piece_blocks)
-    if not (
-        pieces == len(page.piece_offsets) == len(page.piece_lengths)
-        and len(page.piece_hashes) == HASH_LENGTH * pieces
-        and all(HOLE <= b < len(page.blocks) for b in page.piece_blocks)
-        and all(length > 0 for length in page.piece_lengths)
-    ):
+    if not 0 < len(page.piece_blocks) <= MAX_PAGE_PIECES or not _pieces_fit(page):
         raise MalformedError("a page of a chunk list has columns that do not fit each other")
     return page
+
+
+def check_chunk_node(node: ChunkNode) -> ChunkNode:
+    """Return the node if its columns fit each other, else raise MalformedError."""
+    if not (
+        0 < len(node.pages) == len(node.lengths) <= MAX_CHILDREN
+        and all(length > 0 for length in node.lengths)
+        and all(map(_is_address, node.pages))
+    ):
+        raise MalformedError("a node of a chunk list has columns that do not fit each other")
+    return node
 
 
 def check_disk_leaf(leaf: DiskLeaf) -> DiskLeaf:
     """Return the leaf if its runs are in order and inside it, else raise MalformedError."""
     end = clusters = 0
     columns = (leaf.starts, leaf.counts, leaf.run_blocks, leaf.run_offsets)
-    if len({len(column) for column in columns}) != 1:
+    if len({len(column) for column in columns}) != 1 or not leaf.starts:
         raise MalformedError("a page of a disk's map has columns that do not fit each other")
-    for start, count, block in zip(leaf.starts, leaf.counts, leaf.run_blocks, strict=True):
+    for start, count, block, offset in zip(*columns, strict=True):
         if start < end or count <= 0 or not 0 <= block < len(leaf.blocks):
             raise MalformedError("a page of a disk's map has runs out of order")
+        if offset < 0 or offset + count * CLUSTER > MAX_RAW:
+            raise MalformedError("a page of a disk's map has a run that reaches beyond its block")
         end = start + count
         clusters += count
     if end > LEAF_CLUSTERS or len(leaf.hashes) != HASH_LENGTH * clusters:
         raise MalformedError("a page of a disk's map reaches beyond what it covers")
+    if not all(map(_is_address, leaf.blocks)):
+        raise MalformedError("a page of a disk's map names a block that cannot be")
     return leaf
 
 
-IndexPage = (
-    TreePage | RecognitionPage | TreeNode | ChunkPage | ChunkNode | DiskLeaf | DiskNode
-)
+def check_disk_node(node: DiskNode) -> DiskNode:
+    """Return the node if it has as many pages as it may, else raise MalformedError."""
+    if not 0 < len(node.children) <= DISK_FAN_OUT or not all(
+        child is None or _is_address(child) for child in node.children
+    ):
+        raise MalformedError("a node of a disk's map has pages that cannot be")
+    return node
+
+
+def disk_levels(size: int) -> int:
+    """Return how many levels of nodes stand above the leaves of a disk of `size` bytes."""
+    leaves = -(-size // (CLUSTER * LEAF_CLUSTERS))
+    levels = 0
+    while DISK_FAN_OUT**levels < leaves:
+        levels += 1
+    return levels
+
+
+IndexPage = TreePage | RecognitionPage | TreeNode | ChunkPage | ChunkNode | DiskLeaf | DiskNode
 _encoder = msgspec.msgpack.Encoder()
 
 

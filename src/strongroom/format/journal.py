@@ -1,7 +1,7 @@
 """The journal's entries: a chain's one ordered history.
 
-An entry is a framed object under the next free number. Its hash is over its body, so two
-copies signed at different times are the same entry. What a session publishes is signed by the
+An entry is a framed object under the next free number. Its hash is over its body and not over
+the signature, so a body signed twice is one entry. What a session publishes is signed by the
 server; a condemnation may be unsigned, since keyless machines prune.
 """
 
@@ -11,9 +11,21 @@ from enum import IntEnum
 from typing import Any
 
 from strongroom.crypto.content import fingerprint
-from strongroom.format.codec import Value, decode, encode, frame, unframe
+from strongroom.errors import MalformedError, UnsupportedVersionError
+from strongroom.format.codec import (
+    Hash,
+    Id,
+    MaybeHash,
+    MaybeId,
+    Number,
+    Value,
+    decode,
+    encode,
+    frame,
+    unframe,
+)
 from strongroom.format.paging import TableRoot
-from strongroom.format.versions import ENTRY
+from strongroom.format.versions import ENTRY, FORMAT
 
 SIGNING_DOMAIN = "journal entry"
 
@@ -39,16 +51,16 @@ class PointKind(IntEnum):
 class EntryRef(Value, frozen=True):
     """An entry of some chain of the job."""
 
-    chain_id: bytes
-    number: int
-    entry_hash: bytes
+    chain_id: Id
+    number: Number
+    entry_hash: Hash
 
 
 class PublicPoint(Value, frozen=True):
     """What anybody may know of a restore point."""
 
-    point_id: bytes
-    source_id: bytes
+    point_id: Id
+    source_id: Id
     """Random, one for each source of the job; the source's name is sealed."""
     kind: int
     details: bytes
@@ -58,16 +70,18 @@ class PublicPoint(Value, frozen=True):
 class SessionBody(Value, frozen=True):
     """What a session publishes: its points and the job's whole state, in one stroke."""
 
-    session_id: bytes
-    slot: int
-    base: int
+    session_id: Id
+    slot: Number
+    base: Number
     """Number of the session entry whose state it builds on; 0 in the first."""
-    counter: int
+    counter: Number
     """Sessions of the job so far, over all its chains."""
     previous: EntryRef | None
     """The job's session entry before this one; maybe in another chain."""
-    next_due: int
+    next_due: Number
     """When the next point was due, microseconds since 1970; 0 if nobody said."""
+    older: list[EntryRef]
+    """The newest entry of each other chain of the job that still has promised points."""
     chain_public: bytes
     """Public half of the chain key the session sealed to; empty in a plain chain."""
     points: list[PublicPoint]
@@ -97,8 +111,8 @@ class PromiseBody(Value, frozen=True):
 class DeathBody(Value, frozen=True):
     """A session that will never publish, and who takes over its packs."""
 
-    session_id: bytes
-    heir: bytes
+    session_id: Id
+    heir: MaybeId
     """Empty when nobody does."""
 
 
@@ -123,13 +137,13 @@ class RawEntry(Value, frozen=True):
     """An entry as it is encoded."""
 
     format_version: int
-    chain_id: bytes
-    number: int
+    chain_id: Id
+    number: Number
     kind: int
-    previous_hash: bytes
-    """Hash of the entry numbered one less, when this one was made; empty in the first."""
-    made_at: int
-    signer: bytes
+    previous_hash: MaybeHash
+    """Hash of the entry numbered one less, when this one was made; BLAKE3 of the header's body in the first."""
+    made_at: Number
+    signer: MaybeHash
     """Id of the identity that signs; empty when unsigned."""
     body: bytes
 
@@ -178,14 +192,19 @@ def read_entry(data: bytes, what: str) -> Entry:
     """Take a stored entry apart; its signature is the caller's to check.
 
     Raises:
-        MalformedError: these bytes are no entry of a kind that is known.
+        MalformedError: these bytes are no entry, or an unsigned one with signature bytes.
+        UnsupportedVersionError: it is of a format or kind unknown to this release.
     """
     framed = unframe(ENTRY, data, what)
     raw = decode(RawEntry, framed.body, what)
+    if raw.format_version != FORMAT:
+        raise UnsupportedVersionError(
+            f"{what} has format {raw.format_version}; this release reads format {FORMAT}"
+        )
+    if bool(raw.signer) != bool(framed.signature):
+        raise MalformedError(f"{what} has a signer without a signature or the reverse")
     kind = _BODIES.get(raw.kind)
     if kind is None:
-        from strongroom.errors import UnsupportedVersionError
-
         raise UnsupportedVersionError(f"{what} is of kind {raw.kind}, unknown to this release")
     body: Body = decode(kind, raw.body, what)
     return Entry(raw, body, framed.body, framed.signature)

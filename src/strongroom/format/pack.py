@@ -22,8 +22,17 @@ import struct
 
 from strongroom.crypto.content import fingerprint
 from strongroom.errors import MalformedError
-from strongroom.format.block import MAX_PLACES
-from strongroom.format.codec import HASH_LENGTH, Value, decode, encode
+from strongroom.format.block import MAX_ORDINAL, MAX_PLACES, MAX_RAW, BlockClass
+from strongroom.format.codec import (
+    HASH_LENGTH,
+    Hash,
+    Id,
+    Number,
+    Value,
+    decode,
+    encode,
+    refuse_other_version,
+)
 from strongroom.format.versions import PACK, PACK_END
 
 HEADER_LENGTH = 77
@@ -33,6 +42,8 @@ ALIGNED_HEADER = 4096
 FOOTER_LENGTH = 4 + HASH_LENGTH + 8
 MAX_PACK = 256 << 20
 MAX_TRAILER = 32 << 20
+MAX_BLOCKS = 16_384
+"""No pack holds more: its directory has to fit into one page of the ledger."""
 
 _HEADER = struct.Struct(">8s16s16s32sIB")
 _FOOTER = struct.Struct(">I32s8s")
@@ -41,20 +52,20 @@ _FOOTER = struct.Struct(">I32s8s")
 class PackHeader(Value, frozen=True):
     """Whose pack this is."""
 
-    chain_id: bytes
-    session_id: bytes
-    pack_id: bytes
-    ordinal: int
-    block_class: int
+    chain_id: Id
+    session_id: Id
+    pack_id: Hash
+    ordinal: Number
+    block_class: Number
 
 
 class Directory(Value, frozen=True):
     """What lies where in a pack: public, and the same bytes as its page in the ledger."""
 
-    pack_id: bytes
-    ordinal: int
-    block_class: int
-    size: int
+    pack_id: Hash
+    ordinal: Number
+    block_class: Number
+    size: Number
     """Bytes from the pack's start to the end of its last block."""
     places: list[int]
     """Ascending; not every place need be taken."""
@@ -75,11 +86,15 @@ class Directory(Value, frozen=True):
             count == len(self.offsets) == len(self.lengths)
             and len(self.hashes) == HASH_LENGTH * count
             and len(self.pack_id) == HASH_LENGTH
-            and 0 < count <= MAX_PLACES
+            and 0 < count <= MAX_BLOCKS
         ):
             raise MalformedError(f"{what} has columns that do not fit each other")
+        if not 0 <= self.ordinal <= MAX_ORDINAL or self.block_class not in tuple(BlockClass):
+            raise MalformedError(
+                f"{what} is pack {self.ordinal} of class {self.block_class}, which cannot be"
+            )
         if any(a >= b for a, b in zip(self.places, self.places[1:], strict=False)) or not (
-            0 <= self.places[0] and self.places[-1] < MAX_PLACES
+            self.places[0] >= 0 and self.places[-1] < MAX_PLACES
         ):
             raise MalformedError(f"{what} has places out of order")
         at = None
@@ -97,10 +112,10 @@ class Directory(Value, frozen=True):
 class Piece(Value, frozen=True):
     """A run of content in a block, recognised by its hash."""
 
-    place: int
-    offset: int
-    length: int
-    content_hash: bytes
+    place: Number
+    offset: Number
+    length: Number
+    content_hash: Hash
 
 
 class Contents(Value, frozen=True):
@@ -109,6 +124,21 @@ class Contents(Value, frozen=True):
     raw_lengths: list[int]
     """Length of each block before compression, in the order of the directory's places."""
     pieces: list[Piece]
+
+    def check(self, directory: Directory, what: str) -> Contents:
+        """Return self if it can be about the blocks of `directory`.
+
+        Raises:
+            MalformedError: another number of blocks, or a piece that reaches beyond its block.
+        """
+        if len(self.raw_lengths) != len(directory.places) or not all(
+            0 <= length <= MAX_RAW for length in self.raw_lengths
+        ):
+            raise MalformedError(f"{what} has contents of other blocks than it holds")
+        raw = dict(zip(directory.places, self.raw_lengths, strict=True))
+        if any(piece.offset + piece.length > raw.get(piece.place, -1) for piece in self.pieces):
+            raise MalformedError(f"{what} names a piece that reaches beyond its block")
+        return self
 
 
 class Trailer(Value, frozen=True):
@@ -139,6 +169,7 @@ def read_header(data: bytes, what: str) -> PackHeader:
     Raises:
         MalformedError: these bytes do not begin a pack.
     """
+    refuse_other_version(PACK, data, what)
     if len(data) < HEADER_LENGTH or data[:8] != PACK:
         raise MalformedError(f"{what} is not a pack")
     _, chain_id, session_id, pack_id, ordinal, block_class = _HEADER.unpack_from(data)
@@ -170,6 +201,21 @@ def footer_trailer_length(footer: bytes, pack_size: int, what: str) -> int:
     return length
 
 
+def header_length(trailer: bytes, what: str) -> int:
+    """Return how long the header is, as the trailer's directory says.
+
+    Nothing is authentic yet: `read_trailer` compares everything.
+
+    Raises:
+        MalformedError: the trailer is none.
+    """
+    directory = decode(Directory, decode(Trailer, trailer, what).directory, what)
+    first = min(directory.offsets, default=0)
+    if first not in (SHORT_HEADER, ALIGNED_HEADER):
+        raise MalformedError(f"{what} begins its blocks at {first}")
+    return first
+
+
 def read_trailer(
     header: bytes, trailer: bytes, footer: bytes, pack_size: int, what: str
 ) -> tuple[Directory, Trailer]:
@@ -185,8 +231,8 @@ def read_trailer(
     Raises:
         MalformedError: anything does not fit; a pack is whole or it is nothing.
     """
-    _, checksum, _ = _FOOTER.unpack(footer)
-    if fingerprint(header + trailer) != checksum:
+    length = footer_trailer_length(footer, pack_size, what)
+    if length != len(trailer) or fingerprint(header + trailer) != footer[4 : 4 + HASH_LENGTH]:
         raise MalformedError(f"{what} does not match its checksum: changed or damaged in storage")
     if header[HEADER_LENGTH:] != bytes(len(header) - HEADER_LENGTH):
         raise MalformedError(f"{what} has a header padded with something else than zeros")
@@ -194,4 +240,11 @@ def read_trailer(
     directory = decode(Directory, read.directory, what).check(what)
     if directory.size + len(trailer) + FOOTER_LENGTH != pack_size:
         raise MalformedError(f"{what} has bytes that belong to nothing")
+    said = read_header(header, what)
+    if (said.pack_id, said.ordinal, said.block_class) != (
+        directory.pack_id,
+        directory.ordinal,
+        directory.block_class,
+    ) or min(directory.offsets) != len(header):
+        raise MalformedError(f"{what} has a header and a directory of different packs")
     return directory, read

@@ -20,11 +20,17 @@ def padme(length: int) -> int:
 
 
 def fitting(length: int, overhead: int) -> int:
-    """Return the longest payload of at most `length` bytes that pads to no more than `length`.
+    """Return the longest payload that, with `overhead` bytes around it, pads to `length` at most.
 
     A block of a disk that does not compress has exactly `length` bytes, a power of two.
-    With its framing it would be padded by a whole step (3 % at 1 MiB); cut to what this
-    returns, framing and all fill `length` exactly, and the few bytes left over are sealed
-    as a block of their own.
+    With its framing it is padded by a whole step (3 % at 1 MiB); cut to what this returns,
+    framing and all fill `length` exactly.
+
+    Returns:
+        The payload's length; 0 where not even the overhead fits.
     """
-    return length - overhead
+    if length < 2:
+        return max(0, length - overhead)
+    exponent = length.bit_length() - 1
+    zero_bits = exponent - exponent.bit_length()
+    return max(0, (length >> zero_bits << zero_bits) - overhead)

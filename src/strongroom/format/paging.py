@@ -12,34 +12,38 @@ does no I/O.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from strongroom.errors import MalformedError, PointDamagedError
 from strongroom.crypto.content import fingerprint
-from strongroom.format.codec import HASH_LENGTH, Value, decode, encode
+from strongroom.errors import MalformedError, PointDamagedError
+from strongroom.format.codec import Hash, Id, Number, Value, decode, encode
 
 R = TypeVar("R", bound=Value)
 
 FAN_OUT = 64
 MAX_PAGE = 1 << 20
 MAX_LEVELS = 6
+_KEPT_PAGES = 256
+"""Decoded pages that a table keeps: enough for every way down, however large it is."""
 
 
 class PageRef(Value, frozen=True):
     """Where a page lies and what its bytes hash to."""
 
-    object_id: bytes
-    """The session whose tables object holds the page."""
-    offset: int
-    length: int
-    page_hash: bytes
+    object_id: Id
+    """The tables object that holds the page; random."""
+    offset: Number
+    """From the object's first byte."""
+    length: Number
+    page_hash: Hash
 
 
 class TableRoot(Value, frozen=True):
     """A whole table."""
 
-    levels: int = 0
+    levels: Number = 0
     """Levels of nodes above the leaves."""
     page: PageRef | None = None
     """The topmost page; none for an empty table."""
@@ -87,7 +91,7 @@ class Table(Generic[R]):
         self._leaf_type: type[list[R | None]] = list[kind | None]  # type: ignore[valid-type]
         self._span = span
         self._load = load
-        self._pages: dict[tuple[bytes, int], list[R | None] | Node] = {}
+        self._pages: OrderedDict[PageRef, list[R | None] | Node] = OrderedDict()
 
     def get(self, index: int) -> R | None:
         """Return the record at `index`, or None."""
@@ -144,21 +148,47 @@ class Table(Generic[R]):
         """Return the root of a table with `changes` made; new pages go to `store`."""
         if not changes:
             return self.root
-        root = self.root
-        highest = max(changes)
-        levels, page = root.levels, root.page
-        while highest >= self._span * FAN_OUT**levels:
-            page = None if page is None else store(encode(Node([page])))
+        if min(changes) < 0:
+            raise ValueError("records of a table are counted from 0")
+        levels = self.root.levels
+        while max(changes) >= self._span * FAN_OUT**levels:
             levels += 1
+        if levels > MAX_LEVELS:
+            raise ValueError(f"a table has no room for record {max(changes)}")
         leaves: dict[int, dict[int, R | None]] = {}
         for index, record in changes.items():
             leaves.setdefault(index // self._span, {})[index % self._span] = record
-        return TableRoot(levels, self._rewrite(page, levels, 0, leaves, store))
+        return TableRoot(levels, self._grow(levels, leaves, store))
 
     # --- inside --------------------------------------------------------------------------
 
     def _capacity(self) -> int:
         return int(self._span * FAN_OUT**self.root.levels)
+
+    def _grow(
+        self, level: int, leaves: Mapping[int, Mapping[int, R | None]], store: Store
+    ) -> PageRef | None:
+        """Rewrite the table as one of `level` levels, in which it is the first child so far."""
+        if level == self.root.levels:
+            return self._rewrite(self.root.page, level, 0, leaves, store)
+        step = FAN_OUT ** (level - 1)
+        first = {leaf: change for leaf, change in leaves.items() if leaf < step}
+        children = [
+            self._grow(level - 1, first, store) if first else self._lifted(level - 1, store)
+        ]
+        for child in sorted({leaf // step for leaf in leaves} - {0}):
+            begin = child * step
+            below = {leaf: c for leaf, c in leaves.items() if begin <= leaf < begin + step}
+            children.extend([None] * (child + 1 - len(children)))
+            children[child] = self._rewrite(None, level - 1, begin, below, store)
+        return _put_node(children, store)
+
+    def _lifted(self, level: int, store: Store) -> PageRef | None:
+        """Return the table as it is, under as many nodes as `level` takes."""
+        page = self.root.page
+        for _ in range(level - self.root.levels):
+            page = None if page is None else store(encode(Node([page])))
+        return page
 
     def _rewrite(
         self,
@@ -175,7 +205,13 @@ class Table(Generic[R]):
                 records[place] = record
             while records and records[-1] is None:
                 records.pop()
-            return store(encode(records)) if records else None
+            if not records:
+                return None
+            page = encode(records)
+            if len(page) > MAX_PAGE:
+                # Written, it could never be read again.
+                raise ValueError(f"a page of {len(page)} bytes, of at most {MAX_PAGE}")
+            return store(page)
         step = FAN_OUT ** (level - 1)
         children = list(self._node(ref).children) if ref is not None else []
         for child in sorted({(leaf - first_leaf) // step for leaf in leaves}):
@@ -183,9 +219,7 @@ class Table(Generic[R]):
             below = {leaf: c for leaf, c in leaves.items() if begin <= leaf < begin + step}
             children.extend([None] * (child + 1 - len(children)))
             children[child] = self._rewrite(children[child], level - 1, begin, below, store)
-        while children and children[-1] is None:
-            children.pop()
-        return store(encode(Node(children))) if children else None
+        return _put_node(children, store)
 
     def _leaves(
         self,
@@ -231,9 +265,7 @@ class Table(Generic[R]):
             for ref, at, first in pending:
                 if ref is None or (at, first) in met:
                     continue
-                below.extend(
-                    [(ref, at, first)] if at < level else other._children(ref, at, first)
-                )
+                below.extend([(ref, at, first)] if at < level else other._children(ref, at, first))
             pending = below
         return frozenset(shared)
 
@@ -249,26 +281,36 @@ class Table(Generic[R]):
         ]
 
     def _bytes(self, ref: PageRef) -> bytes:
-        if not 0 < ref.length <= MAX_PAGE or len(ref.page_hash) != HASH_LENGTH:
+        if not 0 < ref.length <= MAX_PAGE:
             raise MalformedError(f"a reference to a page of {ref.length} bytes")
         return check_page(ref, self._load(ref))
 
+    def _keep(self, ref: PageRef, page: list[R | None] | Node) -> None:
+        self._pages[ref] = page
+        self._pages.move_to_end(ref)
+        if len(self._pages) > _KEPT_PAGES:
+            self._pages.popitem(last=False)
+
     def _node(self, ref: PageRef) -> Node:
-        key = (ref.object_id, ref.offset)
-        page = self._pages.get(key)
+        page = self._pages.get(ref)
         if not isinstance(page, Node):
-            page = self._pages[key] = decode(Node, self._bytes(ref), "a page of a table")
-            if len(page.children) > FAN_OUT:
-                raise MalformedError(f"a page with {len(page.children)} children")
+            page = decode(Node, self._bytes(ref), "a page of a table")
+            if not 0 < len(page.children) <= FAN_OUT or page.children[-1] is None:
+                raise MalformedError(f"a page with {len(page.children)} children, or none last")
+        self._keep(ref, page)
         return page
 
     def _leaf(self, ref: PageRef) -> list[R | None]:
-        key = (ref.object_id, ref.offset)
-        page = self._pages.get(key)
+        page = self._pages.get(ref)
         if page is None or isinstance(page, Node):
-            page = self._pages[key] = decode(
-                self._leaf_type, self._bytes(ref), "a page of a table"
-            )
-            if len(page) > self._span:
-                raise MalformedError(f"a page with {len(page)} records")
+            page = decode(self._leaf_type, self._bytes(ref), "a page of a table")
+            if not 0 < len(page) <= self._span or page[-1] is None:
+                raise MalformedError(f"a page with {len(page)} records, or none last")
+        self._keep(ref, page)
         return page
+
+
+def _put_node(children: list[PageRef | None], store: Store) -> PageRef | None:
+    while children and children[-1] is None:
+        children.pop()
+    return store(encode(Node(children))) if children else None

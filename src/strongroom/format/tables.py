@@ -14,7 +14,9 @@ the fourth; a ledger hangs on its session's record.
 
 from __future__ import annotations
 
-from strongroom.format.codec import Value
+from strongroom.errors import MalformedError
+from strongroom.format.block import MAX_PLACES
+from strongroom.format.codec import Hash, Id, MaybeHash, Number, Value
 from strongroom.format.paging import TableRoot
 
 SESSION_SPAN = 16
@@ -28,14 +30,14 @@ HISTORY_SPAN = 64
 class SessionRecord(Value, frozen=True):
     """A session whose blocks a state uses."""
 
-    session_id: bytes
-    chain_key_id: bytes
+    session_id: Id
+    chain_key_id: MaybeHash
     """The chain key its keys are sealed to; empty in a plain chain."""
     sealed_keys: bytes
-    commitment: bytes
+    commitment: MaybeHash
     """Binds this session to one set of keys: what opens must match it."""
     ledger: TableRoot
-    packs: int
+    packs: Number
     """How many ordinals its ledger has."""
 
 
@@ -62,10 +64,10 @@ class SessionSet(Value, frozen=True):
 class HistoryRecord(Value, frozen=True):
     """One journal entry as later entries remember it."""
 
-    entry_hash: bytes
-    promised: list[bytes]
+    entry_hash: Hash
+    promised: list[Id]
     """Ids of its points that retention keeps: a reader must find them."""
-    held: list[bytes]
+    held: list[Id]
     """Those of them that an operator holds."""
 
 
@@ -75,5 +77,11 @@ def bitmap(places: int) -> bytes:
 
 
 def places_of(used: bytes) -> int:
-    """Return the places of a bitmap as an integer whose bit i stands for place i."""
+    """Return the places of a bitmap as an integer whose bit i stands for place i.
+
+    Raises:
+        MalformedError: longer than a pack has places, or not the one way to write its set.
+    """
+    if len(used) > MAX_PLACES // 8 or used[-1:] == b"\0":
+        raise MalformedError(f"a bitmap of {len(used)} bytes is too long or ends in zeros")
     return int.from_bytes(used, "little")

@@ -26,6 +26,7 @@ class FullReason(StrEnum):
     FIRST = "first"
     ENCRYPTION_ON = "encryption-on"
     ENCRYPTION_OFF = "encryption-off"
+    MOVED = "repository-changed"
     DETACHED = "detached"
     ACTIVE_FULL = "active-full"
     KEYS_LOST = "keys-lost"
@@ -38,6 +39,7 @@ _TEXTS = {
     FullReason.FIRST: "the job's first session",
     FullReason.ENCRYPTION_ON: "encryption was turned on",
     FullReason.ENCRYPTION_OFF: "encryption was turned off",
+    FullReason.MOVED: "the job writes to another repository",
     FullReason.DETACHED: "the chain before was detached",
     FullReason.ACTIVE_FULL: "a full was asked for",
     FullReason.KEYS_LOST: "the keys to compare with the chain before are not at hand",
@@ -83,6 +85,8 @@ class Circumstances:
     """What else bears on the decision."""
 
     now: datetime
+    moved: bool = False
+    """The present chain lies in another repository than the job's."""
     detached: bool = False
     """The operator split the chain off."""
     full_requested: bool = False
@@ -126,6 +130,8 @@ def next_step(
         return _start(FullReason.FIRST)
     if wanted.sealed != present.sealed:
         return _start(FullReason.ENCRYPTION_ON if wanted.sealed else FullReason.ENCRYPTION_OFF)
+    if circumstances.moved:
+        return _start(FullReason.MOVED)
     if circumstances.detached:
         return _start(FullReason.DETACHED)
     if circumstances.full_requested:

@@ -45,7 +45,7 @@ def append_entry(
         for number in chain.listing:
             if number > seen and check is not None:
                 check(chain.entry(number))
-        previous = chain.entry(newest).hash if newest else b""
+        previous = chain.entry(newest).hash if newest else chain.root_hash
         encoded = encode_entry(
             chain.chain_id,
             newest + 1,

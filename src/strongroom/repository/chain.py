@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from strongroom.crypto.content import fingerprint
 from strongroom.crypto.envelope import ChainKey, open_link, unlock
 from strongroom.crypto.recipients import Stanza, Unlocker, check_vouch
 from strongroom.crypto.signing import SigningPublicKey, verify
@@ -32,6 +33,7 @@ from strongroom.errors import (
     UnvouchedError,
 )
 from strongroom.format import header as headers
+from strongroom.format.codec import MAX_ENTRY, MAX_SMALL
 
 from strongroom.format.journal import (
     SIGNING_DOMAIN,
@@ -116,7 +118,7 @@ class Chain:
         self.chain_id = chain_id
         key = layout.header(chain_id)
         try:
-            data = storage.get(key)
+            data = get_framed(storage, key, MAX_SMALL)
         except ObjectMissingError:
             raise NotFoundError(f"there is no chain {chain_id.hex()}") from None
         self.header, encoded, signature = headers.read_header(data, key)
@@ -124,9 +126,10 @@ class Chain:
             raise ForgedError(f"{key} is the header of another chain: swapped in storage")
         self.identity = SigningPublicKey(self.header.identity)
         verify(self.identity, headers.HEADER_DOMAIN, encoded, signature)
+        self.root_hash = fingerprint(encoded)
+        """What the journal's first entry follows."""
         self._signers = {self.identity.id: self.identity}
         self._entries: dict[int, Entry] = {}
-        self._pages: dict[PageRef, bytes] = {}
 
     @property
     def sealed(self) -> bool:
@@ -156,7 +159,7 @@ class Chain:
         if known is not None:
             return known
         key = layout.entry(self.chain_id, number)
-        entry = read_entry(self.storage.get(key), key)
+        entry = read_entry(get_framed(self.storage, key, MAX_ENTRY), key)
         raw = entry.raw
         if raw.chain_id != self.chain_id or raw.number != number:
             raise ForgedError(
@@ -196,9 +199,56 @@ class Chain:
         return tuple(self._signers.values())
 
     @cached_property
+    def promise_entry(self) -> Entry | None:
+        """The newest entry that says what retention promises; always a signed one."""
+        for number in reversed(self.numbers()):
+            entry = self.entry(number)
+            if isinstance(entry.body, SessionBody | PromiseBody):
+                return entry
+        return None
+
+    @cached_property
     def listing(self) -> list[int]:
-        """Numbers of the entries that were there when this view was opened."""
-        return self.numbers()
+        """Numbers of the entries that belong to this history, as they were when first asked.
+
+        Behind the newest entry that carries a history, numbers follow without a hole and each
+        entry follows the hash of the one before; below it, what is there must be what that
+        history remembers. An entry far behind a hole is nobody's successor: it is left out,
+        so that nobody can end a journal by planting one.
+
+        Raises:
+            ForkedError: an entry follows, or is, another one than the history says.
+        """
+        newest = self.promise_entry
+        start = newest.number if newest else 0
+        history = self.history(newest) if newest else None
+        listing = []
+        previous = newest.hash if newest else self.root_hash
+        for number in self.numbers():
+            if number < start:
+                listing.append(number)
+                self._check_remembered(number, history)
+            elif number == start:
+                listing.append(number)
+            elif number == (listing[-1] if listing else 0) + 1:
+                entry = self.entry(number)
+                if entry.raw.previous_hash != previous:
+                    raise self._forked(number)
+                previous = entry.hash
+                listing.append(number)
+        return listing
+
+    def _check_remembered(self, number: int, history: Table[HistoryRecord] | None) -> None:
+        record = history.get(number) if history else None
+        if record is not None and record.entry_hash != self.entry(number).hash:
+            raise self._forked(number)
+
+    def _forked(self, number: int) -> ForkedError:
+        return ForkedError(
+            f"entry {number} of chain {self.name} is not the one that its history says: "
+            "two histories exist",
+            number=number,
+        )
 
     def refresh(self) -> None:
         """Forget what was listed, so that newer entries are seen."""
@@ -215,34 +265,33 @@ class Chain:
                 return entry
         return None
 
-    @cached_property
-    def promise_entry(self) -> Entry | None:
-        """The newest signed entry that says what retention promises."""
-        for number in reversed(self.listing):
+    def condemned(self) -> set[int]:
+        """Return the numbers of the session entries that prune has given up.
+
+        A condemnation may come from anybody, so it counts for an entry only if the newest
+        history before it remembers that entry and promises none of its points.
+        """
+        gone: set[int] = set()
+        bearer: Entry | None = None
+        for number in self.listing:
             entry = self.entry(number)
             if isinstance(entry.body, SessionBody | PromiseBody):
-                return entry
-        return None
-
-    def condemned(self) -> set[int]:
-        """Return the numbers of the session entries that prune has given up."""
-        gone: set[int] = set()
-        for number in self.listing:
-            if self._is_kind(number, EntryKind.CONDEMNATION):
-                body = self.entry(number).body
-                assert isinstance(body, CondemnationBody)
-                gone.update(body.entries)
+                bearer = entry
+            elif isinstance(entry.body, CondemnationBody) and bearer is not None:
+                history = self.history(bearer)
+                for condemned in entry.body.entries:
+                    record = history.get(condemned)
+                    if record is not None and not record.promised:
+                        gone.add(condemned)
         return gone
 
-    def _is_kind(self, number: int, kind: EntryKind) -> bool:
-        return self.entry(number).raw.kind == kind
-
     def head(self) -> Head | None:
-        """Return the newest entry as a reader would remember it."""
-        if not self.listing:
-            return None
-        newest = self.entry(self.listing[-1])
-        return Head(self.chain_id, newest.number, newest.hash)
+        """Return the newest signed entry, as a reader would remember it."""
+        for number in reversed(self.listing):
+            entry = self.entry(number)
+            if entry.raw.signer:
+                return Head(self.chain_id, number, entry.hash)
+        return None
 
     # --- what is promised ------------------------------------------------------------------
 
@@ -268,7 +317,13 @@ class Chain:
                 newest=newest,
             )
         found = self.hash_of(known.number)
-        if found is not None and found != known.entry_hash:
+        if found is None:
+            raise RolledBackError(
+                f"entry {known.number} of chain {self.name} was seen before, and nothing here "
+                "follows from it: the repository shows an older state",
+                known=known.number,
+            )
+        if found != known.entry_hash:
             raise ForkedError(
                 f"entry {known.number} of chain {self.name} is not the one that was seen "
                 "before: two histories exist",
@@ -276,6 +331,7 @@ class Chain:
             )
 
     def hash_of(self, number: int) -> bytes | None:
+        """Return the hash of an entry that is there or that the newest history remembers."""
         if number in self.listing:
             return self.entry(number).hash
         if self.promise_entry is None:
@@ -330,17 +386,13 @@ class Chain:
         Raises:
             PointDamagedError: its tables object is missing or too short.
         """
-        page = self._pages.get(ref)
-        if page is None:
-            key = layout.tables(self.chain_id, ref.object_id)
-            try:
-                page = self.storage.get(key, ref.offset, ref.length)
-            except ObjectMissingError:
-                raise PointDamagedError(
-                    f"{key} is missing; every point of chain {self.name} made since refers to it"
-                ) from None
-            self._pages[ref] = page
-        return page
+        key = layout.tables(self.chain_id, ref.object_id)
+        try:
+            return self.storage.get(key, ref.offset, ref.length)
+        except ObjectMissingError:
+            raise PointDamagedError(
+                f"{key} is missing; every point of chain {self.name} made since refers to it"
+            ) from None
 
     def sessions(self, body: SessionBody) -> Table[SessionRecord]:
         return Table(SessionRecord, SESSION_SPAN, body.sessions, self.load_page)
@@ -383,7 +435,9 @@ class Chain:
         return found
 
     def _envelope(self, key: str) -> headers.Envelope:
-        envelope, encoded, signature = headers.read_envelope(self.storage.get(key), key)
+        envelope, encoded, signature = headers.read_envelope(
+            get_framed(self.storage, key, MAX_SMALL), key
+        )
         if envelope.chain_id != self.chain_id or not key.startswith(
             layout.envelopes(self.chain_id) + envelope.chain_key_id.hex() + "-"
         ):
@@ -447,14 +501,13 @@ class Chain:
     def _check_vouched(
         self, stanzas: Iterable[Stanza], unlocker: Unlocker, trust: Trust
     ) -> None:
-        for identity in self._signers.values():
-            if trust.knows(identity):
-                return
+        # Trust flows forward only: who signs the header may introduce others, but nobody gets
+        # trusted by introducing an identity that is.
+        if trust.knows(self.identity):
+            return
         for stanza in stanzas:
             voucher = unlocker.voucher(stanza)
-            if voucher is None:
-                continue
-            if any(check_vouch(stanza, voucher, one) for one in self._signers.values()):
+            if voucher is not None and check_vouch(stanza, voucher, self.identity):
                 return
         raise UnvouchedError(
             f"chain {self.name} is signed by {self.identity.fingerprint}, for which the secret "
@@ -472,7 +525,7 @@ class Chain:
         while pending:
             newer_key = pending.pop()
             for key in by_newer.get(newer_key.id, []):
-                link = headers.read_link(self.storage.get(key), key)
+                link = headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
                 if link.chain_id != self.chain_id or link.newer_id != newer_key.id:
                     raise ForgedError(f"{key} links something else: swapped in storage")
                 older = open_link(
@@ -489,12 +542,21 @@ class Chain:
         return opened
 
 
+def get_framed(storage: Storage, key: str, limit: int) -> bytes:
+    """Return a small object whole, or refuse it by its size.
+
+    Raises:
+        MalformedError: it is longer than any object of its kind.
+    """
+    size = storage.size(key)
+    if size > limit:
+        raise MalformedError(f"{key} has {size} bytes, more than any object of its kind")
+    return storage.get(key)
+
+
 def _points(entry: Entry) -> list[PublicPoint]:
     return entry.body.points if isinstance(entry.body, SessionBody) else []
 
 
 def _strings(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list | tuple) else []
-
-
-

@@ -8,12 +8,21 @@ private half.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from strongroom.crypto.envelope import ChainKey, SessionSecrets, open_session
 from strongroom.crypto.keys import MetaKey, SessionKey
 from strongroom.errors import UnlockError
 from strongroom.format.header import session_context
 from strongroom.format.tables import SessionRecord
+
+
+class Metakeys(Protocol):
+    """Metakeys by session id: a dictionary, or a keystore that is asked one by one."""
+
+    def get(self, session_id: bytes, /) -> MetaKey | None:
+        """Return the session's metakey, or None if it is not kept."""
+        ...
 
 
 class Keyring:
@@ -23,7 +32,7 @@ class Keyring:
         self,
         chain_id: bytes,
         chain_keys: Mapping[bytes, ChainKey] | None = None,
-        metakeys: Mapping[bytes, MetaKey] | None = None,
+        metakeys: Metakeys | None = None,
     ) -> None:
         """Hold keys.
 
@@ -34,7 +43,7 @@ class Keyring:
         """
         self._chain_id = chain_id
         self.chain_keys = dict(chain_keys or {})
-        self._metakeys = dict(metakeys or {})
+        self._metakeys: Metakeys = metakeys if metakeys is not None else {}
         self._opened: dict[bytes, SessionSecrets] = {}
 
     @property

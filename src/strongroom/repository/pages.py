@@ -16,20 +16,20 @@ class PageCollector:
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
-        self._object_id = random.token(16)
+        self.object_id = random.token(16)
         self._body = bytearray()
 
     def add(self, page: bytes) -> PageRef:
         """Take a page over and return where it will lie."""
         ref = PageRef(
-            self._object_id, TABLES_HEAD + len(self._body), len(page), fingerprint(page)
+            self.object_id, TABLES_HEAD + len(self._body), len(page), fingerprint(page)
         )
         self._body += page
         return ref
 
     def load(self, ref: PageRef) -> bytes:
         """Return a page, whether it is stored already or still here."""
-        if ref.object_id == self._object_id:
+        if ref.object_id == self.object_id:
             start = ref.offset - TABLES_HEAD
             return bytes(self._body[start : start + ref.length])
         return self._chain.load_page(ref)
@@ -38,6 +38,6 @@ class PageCollector:
         """Make the pages durable; nothing to do when there are none."""
         if self._body:
             self._chain.storage.put(
-                layout.tables(self._chain.chain_id, self._object_id),
+                layout.tables(self._chain.chain_id, self.object_id),
                 frame(TABLES, bytes(self._body)),
             )

@@ -109,15 +109,13 @@ def updated_history(
     table = Table(HistoryRecord, HISTORY_SPAN, root, pages.load)
     records = dict(table.items())
     changes: dict[int, HistoryRecord | None] = {}
-    gone = chain.condemned()
     for number in chain.listing:
         if number not in records:
             entry = chain.entry(number)
             body = entry.body
+            # What is not remembered yet is promised, whatever a condemnation says of it.
             promised = (
-                [point.point_id for point in body.points]
-                if isinstance(body, SessionBody) and number not in gone
-                else []
+                [point.point_id for point in body.points] if isinstance(body, SessionBody) else []
             )
             changes[number] = records[number] = HistoryRecord(entry.hash, promised, [])
     for number, record in records.items():

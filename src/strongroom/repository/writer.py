@@ -20,6 +20,7 @@ from strongroom.crypto.envelope import SessionSecrets
 from strongroom.crypto.signing import SigningKey
 from strongroom.errors import FencedError
 from strongroom.format import header as headers
+from strongroom.format.codec import encode
 from strongroom.format.journal import (
     CondemnationBody,
     DeathBody,
@@ -117,6 +118,13 @@ class SessionWriter:
         self._adopted = {one.slot: one for one in adopted}
         self._signer = signer
         self._clock = clock
+        self._written = {layout.session_keys(chain.chain_id, session_id)}
+        """Names of the objects that the entry will lead to: condemned, they fence."""
+        for one in adopted:
+            self._written.add(layout.session_keys(chain.chain_id, one.session_id))
+            self._written.update(
+                layout.pack(chain.chain_id, _pack_id(data)) for data in one.directories.values()
+            )
 
     @property
     def slot(self) -> int:
@@ -127,22 +135,24 @@ class SessionWriter:
         keys = self.own.keys
         if not keys.sealed:
             return
+        stored = headers.SessionKeysObject(
+            self.chain.chain_id,
+            self.own.session_id,
+            keys.chain_key_id,
+            keys.sealed,
+            keys.commitment,
+        )
+        signature = self._signer.sign(headers.SESSION_KEYS_DOMAIN, encode(stored))
         self.chain.storage.put(
             layout.session_keys(self.chain.chain_id, self.own.session_id),
-            headers.frame_session_keys(
-                headers.SessionKeysObject(
-                    self.chain.chain_id,
-                    self.own.session_id,
-                    keys.chain_key_id,
-                    keys.sealed,
-                    keys.commitment,
-                )
-            ),
+            headers.frame_session_keys(stored, signature),
         )
 
     def put_pack(self, pack_id: bytes, ordinal: int, directory: bytes, data: Buffer) -> None:
         """Store a whole pack durably. May be called from several threads."""
-        self.chain.storage.put(layout.pack(self.chain.chain_id, pack_id), data)
+        key = layout.pack(self.chain.chain_id, pack_id)
+        self._written.add(key)
+        self.chain.storage.put(key, data)
         self.own.directories[ordinal] = directory
 
     def publish(
@@ -154,6 +164,7 @@ class SessionWriter:
         counter: int,
         previous: EntryRef | None,
         next_due: int,
+        older: Sequence[EntryRef] = (),
     ) -> Entry:
         """Make the session's points exist.
 
@@ -165,6 +176,7 @@ class SessionWriter:
             counter: Sessions of the job so far, this one included.
             previous: The job's session entry before this one.
             next_due: When the next point is due, microseconds since 1970, or 0.
+            older: The newest entry of each other chain of the job that has promised points.
 
         Raises:
             FencedError: declared dead, overtaken by another session, or the state this one
@@ -180,12 +192,14 @@ class SessionWriter:
                 counter,
                 previous,
                 next_due,
+                list(older),
                 self.own.keys.chain_public,
                 list(points),
                 sessions,
                 sets,
                 updated_history(self.chain, pages, give_up=give_up),
             )
+            self._written.add(layout.tables(self.chain.chain_id, pages.object_id))
             pages.store()
             try:
                 return append_entry(
@@ -196,26 +210,26 @@ class SessionWriter:
 
     def _judge(self, entry: Entry) -> None:
         body = entry.body
-        if isinstance(body, DeathBody) and body.session_id == self.own.session_id:
-            raise FencedError(
-                f"session {self.own.session_id.hex()[:12]} was declared dead by entry "
-                f"{entry.number}; another session runs in its place"
-            )
+        if isinstance(body, DeathBody):
+            if body.session_id == self.own.session_id:
+                raise FencedError(
+                    f"session {self.own.session_id.hex()[:12]} was declared dead by entry "
+                    f"{entry.number}; another session runs in its place"
+                )
+            if entry.number == self.slot:
+                # The dead one's packs will be addressed by that number: one slot, two sessions.
+                raise FencedError(
+                    f"entry {entry.number} took the number that this session's addresses use"
+                )
         if isinstance(body, SessionBody):
             raise FencedError(
                 f"session {body.session_id.hex()[:12]} published entry {entry.number} first"
             )
         if isinstance(body, CondemnationBody):
             base = self.base.number if self.base else 0
-            packs = {
-                layout.pack(self.chain.chain_id, _pack_id(directory))
-                for one in self._adopted.values()
-                for directory in one.directories.values()
-            }
-            if base in body.entries or packs.intersection(body.objects):
-                raise FencedError(
-                    f"entry {entry.number} condemned what this session builds on"
-                )
+            prefix = layout.chain(self.chain.chain_id)
+            if base in body.entries or any(prefix + name in self._written for name in body.objects):
+                raise FencedError(f"entry {entry.number} condemned what this session builds on")
         if isinstance(body, PromiseBody):
             raise _PromiseMovedError(entry.number)
 
@@ -229,19 +243,25 @@ class SessionWriter:
             SessionRecord, SESSION_SPAN, body.sessions if body else TableRoot(), pages.load
         )
         sets = Table(SessionSet, SET_SPAN, body.sets if body else TableRoot(), pages.load)
-        wanted: dict[int, dict[int, int]] = {}
+        wanted: dict[int, dict[int, int]] = {self.slot: {}}
         for (slot, ordinal), bits in usage.bitmaps().items():
             wanted.setdefault(slot, {})[ordinal] = bits
         record_changes: dict[int, SessionRecord | None] = {}
         set_changes: dict[int, SessionSet | None] = {}
         known = dict(sets.items())
-        for slot in known.keys() | wanted.keys():
+        recorded = dict(sessions.items())
+        for slot in known.keys() | recorded.keys() | wanted.keys():
             packs = wanted.get(slot)
             if packs is None:
                 set_changes[slot] = record_changes[slot] = None
                 continue
-            if slot not in known:
+            if slot not in recorded:
                 record_changes[slot] = self._record(slot, pages)
+            elif slot == self.slot or slot in self._adopted:
+                raise ValueError(f"slot {slot} means session {recorded[slot].session_id.hex()}")
+            if not packs:
+                # This session stored nothing that is used; its record opens its points.
+                continue
             before = known.get(slot) or SessionSet(TableRoot())
             after = self._set(before, packs, pages)
             if after != known.get(slot):
@@ -277,7 +297,7 @@ class SessionWriter:
             session.keys.sealed,
             session.keys.commitment,
             root,
-            1 + max(session.directories),
+            1 + max(session.directories, default=-1),
         )
 
 

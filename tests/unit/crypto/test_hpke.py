@@ -56,6 +56,19 @@ def test_a_public_half_of_another_length_is_refused(length: int) -> None:
         PublicKey(bytes(length))
 
 
+def test_a_public_half_that_the_library_refuses_is_malformed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Strict:
+        @staticmethod
+        def from_public_bytes(_: bytes) -> None:
+            raise ValueError("not reduced")
+
+    monkeypatch.setattr(hpke, "MLKEM768PublicKey", Strict)
+    with pytest.raises(MalformedError, match="not reduced"):
+        PublicKey(PRIVATE.public.raw)
+
+
 def test_nothing_is_sealed_to_a_point_of_small_order() -> None:
     weak = PublicKey(PRIVATE.public.raw[:1184] + bytes(32))
     with pytest.raises(MalformedError):

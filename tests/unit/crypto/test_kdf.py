@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -11,6 +11,9 @@ from strongroom.crypto import kdf
 from strongroom.crypto.kdf import MAXIMUM, MINIMUM, Argon2Parameters
 from strongroom.crypto.keys import Password, Seed
 from strongroom.errors import MalformedError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SALT = bytes(range(16))
 

@@ -63,7 +63,7 @@ def test_a_secret_can_be_neither_pickled_nor_copied_nor_encoded(holder: object) 
         assert "the secret" not in str(raised.value)
     for attempt in (copy.copy, copy.deepcopy, msgspec.msgpack.encode, json.dumps):
         with pytest.raises(TypeError):
-            attempt(holder)  # type: ignore[operator]
+            attempt(holder)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from strongroom.crypto import random
+from strongroom.crypto import random, signing
 from strongroom.crypto.keys import Seed
 from strongroom.crypto.signing import SigningKey, SigningPublicKey, verify
 from strongroom.errors import ForgedError, MalformedError
@@ -30,9 +30,7 @@ def test_a_signature_holds_for_its_message() -> None:
         (KEY.public, "point", b""),
     ],
 )
-def test_it_holds_for_nothing_else(
-    public: SigningPublicKey, domain: str, message: bytes
-) -> None:
+def test_it_holds_for_nothing_else(public: SigningPublicKey, domain: str, message: bytes) -> None:
     with pytest.raises(ForgedError):
         verify(public, domain, message, SIGNATURE)
 
@@ -64,6 +62,19 @@ def test_a_public_half_of_another_length_is_refused(length: int) -> None:
         SigningPublicKey(bytes(length))
 
 
+def test_a_public_half_that_the_library_refuses_is_malformed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Strict:
+        @staticmethod
+        def from_public_bytes(_: bytes) -> None:
+            raise ValueError("not on the curve")
+
+    monkeypatch.setattr(signing, "Ed25519PublicKey", Strict)
+    with pytest.raises(MalformedError, match="not on the curve"):
+        SigningPublicKey(KEY.public.raw)
+
+
 def test_the_fingerprint_is_160_bits_in_groups_of_four() -> None:
     shown = KEY.public.fingerprint
     assert re.fullmatch(r"[a-z2-7]{4}(-[a-z2-7]{4}){7}", shown)
@@ -78,3 +89,4 @@ def test_public_halves_are_values() -> None:
     assert {again, KEY.public} == {again}
     assert again != OTHER.public
     assert again != KEY.public.raw
+    assert repr(again) == f"<SigningPublicKey {again.fingerprint}>"

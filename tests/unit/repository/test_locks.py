@@ -497,7 +497,7 @@ for line in sys.stdin:
 
 
 def contender(root: Path, session: str) -> subprocess.Popen[str]:
-    path = str(Path(strongroom.__file__).parents[1])
+    path = os.pathsep.join([str(Path(strongroom.__file__).parents[1]), *sys.path])
     process = subprocess.Popen(  # noqa: S603 - this very interpreter
         [sys.executable, "-c", CONTENDER, str(root), session],
         stdin=subprocess.PIPE,

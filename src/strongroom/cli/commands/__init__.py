@@ -1,0 +1,1 @@
+"""One module a noun; `cli.main` knows which noun lives where."""

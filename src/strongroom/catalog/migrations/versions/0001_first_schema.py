@@ -41,7 +41,6 @@ def upgrade() -> None:
     op.create_table(
         "recovery_keys",
         sa.Column("key_id", sa.LargeBinary(), nullable=False),
-        sa.Column("public", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("tested_at", sa.BigInteger(), nullable=True),
         sa.Column("active", sa.Boolean(), nullable=False),
@@ -143,7 +142,6 @@ def upgrade() -> None:
         sa.Column("password_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("key_id", sa.LargeBinary(), nullable=False),
-        sa.Column("public", sa.LargeBinary(), nullable=False),
         sa.Column("made_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["password_id"],

@@ -1,0 +1,158 @@
+"""One command line: what it said of output and home, and how its commands answer.
+
+Every command gets a `Door`. It makes the context of the control plane, shows one result, and
+wraps long work in progress and cancellation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from strongroom.cli import asking, signals
+from strongroom.cli.output import as_json, screen_width
+from strongroom.cli.speaker import Speaker
+from strongroom.errors import RefusedError, StrongroomError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+    from strongroom.engine.cancellation import Cancellation
+    from strongroom.engine.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class SecretPlace:
+    """Where the options of one secret say that it is."""
+
+    file: Path | None = None
+    environment: str | None = None
+    command: str | None = None
+
+    @property
+    def named(self) -> bool:
+        return any(part is not None for part in (self.file, self.environment, self.command))
+
+
+@dataclass(slots=True)
+class Door:
+    """What holds for the whole command line."""
+
+    json: bool = False
+    """One JSON document on standard output, whatever happens."""
+    progress: str = "auto"
+    home: Path | None = None
+    debug: bool = False
+    speaker: Speaker = field(default_factory=Speaker)
+    answered: bool = False
+    """A result stands on standard output already."""
+    exit_status: int = 0
+
+    # --- towards the control plane ------------------------------------------------------------
+
+    def context(self, place: SecretPlace | None = None) -> Context:
+        """Return the surroundings of this command; use them in a `with`."""
+        from strongroom import app
+
+        environment = dict(os.environ)
+        if self.debug:
+            environment["STRONGROOM_LOG"] = "debug"
+        return app.build(
+            home=self.home,
+            environment=environment,
+            secrets=self.secret(place),
+            report=self.speaker.say,
+        )
+
+    def secret(self, place: SecretPlace | None = None) -> SecretSource:
+        """Return how a secret is to be got: as the options say, or by asking."""
+        from strongroom.control.secrets import SecretSource
+
+        place = place or SecretPlace()
+        return SecretSource(
+            file=place.file,
+            environment=place.environment,
+            command=place.command,
+            prompt=asking.secret_prompt(self.speaker),
+            warn=self.speaker.warn,
+        )
+
+    def named_secret(self, place: SecretPlace) -> SecretSource | None:
+        """Return the same if the operator named a place; None if not."""
+        return self.secret(place) if place.named else None
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[tuple[Progress, Cancellation]]:
+        """Give out progress and cancellation for something long."""
+        with signals.interruptible(self.speaker.say) as cancel:
+            if self.progress == "none":
+                from strongroom.engine.progress import NullProgress
+
+                yield NullProgress(), cancel
+                return
+            from strongroom.cli.progress import ShownProgress, display_for
+            from strongroom.clock import SystemClock
+
+            display = display_for(self.progress, self.speaker, screen_width())
+            with ShownProgress(display, SystemClock()) as progress:
+                yield progress, cancel
+
+    # --- towards the person -------------------------------------------------------------------
+
+    def confirm(self, question: str, option: str = "--yes") -> None:
+        """Ask whether to go on.
+
+        Raises:
+            ConfirmationNeededError: there is nobody to ask, and `option` was not given.
+            CancelledError: the answer was no.
+        """
+        asking.confirm(self.speaker, question, option)
+
+    def show(self, document: object, lines: Iterable[str]) -> None:
+        """Answer: `document` with `--json`, else `lines`."""
+        if self.json:
+            self.answered = True
+            write([as_json(document)])
+        else:
+            write(lines)
+
+    def show_with_error(
+        self, document: Mapping[str, Any], lines: Iterable[str], error: StrongroomError
+    ) -> None:
+        """Answer with a result that is also a failure: JSON carries both in one document."""
+        from strongroom.cli.errors import error_fields, exit_code
+
+        fields = error_fields(error)
+        self.show({**document, "error": fields}, lines)
+        self.speaker.fail(fields)
+        self.exit_status = exit_code(error)
+
+    def tell_warnings(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
+            self.speaker.warn(warning)
+
+
+def write(lines: Iterable[str]) -> None:
+    """Write lines to standard output.
+
+    Raises:
+        RefusedError: it takes no more: a full disk, say.
+        BrokenPipeError: its reader went away.
+    """
+    stream = sys.stdout
+    if stream is None:
+        raise RefusedError("standard output is closed")
+    try:
+        for line in lines:
+            stream.write(line + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RefusedError(f"cannot write to standard output: {error.strerror}") from error

@@ -1,0 +1,281 @@
+"""Options that several commands take, and the kinds of value they have."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from strongroom.cli.door import Door, SecretPlace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from click.shell_completion import CompletionItem
+
+    from strongroom.control.access import Access
+    from strongroom.control.context import Context
+
+_SIZE: Final = re.compile(r"(\d+)\s*([KMG]?)(?:I?B)?", re.IGNORECASE)
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])", re.IGNORECASE)
+_FACTORS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_SPANS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST_SPAN: Final = 100 * 366 * 86_400
+
+
+# --- kinds of value ---------------------------------------------------------------------------
+
+
+class SizeType(click.ParamType):
+    """A number of bytes with a binary unit: `512KiB`, `1M`."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            self.fail(f"{value!r} is no size: write 512KiB or 1MiB", param, ctx)
+        return int(match[1]) * _FACTORS[match[2].upper()]
+
+
+class SpanType(click.ParamType):
+    """A span of time: `90m`, `26h`, `2d`, `1w`."""
+
+    name = "span"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        match = _SPAN.fullmatch(value.strip())
+        seconds = float(match[1]) * _SPANS[match[2].lower()] if match else 0.0
+        if match is None or seconds > _LONGEST_SPAN:
+            self.fail(f"{value!r} is no span of time: write 90m, 26h, 2d or 1w", param, ctx)
+        return timedelta(seconds=seconds)
+
+
+class HoursType(SpanType):
+    """A span of time in whole hours."""
+
+    def convert(  # type: ignore[override] # click types this Any; the narrower kind is ours
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        hours = super().convert(value, param, ctx) / timedelta(hours=1)
+        if hours < 1 or hours != int(hours):
+            self.fail(f"{value!r} is no whole number of hours", param, ctx)
+        return int(hours)
+
+
+class OrNoneType(click.ParamType):
+    """Another kind of value, or the word `none`, which takes a setting back."""
+
+    NONE: Final = "none"
+
+    def __init__(self, kind: click.ParamType) -> None:
+        self._kind = kind
+        self.name = f"{kind.name}|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.NONE if value == self.NONE else self._kind.convert(value, param, ctx)
+
+
+SIZE: Final = SizeType()
+SPAN: Final = SpanType()
+HOURS: Final = HoursType()
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
+PLACE: Final = click.Path(path_type=Path)
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+def secret_options(
+    prefix: str = "", what: str = "the password", into: str = "place"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--password-file`, `--password-env` and `--password-command`.
+
+    The function gets one `SecretPlace` as its argument `into`. Never an option that takes the
+    secret itself: arguments stand in the process list.
+    """
+    stem = f"--{prefix}password"
+    key = f"{prefix}password".replace("-", "_")
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_place(*args: Any, **kwargs: Any) -> Any:
+            kwargs[into] = SecretPlace(
+                kwargs.pop(f"{key}_file"),
+                kwargs.pop(f"{key}_env"),
+                kwargs.pop(f"{key}_command"),
+            )
+            return function(*args, **kwargs)
+
+        for option in (
+            click.option(
+                f"{stem}-command", metavar="C", help=f"Run C; its first line is {what}."
+            ),
+            click.option(f"{stem}-env", metavar="V", help=f"Variable V holds {what}."),
+            click.option(f"{stem}-file", metavar="F", type=FILE, help=f"File F holds {what}."),
+        ):
+            with_place = option(with_place)
+        return with_place
+
+    return decorate
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the options of a reading command said."""
+
+    place: SecretPlace
+    recovery_key: Path | None
+    where: str | None
+    signers: tuple[str, ...]
+    allow_unencrypted: bool
+
+    def access(self, door: Door) -> Access:
+        """Return it as the control plane takes it."""
+        from strongroom.control.access import Access
+
+        return Access(
+            where=self.where,
+            secret=door.named_secret(self.place),
+            recovery_key=self.recovery_key,
+            signers=self.signers,
+            allow_unencrypted=self.allow_unencrypted,
+        )
+
+
+def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every command that opens points takes; the function gets one `Reading`."""
+
+    @secret_options(what="the password of the backups")
+    @functools.wraps(function)
+    def with_reading(*args: Any, place: SecretPlace, **kwargs: Any) -> Any:
+        kwargs["reading"] = Reading(
+            place,
+            kwargs.pop("recovery_key"),
+            kwargs.pop("repository"),
+            kwargs.pop("signers"),
+            kwargs.pop("allow_unencrypted"),
+        )
+        return function(*args, **kwargs)
+
+    for option in (
+        click.option(
+            "--allow-unencrypted",
+            is_flag=True,
+            help="Accept points that are not encrypted although a secret is given.",
+        ),
+        click.option(
+            "--signer",
+            "signers",
+            multiple=True,
+            metavar="FINGERPRINT",
+            help="Believe this signer; may be said several times.",
+        ),
+        click.option(
+            "--recovery-key", type=FILE, metavar="FILE", help="Open with this recovery kit."
+        ),
+        repository_option,
+    ):
+        with_reading = option(with_reading)
+    return with_reading
+
+
+def repository_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--repository`."""
+    return click.option(
+        "--repository",
+        metavar="R",
+        shell_complete=repository_names,
+        help="Read there: a repository's name or its location. A location needs no home.",
+    )(function)
+
+
+def repository_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument R, which `--repository R` may say instead; the function gets `where`."""
+
+    @functools.wraps(function)
+    def with_where(*args: Any, **kwargs: Any) -> Any:
+        reading: Reading | None = kwargs.get("reading")
+        said = [kwargs.pop("where"), reading.where if reading else kwargs.pop("repository")]
+        named = [word for word in said if word is not None]
+        if len(named) != 1:
+            raise click.UsageError("name one repository", click.get_current_context())
+        kwargs["where"] = named[0]
+        return function(*args, **kwargs)
+
+    return click.argument(
+        "where", metavar="R", required=False, shell_complete=repository_names
+    )(with_where)
+
+
+def confirmation_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--yes` and `--dry-run`."""
+    function = click.option("--yes", is_flag=True, help="Do not ask.")(function)
+    return click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")(function)
+
+
+# --- completion -------------------------------------------------------------------------------
+
+Completer = Any  # click's type for these changes between its releases
+
+
+def _names(list_names: Callable[[Context], Iterable[str]]) -> Completer:
+    def complete(
+        ctx: click.Context, _: click.Parameter, incomplete: str
+    ) -> list[CompletionItem | str]:
+        door = ctx.ensure_object(Door)
+        try:
+            with door.context() as context:
+                if not context.has_catalog:
+                    return []
+                return [name for name in list_names(context) if name.startswith(incomplete)]
+        except Exception:  # noqa: BLE001 - a half-typed line is no place for any error
+            return []
+
+    return complete
+
+
+def _repositories(ctx: Context) -> Iterable[str]:
+    from strongroom.control import repositories
+
+    return [view.name for view in repositories.list_all(ctx)]
+
+
+def _jobs(ctx: Context) -> Iterable[str]:
+    from strongroom.control import jobs
+
+    return [view.name for view in jobs.list_all(ctx)]
+
+
+def _passwords(ctx: Context) -> Iterable[str]:
+    from strongroom.control import passwords
+
+    return [view.name for view in passwords.list_all(ctx)]
+
+
+def _points(ctx: Context) -> Iterable[str]:
+    return [f"{name}@latest" for name in _jobs(ctx)]
+
+
+repository_names: Completer = _names(_repositories)
+job_names: Completer = _names(_jobs)
+password_names: Completer = _names(_passwords)
+point_names: Completer = _names(_points)

@@ -1,0 +1,426 @@
+"""How commands that read get at restore points: with the catalog, or with a secret alone.
+
+With a location and a secret nothing else is needed, and no home is made. With a catalog, what
+the keystore holds opens what it can, and every chain is compared with the head that was last
+seen of it. What is expected comes from here and never from the repository: a secret that was
+given means that sealed points are expected, so a plain one is refused, whoever selects it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import heads, jobs, repositories
+from strongroom.catalog import points as point_rows
+from strongroom.clock import from_microseconds, rfc3339
+from strongroom.control import keys
+from strongroom.control.recovery import read_kit
+from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker
+from strongroom.errors import (
+    DowngradedError,
+    IntegrityError,
+    InvalidInputError,
+    NoRecipientMatchedError,
+    PointWithheldError,
+    StrongroomError,
+    UnlockError,
+    UnvouchedError,
+)
+from strongroom.format.journal import SessionBody
+from strongroom.repository.chain import Chain, Head, Trust
+from strongroom.repository.repository import Repository
+from strongroom.storage.location import is_location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+    from strongroom.crypto.recipients import Unlocker
+    from strongroom.engine.points import PointView
+    from strongroom.format.journal import Entry
+    from strongroom.repository.keyring import Keyring
+    from strongroom.storage.base import Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How the operator said that points are to be read."""
+
+    where: str | None = None
+    """Name or location of a repository; None means those of the catalog."""
+    secret: SecretSource | None = None
+    """A password that was named on the command; None uses what the keystore holds."""
+    recovery_key: Path | None = None
+    signers: tuple[str, ...] = ()
+    """Fingerprints of signers to believe."""
+    allow_unencrypted: bool = False
+
+    @property
+    def expects_sealed(self) -> bool:
+        """A secret was given, so what is read is expected to be sealed."""
+        return self.secret is not None or self.recovery_key is not None
+
+
+@dataclass(slots=True)
+class Reading:
+    """Repositories opened for reading, with every point that could be found in them."""
+
+    access: Access
+    repositories: list[Repository] = field(default_factory=list)
+    chains: list[Chain] = field(default_factory=list)
+    points: list[PointView] = field(default_factory=list)
+    """Oldest first; locked ones included."""
+    warnings: list[str] = field(default_factory=list)
+    problems: list[tuple[bytes, StrongroomError]] = field(default_factory=list)
+    """Chains that are damaged or not to be believed, and why."""
+
+    def select(self, text: str) -> PointView:
+        """Return the point that the operator named, fit to be read.
+
+        A chain that is not to be believed may hold any job's newest point, so a name such as
+        JOB@latest is not resolved beside one; an id is.
+
+        Raises:
+            NotFoundError: there is none.
+            InvalidInputError: several points fit.
+            DowngradedError: it is plain, and a secret was given.
+            UnlockError: nothing at hand opens it.
+        """
+        from strongroom.engine.points import select
+
+        if "@" in text:
+            self.check()
+        try:
+            view = select(self.points, text)
+        except StrongroomError:
+            self.check()
+            raise
+        self.refuse_plain([view])
+        if view.details is None:
+            raise UnlockError(
+                f"point {view.id} is sealed, and nothing at hand opens it",
+                hint="give its password with --password-file, --password-env or "
+                "--password-command, or the recovery key with --recovery-key",
+                point=view.id,
+            )
+        return view
+
+    def find(self, text: str) -> PointView:
+        """Return the point that the operator named, be it locked or plain.
+
+        Raises:
+            NotFoundError: there is none.
+            InvalidInputError: several points fit.
+        """
+        from strongroom.engine.points import select
+
+        if "@" in text:
+            self.check()
+        return select(self.points, text)
+
+    def check(self) -> None:
+        """Go on if every chain is to be believed.
+
+        Raises:
+            StrongroomError: the first chain's problem; `fields["readable"]` lists the points
+                that can still be read by their ids.
+        """
+        for _, error in self.problems:
+            error.fields["readable"] = [view.id for view in self.points]
+            raise error
+
+    def refuse_plain(self, views: Iterable[PointView]) -> None:
+        """Go on if none of the points is plain where sealed ones are expected.
+
+        Raises:
+            DowngradedError: one is.
+        """
+        if not self.access.expects_sealed or self.access.allow_unencrypted:
+            return
+        plain = [view.id for view in views if not view.encrypted]
+        if plain:
+            raise DowngradedError(
+                f"a secret was given and point {plain[0]} is not encrypted: anybody who can "
+                "write to the repository could have put it there",
+                points=plain,
+            )
+
+
+def storage_of(ctx: Context, where: str) -> Storage:
+    """Return the storage of a repository's name or location.
+
+    Raises:
+        NotFoundError: there is no repository of this name.
+    """
+    return ctx.storage(location_of(ctx, where))
+
+
+def location_of(ctx: Context, where: str) -> str:
+    """Return the location that a name or a location means."""
+    if is_location(where):
+        return where
+    if not ctx.has_catalog:
+        raise InvalidInputError(
+            f"{where} is the name of a repository, and there is no catalog to look it up in",
+            hint="give a location: /path, ./path or file:/path",
+        )
+    return repositories.get(ctx.database, where).location
+
+
+def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Reading:
+    """Open what the operator named, and find its points.
+
+    Args:
+        ctx: Surroundings.
+        access: Where, and with what.
+        job: With the catalog: only this job's repository is opened.
+
+    Raises:
+        NoRecipientMatchedError: a secret was given, and it opens no chain at all.
+        NotARepositoryError: there is no repository.
+        InvalidInputError: no repository was named and there is no catalog.
+    """
+    from strongroom.engine.points import open_points
+
+    reading = Reading(access)
+    for where in _places(ctx, access, job):
+        reading.repositories.append(Repository.open(storage_of(ctx, where)))
+    believed = keys.trust(ctx, access.signers)
+    for repository in reading.repositories:
+        _open_chains(ctx, repository, reading)
+    keyrings = _keyrings(ctx, reading, believed)
+    whole: list[Chain] = []
+    for chain in reading.chains:
+        try:
+            chain.live_points()
+        except IntegrityError as error:
+            reading.problems.append((chain.chain_id, error))
+        else:
+            whole.append(chain)
+    reading.chains = whole
+    reading.points = open_points(whole, lambda chain: keyrings.get(chain.chain_id))
+    _look_at_plain(reading, believed)
+    _look_at_locked(ctx, reading, keyrings)
+    reading.warnings.extend(f"{error}" for _, error in reading.problems)
+    return reading
+
+
+def _places(ctx: Context, access: Access, job: str | None) -> list[str]:
+    if access.where is not None:
+        return [access.where]
+    if not ctx.has_catalog:
+        raise InvalidInputError(
+            "there is no catalog here, so say which repository is meant",
+            hint="--repository LOCATION, with --password-file, --password-env, "
+            "--password-command or --recovery-key",
+        )
+    if job is not None:
+        found = jobs.find(ctx.database, job)
+        if found is not None:
+            return [found.repository]
+    return [row.name for row in repositories.all_rows(ctx.database)]
+
+
+def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None:
+    """Open every chain, and compare each with what was last seen of it."""
+    present = repository.chain_ids()
+    for chain_id in present:
+        try:
+            chain = repository.chain(chain_id)
+            known = heads.get(ctx.database, chain_id) if ctx.has_catalog else None
+            if known is not None:
+                chain.check_head(Head(chain_id, *known))
+        except IntegrityError as error:
+            reading.problems.append((chain_id, error))
+        else:
+            reading.chains.append(chain)
+    if not ctx.has_catalog:
+        return
+    for row in chain_rows.of_repository(ctx.database, repository.repository_id):
+        points = point_rows.of_chain(ctx.database, row.chain_id)
+        if row.chain_id not in present and points:
+            ids = [point.point_id.hex() for point in points]
+            reading.problems.append(
+                (
+                    row.chain_id,
+                    PointWithheldError(
+                        f"chain {row.chain_id.hex()[:12]} with {len(ids)} points is not there, "
+                        "and this machine saw it before",
+                        hint="the storage withholds or lost it; a copy of it may have it",
+                        points=ids,
+                    ),
+                )
+            )
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+def unlocker_of(access: Access) -> Unlocker | None:
+    """Return the unlocker for the secret that was given on the command, if one was.
+
+    Raises:
+        InvalidInputError: both a password and a recovery key were given, or the file has none.
+        SecretNeededError: there is no terminal to ask on.
+    """
+    if access.recovery_key is not None:
+        if access.secret is not None:
+            raise InvalidInputError("give a password or a recovery key, not both")
+        return RecoveryUnlocker(read_kit(access.recovery_key).seed)
+    if access.secret is not None:
+        return PasswordUnlocker(access.secret.get("password"))
+    return None
+
+
+def _keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[bytes, Keyring]:
+    sealed = [chain for chain in reading.chains if chain.sealed]
+    unlocker = unlocker_of(reading.access)
+    if unlocker is not None:
+        return _unlocked(reading, sealed, unlocker, believed, must_open=True)
+    if not sealed:
+        return {}
+    if ctx.has_catalog:
+        found = _stored(ctx, reading, sealed, believed)
+        sealed = [chain for chain in sealed if chain.chain_id not in found]
+        if reading.access.where is None or not is_location(reading.access.where):
+            return found
+    else:
+        found = {}
+    if sealed and ctx.secrets.can_ask:
+        hints = _hints(sealed)
+        asked = PasswordUnlocker(ctx.secrets.get("password", hint="; ".join(hints)))
+        found |= _unlocked(reading, sealed, asked, believed, must_open=True)
+    return found
+
+
+def _unlocked(
+    reading: Reading,
+    sealed: list[Chain],
+    unlocker: Unlocker,
+    believed: Trust,
+    *,
+    must_open: bool,
+) -> dict[bytes, Keyring]:
+    """Open what one secret opens; a chain that is somebody else's stays locked."""
+    found: dict[bytes, Keyring] = {}
+    refusal: NoRecipientMatchedError | None = None
+    for chain in sealed:
+        try:
+            found[chain.chain_id] = chain.unlock(unlocker, believed)
+        except NoRecipientMatchedError as error:
+            refusal = refusal or error
+        except IntegrityError as error:
+            _set_aside(reading, chain, error)
+    if must_open and refusal is not None and not found and not reading.problems:
+        raise refusal
+    return found
+
+
+def _stored(
+    ctx: Context, reading: Reading, sealed: list[Chain], believed: Trust
+) -> dict[bytes, Keyring]:
+    found: dict[bytes, Keyring] = {}
+    secrets = keys.StoredSecrets(ctx.keystore)
+    for chain in sealed:
+        try:
+            found[chain.chain_id] = keys.stored_keyring(ctx, chain, believed, secrets)
+        except UnlockError:
+            continue
+        except IntegrityError as error:
+            _set_aside(reading, chain, error)
+    return found
+
+
+def _set_aside(reading: Reading, chain: Chain, error: IntegrityError) -> None:
+    reading.problems.append((chain.chain_id, error))
+    reading.chains = [other for other in reading.chains if other is not chain]
+
+
+def _hints(sealed: list[Chain]) -> list[str]:
+    """Return the public hints of the passwords that open these chains."""
+    hints: dict[str, None] = {}
+    for chain in sealed:
+        for envelope in chain.envelopes().values():
+            for stanza in envelope.stanzas:
+                if stanza.kind == "password" and stanza.hint.isprintable() and stanza.hint:
+                    hints[stanza.hint] = None
+    return list(hints)
+
+
+# --- what is to be said ---------------------------------------------------------------------
+
+
+def _look_at_plain(reading: Reading, believed: Trust) -> None:
+    """Judge who signs the plain chains: no secret vouches for them."""
+    pinned = bool(reading.access.signers)
+    kept: list[Chain] = []
+    for chain in reading.chains:
+        if chain.sealed or any(believed.knows(signer) for signer in chain.signers):
+            kept.append(chain)
+            continue
+        fingerprint = chain.identity.fingerprint
+        if pinned:
+            reading.problems.append(
+                (
+                    chain.chain_id,
+                    UnvouchedError(
+                        f"chain {chain.name} is not encrypted and signed by {fingerprint}, which "
+                        "is not the signer that was pinned",
+                        fingerprint=fingerprint,
+                    ),
+                )
+            )
+            continue
+        kept.append(chain)
+        reading.warnings.append(
+            f"chain {chain.name} is not encrypted, and nothing vouches for its signer "
+            f"{fingerprint}: compare it, and pin it with --signer"
+        )
+    gone = {chain.chain_id for chain in reading.chains} - {chain.chain_id for chain in kept}
+    reading.chains = kept
+    reading.points = [view for view in reading.points if view.chain.chain_id not in gone]
+
+
+def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyring]) -> None:
+    locked = [
+        chain
+        for chain in reading.chains
+        if chain.sealed and chain.chain_id not in keyrings and chain.listing
+    ]
+    for chain in locked:
+        try:
+            hints = "; ".join(_hints([chain]))
+        except IntegrityError as error:
+            reading.warnings.append(str(error))
+            continue
+        shown = f" (hint: {hints})" if hints else ""
+        reading.warnings.append(
+            f"chain {chain.name} is encrypted and locked: nothing at hand opens it{shown}"
+        )
+    if ctx.has_catalog or not reading.chains:
+        return
+    newest = max(
+        (chain.newest_session for chain in reading.chains if chain.newest_session is not None),
+        key=lambda entry: entry.raw.made_at,
+        default=None,
+    )
+    if newest is not None:
+        # No head is known here, so a store could show an old state. Said, since nothing more
+        # can be found out (threat model, "A bare machine").
+        reading.warnings.extend(_freshness(newest))
+
+
+def _freshness(newest: Entry) -> list[str]:
+    if not isinstance(newest.body, SessionBody):
+        return []
+    due = newest.body.next_due
+    shown = f"; the next was due {rfc3339(from_microseconds(due))}" if due else ""
+    made = rfc3339(from_microseconds(newest.raw.made_at))
+    return [
+        f"the newest session here is number {newest.body.counter} of its job, made {made}{shown}: "
+        "compare it with what you expect, this machine has seen nothing of it before"
+    ]

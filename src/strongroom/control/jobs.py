@@ -1,0 +1,515 @@
+"""Jobs: created, changed, listed, split from their chain, removed.
+
+What weakens is confirmed: encryption turned off, a recipient dropped, retention shortened. What
+a change means for the next session is said with the answer, and decided by `model.transition`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from strongroom import logs
+from strongroom.catalog import chains, jobs, passwords, recovery_keys, repositories, sessions
+from strongroom.catalog import points as point_rows
+from strongroom.control import keys, rekeying
+from strongroom.control.views import JobResult, JobView
+from strongroom.crypto import random
+from strongroom.errors import (
+    ConfirmationNeededError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+)
+from strongroom.model.ids import checked_name
+from strongroom.model.job import (
+    DEFAULT_BLOCK_SIZE,
+    DEFAULT_RETENTION,
+    Compression,
+    Job,
+    NoEncryption,
+    PasswordEncryption,
+    RetentionRules,
+    SourceKind,
+    SourceSpec,
+    parse_encryption,
+)
+from strongroom.model.retention import PointFacts, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+
+T = TypeVar("T")
+
+
+class Unset:
+    """Stands for an option that was not given, where None means "none"."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+
+UNPROTECTED: Final = (
+    "no recovery key: if the password of job {} is lost, its backups are lost with it, for "
+    "nobody can open them. 'strongroom recovery create FILE' makes one"
+)
+PLAIN: Final = "job {} is not encrypted: whoever can read the repository can read everything in it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A job as the operator asks for it."""
+
+    name: str
+    repository: str
+    sources: tuple[str, ...]
+    encrypt: str
+    """`none` or `password:NAME`; there is no default."""
+    exclude: tuple[str, ...] = ()
+    one_file_system: bool = False
+    exclude_caches: bool = True
+    compression: str = Compression.BALANCED.value
+    block_size: int | None = None
+    keep_last: int | None = None
+    keep_days: int | None = None
+    full_every_points: int | None = None
+    full_every_days: int | None = None
+    expect_every_hours: int | None = None
+    pre_script: str | None = None
+    post_script: str | None = None
+    on_failure: str | None = None
+    recovery: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobChanges:
+    """What is to be changed of a job; what is `UNSET` stays."""
+
+    name: str | Unset = UNSET
+    repository: str | Unset = UNSET
+    sources: tuple[str, ...] | Unset = UNSET
+    add_sources: tuple[str, ...] = ()
+    remove_sources: tuple[str, ...] = ()
+    encrypt: str | Unset = UNSET
+    exclude: tuple[str, ...] | Unset = UNSET
+    one_file_system: bool | Unset = UNSET
+    exclude_caches: bool | Unset = UNSET
+    compression: str | Unset = UNSET
+    block_size: int | Unset | None = UNSET
+    keep_last: int | Unset | None = UNSET
+    keep_days: int | Unset | None = UNSET
+    full_every_points: int | Unset | None = UNSET
+    full_every_days: int | Unset | None = UNSET
+    expect_every_hours: int | Unset | None = UNSET
+    pre_script: str | Unset | None = UNSET
+    post_script: str | Unset | None = UNSET
+    on_failure: str | Unset | None = UNSET
+    recovery: bool | Unset = UNSET
+
+
+# --- create ---------------------------------------------------------------------------------
+
+
+def create(ctx: Context, request: JobRequest) -> JobResult:
+    """Make a job.
+
+    Raises:
+        InvalidInputError: something in the request cannot be.
+        ConflictError: the name is taken.
+        NotFoundError: there is no such repository or password.
+    """
+    checked_name("job", request.name)
+    if jobs.find(ctx.database, request.name) is not None:
+        raise ConflictError(
+            f"there is a job {request.name} already",
+            hint=f"'strongroom job edit {request.name}' changes it",
+            job=request.name,
+        )
+    encryption = parse_encryption(request.encrypt)
+    repositories.get(ctx.database, request.repository)
+    if isinstance(encryption, PasswordEncryption):
+        passwords.get(ctx.database, encryption.name)
+    job = Job(
+        name=request.name,
+        job_id=random.token(16),
+        repository=request.repository,
+        sources=tuple(_source(text) for text in request.sources),
+        encryption=encryption,
+        exclude=request.exclude,
+        one_file_system=request.one_file_system,
+        exclude_caches=request.exclude_caches,
+        compression=_compression(request.compression),
+        block_size=_or(request.block_size, DEFAULT_BLOCK_SIZE),
+        retention=_retention(request.keep_last, request.keep_days),
+        full_every_points=request.full_every_points,
+        full_every_days=request.full_every_days,
+        expect_every_hours=request.expect_every_hours,
+        pre_script=request.pre_script,
+        post_script=request.post_script,
+        on_failure=request.on_failure,
+        recovery=request.recovery,
+    )
+    jobs.insert(ctx.database, job, ctx.clock.now())
+    logs.event("job.created", job=job.name, encrypt=str(job.encryption))
+    return JobResult(job=_view(ctx, job), warnings=tuple(_warnings(ctx, job, job.sources)))
+
+
+def _source(text: str) -> SourceSpec:
+    """Return a new source; a path may be given from the present folder on."""
+    kind, colon, value = text.partition(":")
+    if colon and value.strip() and kind in (SourceKind.FILES, SourceKind.IMAGE):
+        path = Path(value).expanduser()
+        # Not resolved: an operator may turn a link to other data on purpose.
+        text = f"{kind}:{path if path.is_absolute() else Path.cwd() / path}"
+    return SourceSpec.parse(text, random.token(16))
+
+
+def _compression(text: str) -> Compression:
+    try:
+        return Compression(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"there is no compression {text!r}",
+            hint=f"choose one of {', '.join(Compression)}",
+        ) from None
+
+
+def _retention(keep_last: int | None, keep_days: int | None) -> RetentionRules:
+    if keep_last is None and keep_days is None:
+        return DEFAULT_RETENTION
+    return RetentionRules(keep_last, keep_days)
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _warnings(ctx: Context, job: Job, sources: Sequence[SourceSpec]) -> list[str]:
+    warnings: list[str] = []
+    if not job.encrypted:
+        warnings.append(PLAIN.format(job.name))
+    elif not job.recovery or recovery_keys.active(ctx.database) is None:
+        warnings.append(UNPROTECTED.format(job.name))
+    warnings += [
+        f"source {source} is not there now"
+        for source in sources
+        if source.kind is not SourceKind.COMMAND and not Path(source.value).exists()
+    ]
+    return warnings
+
+
+# --- change ---------------------------------------------------------------------------------
+
+
+def edit(
+    ctx: Context,
+    name: str,
+    changes: JobChanges,
+    *,
+    yes: bool = False,
+    yes_weaken: bool = False,
+    old: SecretSource | None = None,
+) -> JobResult:
+    """Change a job.
+
+    Args:
+        ctx: Surroundings.
+        name: The job's present name.
+        changes: What is to be changed.
+        yes: Confirms a shorter retention.
+        yes_weaken: Confirms every weakening.
+        old: How to get the present password, if it is write-only and another takes its place:
+            it is asked for once, to link the chain. Without it a new chain starts.
+
+    Raises:
+        ConfirmationNeededError: the change weakens, and nobody said so; `fields["weakens"]`
+            and `fields["would_remove"]` say how.
+        InvalidInputError: the job cannot be like that.
+        UnavailableError: a write-only job's chain cannot be reached: nothing was changed.
+    """
+    job = jobs.get(ctx.database, name)
+    changed = _changed(ctx, job, changes)
+    if changed == job and changes.encrypt is UNSET:
+        return JobResult(job=_view(ctx, job), notices=("nothing is changed",))
+    would_remove = _would_remove(ctx, job, changed)
+    _confirm(job, changed, would_remove, yes=yes, yes_weaken=yes_weaken)
+    notices = _notices(ctx, job, changed)
+    rekeyed = _rekey(ctx, job, changed, old, notices)
+    jobs.update(ctx.database, changed)
+    if rekeyed is not None:
+        rekeying.settle(ctx, rekeyed, keep_key=keys.keeps_secret(ctx, changed))
+        keys.link_made(ctx, changed)
+    logs.event(
+        "job.changed",
+        job=changed.name,
+        encrypt=str(changed.encryption),
+        retention=str(changed.retention),
+        weakens=_weakens(job, changed),
+    )
+    new_sources = [source for source in changed.sources if source not in job.sources]
+    warnings = _warnings(ctx, changed, new_sources)
+    return JobResult(
+        job=_view(ctx, changed),
+        warnings=tuple(warnings),
+        notices=tuple(notices),
+        would_remove=tuple(would_remove),
+    )
+
+
+def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
+    given: dict[str, Any] = {}
+    for same in (
+        *("exclude", "one_file_system", "exclude_caches", "full_every_points"),
+        *("full_every_days", "expect_every_hours", "pre_script", "post_script", "on_failure"),
+        "recovery",
+    ):
+        value = getattr(changes, same)
+        if value is not UNSET:
+            given[same] = value
+    if not isinstance(changes.name, Unset) and changes.name != job.name:
+        checked_name("job", changes.name)
+        if jobs.find(ctx.database, changes.name) is not None:
+            raise ConflictError(f"there is a job {changes.name} already", job=changes.name)
+        given["name"] = changes.name
+    if not isinstance(changes.repository, Unset):
+        given["repository"] = repositories.get(ctx.database, changes.repository).name
+    if not isinstance(changes.encrypt, Unset):
+        given["encryption"] = parse_encryption(changes.encrypt)
+        if isinstance(given["encryption"], PasswordEncryption):
+            passwords.get(ctx.database, given["encryption"].name)
+    if not isinstance(changes.compression, Unset):
+        given["compression"] = _compression(changes.compression)
+    if not isinstance(changes.block_size, Unset):
+        given["block_size"] = _or(changes.block_size, DEFAULT_BLOCK_SIZE)
+    keep = {
+        rule: value
+        for rule in ("keep_last", "keep_days")
+        if not isinstance(value := getattr(changes, rule), Unset)
+    }
+    if keep:
+        given["retention"] = replace(job.retention, **keep)
+    given["sources"] = _changed_sources(job, changes)
+    return replace(job, **given)
+
+
+def _changed_sources(job: Job, changes: JobChanges) -> tuple[SourceSpec, ...]:
+    """Return the sources; one that stays keeps its id, and with it its history."""
+    known = {str(source): source for source in job.sources}
+
+    def found(text: str) -> SourceSpec:
+        fresh = _source(text)
+        return known.get(str(fresh), fresh)
+
+    present = (
+        list(job.sources)
+        if isinstance(changes.sources, Unset)
+        else [found(text) for text in changes.sources]
+    )
+    for text in changes.remove_sources:
+        source = found(text)
+        if source not in present:
+            raise NotFoundError(f"job {job.name} has no source {source}", source=str(source))
+        present.remove(source)
+    present += [found(text) for text in changes.add_sources]
+    return tuple(present)
+
+
+def _weakens(job: Job, changed: Job) -> list[str]:
+    """Return how a change weakens the job, in words."""
+    weakens: list[str] = []
+    if job.encrypted and not changed.encrypted:
+        weakens.append("encryption is turned off")
+    if job.encrypted and changed.encrypted and job.recovery and not changed.recovery:
+        weakens.append("the recovery key no longer opens new backups")
+    if _is_shorter(job.retention, changed.retention):
+        weakens.append(f"retention is shortened from {job.retention} to {changed.retention}")
+    return weakens
+
+
+def _is_shorter(before: RetentionRules, after: RetentionRules) -> bool:
+    """Tell whether some point that the old rules keep could go under the new ones."""
+
+    def less(old: int | None, new: int | None) -> bool:
+        return old is not None and (new is None or new < old)
+
+    return less(before.keep_last, after.keep_last) or less(before.keep_days, after.keep_days)
+
+
+def _confirm(
+    job: Job, changed: Job, would_remove: list[str], *, yes: bool, yes_weaken: bool
+) -> None:
+    weakens = _weakens(job, changed)
+    only_retention = all("retention" in weakening for weakening in weakens)
+    if not weakens or yes_weaken or (yes and only_retention):
+        return
+    removes = f"; the next session removes {len(would_remove)} points" if would_remove else ""
+    raise ConfirmationNeededError(
+        f"job {job.name}: {'; '.join(weakens)}{removes}",
+        hint="say --yes if that is meant" if only_retention else "say --yes-weaken if it is meant",
+        weakens=weakens,
+        would_remove=would_remove,
+    )
+
+
+def _would_remove(ctx: Context, job: Job, changed: Job) -> list[str]:
+    """Return the points that the old rules keep today and the new ones do not."""
+    facts = [
+        PointFacts(row.point_id, row.source_id, row.taken_at, row.held)
+        for row in point_rows.of_job(ctx.database, job.job_id)
+    ]
+    now = ctx.clock.now()
+    before = decide(facts, job.retention, now)
+    after = decide(facts, changed.retention, now)
+    return [
+        new.point_id.hex()
+        for old, new in zip(before, after, strict=True)
+        if old.stays and not new.stays
+    ]
+
+
+def _notices(ctx: Context, job: Job, changed: Job) -> list[str]:
+    notices: list[str] = []
+    ran = chains.current(ctx.database, job.job_id) is not None
+    if ran and changed.repository != job.repository:
+        notices.append(
+            f"the next session makes a full in {changed.repository}; what is in {job.repository} "
+            "stays there, and no retention applies to it any longer"
+        )
+    elif ran and job.encrypted != changed.encrypted:
+        turned = "on" if changed.encrypted else "off"
+        notices.append(
+            f"encryption is turned {turned}: the next session makes a full in a new chain; what "
+            "is there stays as it is"
+        )
+    removed = [str(source) for source in job.sources if source not in changed.sources]
+    if ran and removed:
+        notices.append(
+            f"points of {', '.join(removed)} stay; of each, the last three never expire by "
+            "themselves"
+        )
+    return notices
+
+
+def _rekey(
+    ctx: Context, job: Job, changed: Job, old: SecretSource | None, notices: list[str]
+) -> rekeying.Rekeyed | None:
+    """Make key and link at once if the job's chain is sealed for others from now on."""
+    row = chains.current(ctx.database, job.job_id)
+    if row is None or isinstance(job.encryption, NoEncryption) or not changed.encrypted:
+        return None
+    if changed.repository != job.repository:
+        return None
+    recipients = keys.recipients(ctx, changed)
+    if frozenset(recipient.id for recipient in recipients) == row.recipient_ids:
+        return None
+    password = passwords.get(ctx.database, job.encryption.name)
+    prepared = rekeying.prepare(
+        ctx,
+        job,
+        password.write_only,
+        old,
+        f"present password {password.name}",
+        password.hint,
+    )
+    if isinstance(prepared, rekeying.Pending):
+        notices.append(prepared.text)
+        return None
+    if prepared is None:
+        return None
+    notices.append("the next session is an increment; the new key opens what was there, too")
+    return rekeying.carry_out(ctx, prepared, recipients)
+
+
+# --- the rest -------------------------------------------------------------------------------
+
+
+def list_all(ctx: Context) -> tuple[JobView, ...]:
+    """Return every job, by name."""
+    return tuple(_view(ctx, job) for job in jobs.all_jobs(ctx.database))
+
+
+def show(ctx: Context, name: str) -> JobView:
+    """Return one job.
+
+    Raises:
+        NotFoundError: there is none of this name.
+    """
+    return _view(ctx, jobs.get(ctx.database, name))
+
+
+def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
+    """Remove a job. Its points stay where they are, and no retention touches them any longer.
+
+    Raises:
+        ConfirmationNeededError: nobody said yes.
+    """
+    job = jobs.get(ctx.database, name)
+    if not yes:
+        count = len(point_rows.of_job(ctx.database, job.job_id))
+        raise ConfirmationNeededError(
+            f"job {name} is to be removed; its {count} points stay in {job.repository}, and no "
+            "retention applies to them any longer",
+            hint="say --yes if that is meant",
+            job=name,
+            points=count,
+        )
+    view = _view(ctx, job)
+    jobs.remove(ctx.database, job.job_id)
+    logs.event("job.removed", job=name)
+    return view
+
+
+def detach(ctx: Context, name: str) -> JobResult:
+    """Split a job's chain off: the next session starts another, and this one expires alone.
+
+    Raises:
+        NotFoundError: the job has made no point yet.
+    """
+    job = jobs.get(ctx.database, name)
+    row = chains.current(ctx.database, job.job_id)
+    if row is None:
+        raise NotFoundError(f"job {name} has no chain yet", job=name)
+    chains.detach(ctx.database, row.chain_id)
+    logs.event("job.detached", job=name, chain=row.chain_id.hex())
+    notice = (
+        f"the next session of {name} makes a full in a new chain; the points of the present one "
+        "stay as long as retention keeps them"
+    )
+    return JobResult(job=_view(ctx, job), notices=(notice,))
+
+
+def _view(ctx: Context, job: Job) -> JobView:
+    chain = chains.current(ctx.database, job.job_id)
+    newest = sessions.newest(ctx.database, job.job_id)
+    active = recovery_keys.active(ctx.database) is not None
+    return JobView(
+        name=job.name,
+        job_id=job.job_id.hex(),
+        repository=job.repository,
+        sources=tuple(map(str, job.sources)),
+        encrypt=str(job.encryption),
+        exclude=job.exclude,
+        one_file_system=job.one_file_system,
+        exclude_caches=job.exclude_caches,
+        compression=job.compression.value,
+        block_size=job.block_size,
+        keep_last=job.retention.keep_last,
+        keep_days=job.retention.keep_days,
+        full_every_points=job.full_every_points,
+        full_every_days=job.full_every_days,
+        expect_every_hours=job.expect_every_hours,
+        pre_script=job.pre_script,
+        post_script=job.post_script,
+        on_failure=job.on_failure,
+        recovery=job.recovery,
+        protected=job.encrypted and job.recovery and active,
+        chain=chain.chain_id.hex() if chain else None,
+        last_state=newest.state.value if newest else None,
+        last_run_at=newest.started_at if newest else None,
+    )

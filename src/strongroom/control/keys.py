@@ -1,0 +1,287 @@
+"""Keys as the control plane uses them: recipients of a job, what this machine can open, trust.
+
+Recipients come from the keystore, which seals them; the catalog only says which password has
+which name. Nothing here does cryptography of its own.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from strongroom.catalog import chains, passwords, recovery_keys, signers, values
+from strongroom.crypto import hpke, random
+from strongroom.crypto.recipients import Recipient, SeedUnlocker, Stanza, Unlocker
+from strongroom.crypto.signing import SigningKey, SigningPublicKey
+from strongroom.errors import (
+    KeystoreLockedError,
+    NoRecipientMatchedError,
+    NotAddressedError,
+    NotFoundError,
+    UnlockError,
+)
+from strongroom.keystore import (
+    CREDENTIAL,
+    ChainRecord,
+    IdentityRecord,
+    KeyFile,
+    Keystore,
+    PasswordRecord,
+    RecoveryRecord,
+)
+from strongroom.model.job import Job, PasswordEncryption
+from strongroom.model.transition import WantedEncryption
+from strongroom.repository.chain import Chain, Trust
+from strongroom.repository.keyring import Keyring
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from strongroom.catalog.database import Database
+    from strongroom.control.context import Context
+    from strongroom.crypto.keys import Password, Seed
+    from strongroom.settings import Settings
+
+IDENTITY: Final = "own"
+"""Name of this installation's identity in the keystore."""
+_IDENTITY_VALUE: Final = "identity"
+_MACHINE_IDS: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+_NO_MACHINE: Final = b"no machine id"
+"""Containers often have none; then the key file alone binds the keystore."""
+
+
+# --- keystore and identity ------------------------------------------------------------------
+
+
+def open_keystore(settings: Settings, machine_ids: Sequence[Path] = _MACHINE_IDS) -> Keystore:
+    """Open the keystore of a home; key file and keystore are made where neither is there yet.
+
+    Raises:
+        KeystoreLockedError: it was sealed on another machine, or its key file is gone.
+    """
+    key_file = _key_file(settings)
+    passphrase = _passphrase(settings.key_passphrase_file)
+    candidates = [machine for path in machine_ids if (machine := _content(path))]
+    candidates.append(_NO_MACHINE)
+    if not settings.keystore_file.exists():
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Keystore(settings.keystore_file, key_file.key(candidates[0], passphrase))
+    try:
+        return Keystore(settings.keystore_file, key_file.key(candidates[0], passphrase))
+    except KeystoreLockedError:
+        # A machine without an id may have got one since.
+        for machine in candidates[1:]:
+            with suppress(KeystoreLockedError):
+                return Keystore(settings.keystore_file, key_file.key(machine, passphrase))
+        raise
+
+
+def _key_file(settings: Settings) -> KeyFile:
+    if settings.credentials is not None and (settings.credentials / CREDENTIAL).exists():
+        return KeyFile.from_credential(settings.credentials)
+    if settings.key_file.exists() or settings.keystore_file.exists():
+        return KeyFile.load(settings.key_file, home=settings.home)
+    return KeyFile.create(settings.key_file, home=settings.home)
+
+
+def _passphrase(path: Path | None) -> Password | None:
+    if path is None:
+        return None
+    from strongroom.control.secrets import SecretSource
+
+    return SecretSource(file=path).get("keystore's passphrase")
+
+
+def _content(path: Path) -> bytes:
+    with suppress(OSError):
+        return path.read_bytes().strip()
+    return b""
+
+
+def own_identity(keystore: Keystore, database: Database) -> SigningKey:
+    """Return what this installation signs with, made if there is none yet."""
+    try:
+        record = keystore.get(IdentityRecord, IDENTITY)
+    except NotFoundError:
+        record = IdentityRecord(seed=random.seed())
+        keystore.put(IDENTITY, record)
+    identity = SigningKey.from_seed(record.seed)
+    if values.get(database, _IDENTITY_VALUE) != identity.public.raw:
+        values.put(database, _IDENTITY_VALUE, identity.public.raw)
+    return identity
+
+
+def known_identity(database: Database) -> SigningPublicKey | None:
+    """Return the public half of this installation's identity, without opening the keystore."""
+    raw = values.get(database, _IDENTITY_VALUE)
+    return None if raw is None else SigningPublicKey(raw)
+
+
+def trust(ctx: Context, pinned: Iterable[str] = ()) -> Trust:
+    """Return whom to believe: those pinned on the command, accepted ones, and ourselves."""
+    fingerprints = {fingerprint.strip().lower() for fingerprint in pinned}
+    fingerprints |= accepted_fingerprints(ctx)
+    identities: set[bytes] = set()
+    if ctx.has_catalog:
+        own = known_identity(ctx.database)
+        if own is not None:
+            identities.add(own.id)
+    return Trust(frozenset(fingerprints), frozenset(identities))
+
+
+def accepted_fingerprints(ctx: Context) -> frozenset[str]:
+    """Return the signers that an operator accepted on this machine."""
+    return signers.accepted(ctx.database) if ctx.has_catalog else frozenset()
+
+
+# --- recipients -----------------------------------------------------------------------------
+
+
+def password_record_name(password_id: bytes, version: int) -> str:
+    """Return under what name the keystore has one version of a password."""
+    return f"{password_id.hex()}/{version}"
+
+
+def password_record(ctx: Context, row: passwords.PasswordRow) -> PasswordRecord:
+    """Return the present version of a password.
+
+    Raises:
+        UnlockError: the keystore does not have it: it was lost, or made anew.
+    """
+    try:
+        return ctx.keystore.get(PasswordRecord, password_record_name(row.password_id, row.version))
+    except NotFoundError as error:
+        raise UnlockError(
+            f"the keystore has no record of password {row.name}",
+            hint=f"'strongroom password edit {row.name}' gives it one again",
+            password=row.name,
+        ) from error
+
+
+def recipients(ctx: Context, job: Job) -> list[Recipient]:
+    """Return whom the job's next chain key is sealed for; nobody if it is plain."""
+    if not isinstance(job.encryption, PasswordEncryption):
+        return []
+    row = passwords.get(ctx.database, job.encryption.name)
+    found: list[Recipient] = [password_record(ctx, row).recipient()]
+    recovery = recovery_recipient(ctx) if job.recovery else None
+    if recovery is not None:
+        found.append(recovery)
+    return found
+
+
+def recovery_recipient(ctx: Context) -> Recipient | None:
+    """Return the active recovery key as a recipient, if there is one."""
+    row = recovery_keys.active(ctx.database)
+    if row is None:
+        return None
+    return ctx.keystore.get(RecoveryRecord, row.key_id.hex()).recipient()
+
+
+def wanted(ctx: Context, job: Job) -> WantedEncryption:
+    """Return what the job asks for, as `model.transition` compares it."""
+    ids = frozenset(recipient.id for recipient in recipients(ctx, job))
+    return WantedEncryption(bool(ids), ids)
+
+
+def keeps_secret(ctx: Context, job: Job) -> bool:
+    """Tell whether the keystore may keep what opens the job's data: not if it is write-only."""
+    if not isinstance(job.encryption, PasswordEncryption):
+        return True
+    return not passwords.get(ctx.database, job.encryption.name).write_only
+
+
+# --- what this machine opens ----------------------------------------------------------------
+
+
+class StoredSecrets:
+    """Unlocks with whatever secrets the keystore keeps; those of write-only passwords it has not.
+
+    A stanza names its recipient, so only the one seed that fits is ever tried.
+    """
+
+    def __init__(self, keystore: Keystore) -> None:
+        self._unlockers: dict[bytes, SeedUnlocker] = {}
+        for name in keystore.names(PasswordRecord):
+            record = keystore.get(PasswordRecord, name)
+            if record.seed is not None:
+                self._unlockers[hpke.PublicKey(record.public).id] = SeedUnlocker(record.seed)
+
+    def describe(self) -> str:
+        return "what the keystore holds"
+
+    def unwrap(self, stanza: Stanza, info: bytes) -> Seed:
+        unlocker = self._unlockers.get(stanza.recipient_id)
+        if unlocker is None:
+            raise NotAddressedError("the keystore holds no secret for this stanza")
+        return unlocker.unwrap(stanza, info)
+
+    def voucher(self, stanza: Stanza) -> SigningPublicKey | None:
+        unlocker = self._unlockers.get(stanza.recipient_id)
+        return None if unlocker is None else unlocker.voucher(stanza)
+
+
+def stored_unlockers(ctx: Context, job: Job) -> list[Unlocker]:
+    """Return what the keystore has to open the job's chains with; nothing for a plain job."""
+    return [StoredSecrets(ctx.keystore)] if job.encrypted else []
+
+
+def link_made(ctx: Context, job: Job) -> None:
+    """Forget seeds of earlier versions of the job's password that no chain needs any longer.
+
+    A version is needed while the newest key of some chain is sealed for it: a chain that was
+    detached before the change, or one whose link is still to be made.
+    """
+    if not isinstance(job.encryption, PasswordEncryption):
+        return
+    row = passwords.get(ctx.database, job.encryption.name)
+    for version in passwords.versions(ctx.database, row.password_id):
+        if version.version == row.version:
+            continue
+        sealed = chains.opened_by(ctx.database, version.key_id)
+        if any(version.key_id in chain.recipient_ids for chain in sealed):
+            continue
+        forget_seed(ctx, row.password_id, version.version)
+
+
+def forget_seed(ctx: Context, password_id: bytes, version: int) -> None:
+    """Drop the secret of one version of a password; its public half stays."""
+    name = password_record_name(password_id, version)
+    try:
+        record = ctx.keystore.get(PasswordRecord, name)
+    except NotFoundError:
+        return
+    if record.seed is not None:
+        ctx.keystore.put(name, msgspec.structs.replace(record, seed=None))
+
+
+def chain_record(ctx: Context, chain_id: bytes) -> ChainRecord | None:
+    """Return what the keystore keeps of a chain, if it does."""
+    try:
+        return ctx.keystore.get(ChainRecord, chain_id.hex())
+    except NotFoundError:
+        return None
+
+
+def stored_keyring(
+    ctx: Context, chain: Chain, believed: Trust, secrets: StoredSecrets | None = None
+) -> Keyring:
+    """Return the keys of a chain that this machine has by itself.
+
+    With a stored secret that is all of them. Of a write-only chain it is the metakeys: names
+    and sizes can be read, and no content.
+
+    Raises:
+        NoRecipientMatchedError: it has none at all.
+    """
+    metakeys = ctx.keystore.metakeys(chain.chain_id)
+    try:
+        keyring = chain.unlock(secrets or StoredSecrets(ctx.keystore), believed)
+    except NoRecipientMatchedError:
+        if not metakeys:
+            raise
+        return Keyring(chain.chain_id, {}, metakeys)
+    return Keyring(chain.chain_id, keyring.chain_keys, metakeys)

@@ -1,0 +1,206 @@
+"""Changing whom a job's chain is sealed for: new chain key and link, at once.
+
+Three steps, so that what can fail does so before anything was changed here:
+
+1. `prepare` opens the chain and gets its present key: from the keystore, or, where the secret
+   is write-only, with the old password, asked for once.
+2. `carry_out` writes the new envelope and the link into the repository. One that is never used
+   afterwards does no harm: it opens what its recipients were meant to read.
+3. `settle` remembers it in keystore and catalog.
+
+Where the repository does not answer, a stored secret can wait: the job's next session makes key
+and link. A write-only one cannot, since the old password is at hand only now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from strongroom.catalog import chains, heads, repositories
+from strongroom.control import keys
+from strongroom.crypto.envelope import ChainKey
+from strongroom.crypto.hpke import PublicKey
+from strongroom.crypto.recipients import PasswordUnlocker
+from strongroom.errors import (
+    NoRecipientMatchedError,
+    NotFoundError,
+    RefusedError,
+    SecretNeededError,
+    UnavailableError,
+    UnlockError,
+)
+from strongroom.repository import layout
+from strongroom.repository.chain import Chain, Head
+from strongroom.repository.rekey import change_recipients
+from strongroom.repository.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+    from strongroom.crypto.recipients import Recipient, Unlocker
+    from strongroom.model.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A chain whose present key is open."""
+
+    job: Job
+    chain: Chain
+    older: ChainKey
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A chain that gets its new key with the job's next session, or is followed by another."""
+
+    job: Job
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """A chain that has its new key and link."""
+
+    job: Job
+    chain: Chain
+    newer: ChainKey
+    recipient_ids: frozenset[bytes]
+
+
+def prepare(
+    ctx: Context, job: Job, write_only: bool, old: SecretSource | None, prompt: str, hint: str
+) -> Prepared | Pending | None:
+    """Open the present key of the chain that the job goes on in.
+
+    Args:
+        ctx: Surroundings.
+        job: The job as it was before the change.
+        write_only: Nothing stored opens the chain.
+        old: How to get the old password, where it is needed; None has a new chain start.
+        prompt: What to ask for.
+        hint: The old password's.
+
+    Returns:
+        None where there is no sealed chain to go on in.
+
+    Raises:
+        UnavailableError: the repository does not answer, and the secret is write-only.
+        SecretNeededError: the old password is needed and there is no terminal.
+        UnlockError: what was given is not the old password.
+    """
+    row = chains.current(ctx.database, job.job_id)
+    if row is None or not row.sealed or row.detached:
+        return None
+    try:
+        chain = open_chain(ctx, job, row.chain_id)
+        older = _stored_key(ctx, chain)
+        if older is not None:
+            return Prepared(job, chain, older)
+    except (UnavailableError, NotFoundError, RefusedError) as error:
+        if not write_only:
+            return Pending(job, f"the next session of job {job.name} makes the link: {error}")
+        error.hint = "nothing was changed; try again when the repository can be reached"
+        raise
+    if old is None:
+        return Pending(
+            job,
+            f"the next session of job {job.name} starts a new chain with a full: without the "
+            "old password the present one cannot go on",
+        )
+    if not old.can_ask:
+        raise SecretNeededError(
+            f"the {prompt} is needed once, to link the chain of job {job.name} to the new one",
+            hint="name it with --old-password-file, or let a new chain start with --new-chain",
+        )
+    older = _with_password(ctx, chain, PasswordUnlocker(old.get(prompt, hint=hint)))
+    return Prepared(job, chain, older)
+
+
+def open_chain(ctx: Context, job: Job, chain_id: bytes) -> Chain:
+    """Return a chain of the job, compared with the head that is known of it.
+
+    Raises:
+        RolledBackError: the repository shows an older state than was seen before.
+        ForkedError: it shows another history.
+    """
+    repository = repositories.get(ctx.database, job.repository)
+    chain = Repository.open(ctx.storage(repository.location)).chain(chain_id)
+    known = heads.get(ctx.database, chain_id)
+    if known is not None:
+        chain.check_head(Head(chain_id, *known))
+    return chain
+
+
+def _stored_key(ctx: Context, chain: Chain) -> ChainKey | None:
+    record = keys.chain_record(ctx, chain.chain_id)
+    if record is not None and record.chain_key_seed is not None:
+        older = ChainKey(record.chain_key_seed)
+        if older.public.raw == record.chain_key_public:
+            return older
+    return _newest(ctx, chain, keys.StoredSecrets(ctx.keystore))
+
+
+def _with_password(ctx: Context, chain: Chain, unlocker: Unlocker) -> ChainKey:
+    older = _newest(ctx, chain, unlocker)
+    if older is None:
+        raise UnlockError(
+            f"this password does not open the present key of chain {chain.name}",
+            hint="the password before the change is what is needed; nothing was changed",
+        )
+    return older
+
+
+def _newest(ctx: Context, chain: Chain, unlocker: Unlocker) -> ChainKey | None:
+    """Return the chain's present key if the secret opens that very one."""
+    row = chains.find(ctx.database, chain.chain_id)
+    try:
+        keyring = chain.unlock(unlocker, keys.trust(ctx))
+    except NoRecipientMatchedError:
+        return None
+    return None if row is None else keyring.chain_keys.get(row.chain_key_id or b"")
+
+
+def carry_out(ctx: Context, prepared: Prepared, recipients: Sequence[Recipient]) -> Rekeyed:
+    """Write new envelope and link."""
+    newer = change_recipients(prepared.chain, prepared.older, recipients, ctx.identity)
+    ids = frozenset(recipient.id for recipient in recipients)
+    return Rekeyed(prepared.job, prepared.chain, newer, ids)
+
+
+def settle(ctx: Context, rekeyed: Rekeyed, *, keep_key: bool) -> None:
+    """Remember a chain's new key; its private half only where the secret is not write-only."""
+    chain_id = rekeyed.chain.chain_id
+    record = keys.chain_record(ctx, chain_id)
+    if record is not None:
+        ctx.keystore.put(
+            chain_id.hex(),
+            msgspec.structs.replace(
+                record,
+                chain_key_public=rekeyed.newer.public.raw,
+                chain_key_seed=rekeyed.newer.seed if keep_key else None,
+            ),
+        )
+    with ctx.database.transaction():
+        chains.rekeyed(ctx.database, chain_id, rekeyed.newer.id, rekeyed.recipient_ids)
+        key = layout.envelope(chain_id, rekeyed.newer.id, 1, "a")
+        envelope = rekeyed.chain.storage.get(key)
+        chains.keep_envelope(ctx.database, chain_id, rekeyed.newer.id, envelope)
+
+
+def forget_chain_key(ctx: Context, chain_id: bytes) -> None:
+    """Let go of what opens a chain's data: its password became write-only."""
+    record = keys.chain_record(ctx, chain_id)
+    if record is not None and record.chain_key_seed is not None:
+        ctx.keystore.put(chain_id.hex(), msgspec.structs.replace(record, chain_key_seed=None))
+
+
+def present_public(ctx: Context, chain_id: bytes) -> PublicKey | None:
+    """Return the public half that the chain's next session seals to, as the keystore has it."""
+    record = keys.chain_record(ctx, chain_id)
+    return None if record is None else PublicKey(record.chain_key_public)

@@ -1,0 +1,62 @@
+"""Restores: find the point, open it, hand it to the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom import logs
+from strongroom.control.access import open_reading
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from strongroom.control.access import Access
+    from strongroom.control.context import Context
+    from strongroom.engine.cancellation import Cancellation
+    from strongroom.engine.progress import Progress
+    from strongroom.engine.restore import RestoreRequest, RestoreResult
+
+
+def restore(
+    ctx: Context,
+    access: Access,
+    which: str,
+    request: RestoreRequest,
+    *,
+    progress: Progress,
+    cancel: Cancellation,
+    stream: BinaryIO | None = None,
+) -> RestoreResult:
+    """Restore a point, or paths of it.
+
+    Args:
+        ctx: Surroundings.
+        access: Where the point is, and what opens it.
+        which: An id, a unique prefix, JOB@latest or JOB/SOURCE@latest.
+        request: What to restore, and where to.
+        progress: Is told how it goes.
+        cancel: Stops it.
+        stream: Where the bytes go if the request has no target.
+
+    Raises:
+        NotFoundError: there is no such point.
+        UnlockError: nothing at hand opens it.
+        DowngradedError: it is plain, and a secret was given.
+        TargetExistsError: something is in the way; nothing was restored.
+    """
+    from strongroom.engine.restore import restore as bring_back
+
+    reading = open_reading(ctx, access)
+    for warning in reading.warnings:
+        ctx.report(warning)
+    view = reading.select(which)
+    result = bring_back(view, request, progress=progress, cancel=cancel, stream=stream)
+    logs.event(
+        "restore.finished",
+        point=view.id,
+        files=result.files,
+        bytes=result.bytes,
+        losses=len(result.losses),
+        dry_run=request.dry_run,
+    )
+    return result

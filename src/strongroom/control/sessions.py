@@ -1,0 +1,767 @@
+"""Running a job: decide what the session is, run it, publish, remember, report.
+
+The order of `_Session.run` is what operators rely on: the lock before anything is read, the
+catalog's record before the first script, the session's metakey in the keystore before its
+first pack, retention with the publication, the post script whatever happened.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import heads, jobs, repositories
+from strongroom.catalog import points as point_rows
+from strongroom.catalog import sessions as session_rows
+from strongroom.clock import from_microseconds, to_microseconds
+from strongroom.control import keys, scripts
+from strongroom.crypto import random
+from strongroom.crypto.envelope import ChainKey, SessionSecrets
+from strongroom.crypto.keys import DedupKey, MetaKey
+from strongroom.engine import backup
+from strongroom.engine.pipeline import Compression
+from strongroom.errors import (
+    CancelledError,
+    NotFoundError,
+    RefusedError,
+    StorageFullError,
+    StrongroomError,
+    UnlockError,
+)
+from strongroom.format.journal import EntryRef, SessionBody
+from strongroom.keystore import ChainRecord
+from strongroom.model.job import Compression as Level
+from strongroom.model.job import Job
+from strongroom.model.retention import PointFacts, decide
+from strongroom.model.session import (
+    SessionCounters,
+    SessionError,
+    SessionRecord,
+    SessionState,
+)
+from strongroom.model.transition import (
+    Circumstances,
+    Continue,
+    PresentChain,
+    StartChain,
+    WantedEncryption,
+    next_step,
+)
+from strongroom.repository import layout, locks, promises, rekey, writer
+from strongroom.repository.chain import Chain, Head, Trust
+from strongroom.repository.keyring import Keyring
+from strongroom.repository.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+    from strongroom.crypto.recipients import Recipient
+    from strongroom.engine.cancellation import Cancellation
+    from strongroom.engine.progress import Progress
+
+_LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
+_LEAST_FREE = 64 << 20
+"""With less room than this a session does not begin: its journal entry has to fit at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionResult:
+    """What `job run` tells; the field names are those of its JSON."""
+
+    job: str
+    session: str
+    state: str
+    kind: str
+    reason: str
+    read_bytes: int
+    changed_bytes: int
+    stored_bytes: int
+    files: int
+    seconds: float
+    warnings: tuple[str, ...]
+    points: tuple[str, ...]
+    bottleneck: str = ""
+    given_up: tuple[str, ...] = ()
+    """Points that retention let go with this session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRun:
+    """A job of `run --all` that made no point; the others ran all the same."""
+
+    job: str
+    error: StrongroomError
+
+
+def run(
+    ctx: Context,
+    name: str,
+    *,
+    full: bool,
+    progress: Progress,
+    cancel: Cancellation,
+    old: SecretSource | None = None,
+) -> SessionResult:
+    """Run one job now.
+
+    Args:
+        ctx: The command's surroundings.
+        name: The job.
+        full: Whether to begin a new chain with an active full.
+        progress: Is told how it goes.
+        cancel: Stops it between two pieces of work.
+        old: The secret of the chain before, where the catalog cannot open it.
+
+    Raises:
+        LockedError: another session of the job is running.
+        StrongroomError: whatever ended the session; it is recorded in the catalog.
+    """
+    return _Session(ctx, jobs.get(ctx.database, name), full, progress, cancel, old).run()
+
+
+def run_all(
+    ctx: Context, *, progress: Progress, cancel: Cancellation
+) -> list[SessionResult | FailedRun]:
+    """Run every job, one after the other; one that fails does not stop the others."""
+    results: list[SessionResult | FailedRun] = []
+    for job in jobs.all_jobs(ctx.database):
+        try:
+            results.append(run(ctx, job.name, full=False, progress=progress, cancel=cancel))
+        except CancelledError:
+            raise
+        except StrongroomError as error:
+            results.append(FailedRun(job=job.name, error=error))
+    return results
+
+
+class _KeptMetakeys:
+    """A chain's metakeys, asked of the keystore one by one as sessions are met."""
+
+    def __init__(self, ctx: Context, chain_id: bytes) -> None:
+        self._ctx = ctx
+        self._chain_id = chain_id
+
+    def get(self, session_id: bytes, /) -> MetaKey | None:
+        try:
+            return self._ctx.keystore.metakey(self._chain_id, session_id)
+        except NotFoundError:
+            return None
+
+
+@dataclass(slots=True)
+class _Target:
+    """The chain a session writes to, with the keys for it."""
+
+    chain: Chain
+    keyring: Keyring
+    record: ChainRecord | None
+    """What the keystore keeps of a sealed chain."""
+    reason: str = ""
+    text: str = ""
+
+
+class _Session:
+    """One run of one job."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        job: Job,
+        full: bool,
+        progress: Progress,
+        cancel: Cancellation,
+        old: SecretSource | None,
+    ) -> None:
+        self.ctx = ctx
+        self.job = job
+        self.full = full
+        self.progress = progress
+        self.cancel = cancel
+        self.old = old
+        self.session_id = random.token(16)
+        self.warnings: list[str] = []
+        self.started_at = ctx.clock.now()
+
+    def run(self) -> SessionResult:
+        """Run the job from its lock to its post script."""
+        ctx, job = self.ctx, self.job
+        begun = ctx.clock.monotonic()
+        row = repositories.get(ctx.database, job.repository)
+        repository = Repository.open(ctx.storage(row.location))
+        if repository.repository_id != row.repository_id:
+            raise RefusedError(
+                f"{row.location} holds another repository than {row.name}: "
+                f"{repository.repository_id.hex()[:12]} instead of {row.repository_id.hex()[:12]}",
+                hint="is the right disk mounted?",
+            )
+        with locks.acquire(
+            repository.storage,
+            layout.job_lock(job.job_id),
+            self.session_id.hex(),
+            ctx.clock,
+            command=f"job run {job.name}",
+        ):
+            self._close_dead_sessions()
+            record = SessionRecord(
+                session_id=self.session_id,
+                job_id=job.job_id,
+                job=job.name,
+                state=SessionState.RUNNING,
+                started_at=self.started_at,
+            )
+            session_rows.insert(ctx.database, record)
+            try:
+                scripts.pre(job, self.session_id)
+                outcome, target = self._back_up(repository, row.location)
+            except BaseException as error:
+                self._record_failure(record, error)
+                raise
+            result = self._result(outcome, target, begun)
+            state = SessionState(result.state)
+            result = replace(
+                result,
+                warnings=(*result.warnings, *scripts.post(job, self.session_id, state, None)),
+            )
+            if result.warnings and state is SessionState.SUCCESS:
+                result = replace(result, state=SessionState.WARNING.value)
+            self._record_success(record, result, target, outcome)
+            return result
+
+    # --- deciding ----------------------------------------------------------------------------
+
+    def _back_up(
+        self, repository: Repository, location: str
+    ) -> tuple[backup.SessionOutcome, _Target]:
+        ctx, job = self.ctx, self.job
+        free = repository.storage.free_bytes()
+        if free is not None and free < _LEAST_FREE:
+            raise StorageFullError(
+                f"{location} has {free >> 20} MiB free; a session needs at least "
+                f"{_LEAST_FREE >> 20} MiB"
+            )
+        previous = self._newest_of_job(repository)
+        target = self._target(repository, previous)
+        secrets: SessionSecrets | None = None
+        sealed = writer.SealedKeys()
+        if target.record is not None:
+            secrets = SessionSecrets.generate(target.record.dedup_key, target.record.chunker_seed)
+            sealed = writer.seal_keys(
+                secrets, target.record.chain_key_public, target.chain.chain_id, self.session_id
+            )
+            # Before the first pack: whoever takes over what this session leaves needs it.
+            ctx.keystore.put_metakey(target.chain.chain_id, self.session_id, secrets.metakey)
+        plan = backup.SessionPlan(
+            session_id=self.session_id,
+            job=job.name,
+            machine=socket.gethostname(),
+            sources=tuple(
+                backup.SourcePlan(
+                    source_id=source.source_id,
+                    kind=source.kind.value,
+                    value=source.value,
+                    arguments=source.arguments(),
+                )
+                for source in job.sources
+            ),
+            compression=Compression(_LEVELS[job.compression]),
+            block_size=job.block_size,
+            reason=target.text,
+            secrets=secrets,
+            keys=sealed,
+            counter=(previous[1].counter if previous else 0) + 1,
+            previous=previous[0] if previous else None,
+            next_due=self._next_due(),
+            exclude=job.exclude,
+            one_file_system=job.one_file_system,
+            exclude_caches=job.exclude_caches,
+            own_paths=self._own_paths(location),
+            environment={"STRONGROOM_JOB": job.name, "STRONGROOM_SESSION": self.session_id.hex()},
+        )
+        outcome = backup.run_session(
+            plan,
+            target.chain,
+            target.keyring,
+            signer=ctx.identity,
+            clock=ctx.clock,
+            cache=ctx.settings.cache / target.chain.chain_id.hex(),
+            give_up=lambda fresh: self._retention(target.chain.chain_id, fresh),
+            progress=self.progress,
+            cancel=self.cancel,
+        )
+        return outcome, target
+
+    def _newest_of_job(self, repository: Repository) -> tuple[EntryRef, SessionBody] | None:
+        """Return the job's newest published session, whatever chain it is in.
+
+        The repository is asked, not the catalog: the catalog may be an old copy, and the
+        history that is signed is the one that goes on.
+
+        Raises:
+            RolledBackError, ForkedError: the repository shows an older or another history
+                than this server has seen.
+        """
+        newest: tuple[EntryRef, SessionBody] | None = None
+        for chain_id in repository.chain_ids():
+            chain = repository.chain(chain_id)
+            if chain.header.job_id != self.job.job_id:
+                continue
+            seen = heads.get(self.ctx.database, chain_id)
+            if seen is not None:
+                chain.check_head(Head(chain_id, *seen))
+            entry = chain.newest_session
+            if entry is None or not isinstance(entry.body, SessionBody):
+                continue
+            if newest is None or entry.body.counter > newest[1].counter:
+                newest = (EntryRef(chain_id, entry.number, entry.hash), entry.body)
+        return newest
+
+    def _target(
+        self, repository: Repository, newest: tuple[EntryRef, SessionBody] | None
+    ) -> _Target:
+        """Return the chain to write to: the present one, rekeyed if need be, or a new one."""
+        ctx, job = self.ctx, self.job
+        row = chain_rows.current(ctx.database, job.job_id)
+        wanted = keys.wanted(ctx, job)
+        recipients = keys.recipients(ctx, job)
+        behind = newest is not None and (row is None or row.chain_id != newest[0].chain_id)
+        if behind and newest is not None and not self._is_new_chain(row):
+            row = self._adopt(repository, newest[0].chain_id, wanted)
+        if row is None:
+            return self._start(
+                repository, recipients, newest, next_step(None, wanted, self._facts())
+            )
+        chain = repository.chain(row.chain_id)
+        if not ctx_trust(ctx).knows(chain.identity) and chain.sealed:
+            raise RefusedError(
+                f"chain {chain.name} of job {job.name} is signed by {chain.identity.fingerprint}, "
+                "which is not this server",
+                hint="'job detach' begins a chain of this server's own",
+            )
+        keyring, record = self._keys_of(chain)
+        step = next_step(
+            PresentChain(
+                sealed=chain.sealed,
+                recipient_ids=row.recipient_ids,
+                points=self._points_of(chain.chain_id),
+                started_at=row.started_at,
+            ),
+            wanted,
+            self._facts(
+                detached=row.detached,
+                keys_at_hand=not chain.sealed or record is not None,
+                link_possible=record is not None and record.chain_key_seed is not None,
+            ),
+        )
+        if isinstance(step, StartChain):
+            return self._start(repository, recipients, newest, step)
+        if step.rekey and record is not None:
+            record = self._change(chain, record, recipients, wanted)
+        return _Target(chain, keyring, record)
+
+    def _is_new_chain(self, row: chain_rows.ChainRow | None) -> bool:
+        """Tell whether the current chain is there and simply has no session yet."""
+        return row is not None and not point_rows.of_chain(self.ctx.database, row.chain_id)
+
+    def _adopt(
+        self, repository: Repository, chain_id: bytes, wanted: WantedEncryption
+    ) -> chain_rows.ChainRow | None:
+        """Go on in a chain that the catalog has forgotten: this server was set back.
+
+        Raises:
+            RefusedError: the newest history is sealed and the catalog, which is older, says
+                plain; that is not followed without somebody saying so.
+        """
+        ctx, job = self.ctx, self.job
+        chain = repository.chain(chain_id)
+        if not ctx_trust(ctx).knows(chain.identity):
+            return chain_rows.current(ctx.database, job.job_id)
+        self.warnings.append(
+            f"this server is behind its own history: job {job.name} went on in chain "
+            f"{chain.name}; it is adopted"
+        )
+        if chain.sealed and not wanted.sealed:
+            raise RefusedError(
+                f"the newest points of job {job.name} are sealed, but this server's older "
+                "catalog says that the job is not encrypted",
+                hint="'job edit --encrypt' says which of the two holds",
+            )
+        found = chain_rows.find(ctx.database, chain_id)
+        if found is None:
+            recipient_ids = frozenset(
+                stanza.recipient_id
+                for envelope in chain.envelopes().values()
+                for stanza in envelope.stanzas
+            )
+            found = chain_rows.ChainRow(
+                chain_id=chain_id,
+                job_id=job.job_id,
+                repository_id=repository.repository_id,
+                sealed=chain.sealed,
+                chain_key_id=self._current_chain_key(chain),
+                recipient_ids=recipient_ids,
+                started_at=from_microseconds(chain.header.created_at),
+            )
+            chain_rows.insert(ctx.database, found)
+        chain_rows.make_current(ctx.database, job.job_id, chain_id)
+        return found
+
+    @staticmethod
+    def _current_chain_key(chain: Chain) -> bytes | None:
+        if not chain.sealed:
+            return None
+        from strongroom.crypto.hpke import PublicKey
+
+        newest = chain.newest_session
+        if newest is not None and isinstance(newest.body, SessionBody):
+            return PublicKey(newest.body.chain_public).id
+        return chain.header.recipients
+
+    def _facts(
+        self, *, detached: bool = False, keys_at_hand: bool = True, link_possible: bool = True
+    ) -> Circumstances:
+        return Circumstances(
+            now=self.ctx.clock.now(),
+            detached=detached,
+            full_requested=self.full,
+            full_every_points=self.job.full_every_points,
+            full_every_days=self.job.full_every_days,
+            keys_at_hand=keys_at_hand,
+            link_possible=link_possible,
+        )
+
+    def _points_of(self, chain_id: bytes) -> int:
+        counts: dict[bytes, int] = {}
+        for row in point_rows.of_chain(self.ctx.database, chain_id):
+            counts[row.source_id] = counts.get(row.source_id, 0) + 1
+        return max(counts.values(), default=0)
+
+    # --- keys --------------------------------------------------------------------------------
+
+    def _keys_of(self, chain: Chain) -> tuple[Keyring, ChainRecord | None]:
+        """Return what is at hand to compare with the chain's newest state.
+
+        The keystore first; where it lost something, a stored or given secret opens it.
+        """
+        ctx = self.ctx
+        kept = _KeptMetakeys(ctx, chain.chain_id)
+        if not chain.sealed:
+            return Keyring(chain.chain_id), None
+        newest = chain.newest_session
+        body = newest.body if newest is not None else None
+        try:
+            record = ctx.keystore.get(ChainRecord, chain.chain_id.hex())
+        except NotFoundError:
+            record = None
+        if record is not None and (
+            not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
+        ):
+            return Keyring(chain.chain_id, {}, kept), record
+        if not isinstance(body, SessionBody):
+            return Keyring(chain.chain_id, {}, kept), record
+        unlockers = list(keys.stored_unlockers(ctx, self.job))
+        if self.old is not None:
+            from strongroom.crypto.recipients import PasswordUnlocker
+
+            unlockers.append(PasswordUnlocker(self.old.get("password of the chain before")))
+        for unlocker in unlockers:
+            try:
+                opened = chain.unlock(unlocker, ctx_trust(ctx))
+            except UnlockError:
+                continue
+            session = chain.sessions(body).get(body.slot)
+            if session is None:
+                break
+            secrets = opened.secrets(session)
+            chain_key = opened.chain_keys[session.chain_key_id]
+            record = self._keep(chain, chain_key, secrets.dedup_key, secrets.chunker_seed)
+            ctx.keystore.put_metakey(chain.chain_id, body.session_id, secrets.metakey)
+            self.warnings.append(
+                f"the keystore had lost keys of chain {chain.name}; the job's secret opened it"
+            )
+            return opened, record
+        return Keyring(chain.chain_id, {}, kept), None
+
+    def _keep(
+        self, chain: Chain, chain_key: ChainKey, dedup_key: DedupKey, chunker_seed: int
+    ) -> ChainRecord:
+        """Keep of a chain what the next session needs, and the chain key only if the secret
+        that opens it is stored anyway."""
+        record = ChainRecord(
+            chain_id=chain.chain_id,
+            dedup_key=dedup_key,
+            chunker_seed=chunker_seed,
+            chain_key_public=chain_key.public.raw,
+            chain_key_seed=chain_key.seed if keys.keeps_secret(self.ctx, self.job) else None,
+        )
+        self.ctx.keystore.put(chain.chain_id.hex(), record)
+        return record
+
+    def _change(
+        self,
+        chain: Chain,
+        record: ChainRecord,
+        recipients: Sequence[Recipient],
+        wanted: WantedEncryption,
+    ) -> ChainRecord:
+        """Give the chain a key for the present recipients, linked to the one before."""
+        assert record.chain_key_seed is not None, "a link was said to be possible"
+        newer = rekey.change_recipients(
+            chain, ChainKey(record.chain_key_seed), recipients, self.ctx.identity
+        )
+        kept = self._keep(chain, newer, record.dedup_key, record.chunker_seed)
+        chain_rows.rekeyed(self.ctx.database, chain.chain_id, newer.id, wanted.recipient_ids)
+        keys.link_made(self.ctx, self.job)
+        return kept
+
+    def _start(
+        self,
+        repository: Repository,
+        recipients: Sequence[Recipient],
+        newest: tuple[EntryRef, SessionBody] | None,
+        step: StartChain | Continue,
+    ) -> _Target:
+        """Begin a chain and remember it as the job's current one."""
+        assert isinstance(step, StartChain)
+        ctx, job = self.ctx, self.job
+        chain, chain_key = rekey.start_chain(
+            repository.storage,
+            job.job_id,
+            recipients,
+            ctx.identity,
+            ctx.clock,
+            newest[0] if newest else None,
+        )
+        record = None
+        if chain_key is not None:
+            record = self._keep(
+                chain,
+                chain_key,
+                DedupKey(random.token(32)),
+                random.number(1, (1 << 63) - 1),
+            )
+        chain_rows.insert(
+            ctx.database,
+            chain_rows.ChainRow(
+                chain_id=chain.chain_id,
+                job_id=job.job_id,
+                repository_id=repository.repository_id,
+                sealed=chain.sealed,
+                chain_key_id=chain_key.id if chain_key else None,
+                recipient_ids=frozenset(recipient.id for recipient in recipients),
+                started_at=ctx.clock.now(),
+            ),
+        )
+        return _Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
+
+    # --- retention ---------------------------------------------------------------------------
+
+    def _retention(self, chain_id: bytes, fresh: Sequence[backup.NewPoint]) -> frozenset[bytes]:
+        """Return the points of this chain that the job's rules let go; remember the others'."""
+        rows = point_rows.of_job(self.ctx.database, self.job.job_id)
+        facts = [
+            PointFacts(
+                point_id=row.point_id,
+                source_id=row.source_id,
+                taken_at=row.taken_at,
+                held=row.held,
+            )
+            for row in rows
+        ]
+        facts.extend(
+            PointFacts(
+                point_id=point.point_id,
+                source_id=point.source_id,
+                taken_at=from_microseconds(point.taken_at),
+                held=False,
+            )
+            for point in fresh
+        )
+        gone = {
+            verdict.point_id
+            for verdict in decide(facts, self.job.retention, self.ctx.clock.now())
+            if not verdict.reasons
+        }
+        self._given_up = {row.point_id: row.chain_id for row in rows if row.point_id in gone}
+        return frozenset(
+            point_id for point_id, where in self._given_up.items() if where == chain_id
+        )
+
+    _given_up: dict[bytes, bytes]
+
+    def _retire_elsewhere(self, repository_chain: Chain) -> None:
+        """Take promises back in the job's other chains, which expire alone."""
+        by_chain: dict[bytes, list[bytes]] = {}
+        for point_id, chain_id in self._given_up.items():
+            if chain_id != repository_chain.chain_id:
+                by_chain.setdefault(chain_id, []).append(point_id)
+        for chain_id, point_ids in by_chain.items():
+            try:
+                chain = Chain(repository_chain.storage, chain_id)
+                entry = promises.take_back(
+                    chain, point_ids, self.ctx.identity, self.ctx.clock, "retention"
+                )
+            except StrongroomError as error:
+                self.warnings.append(f"retention could not let points go: {error}")
+                for point_id in point_ids:
+                    del self._given_up[point_id]
+                continue
+            heads.remember(
+                self.ctx.database, chain_id, entry.number, entry.hash, self.ctx.clock.now()
+            )
+
+    # --- remembering -------------------------------------------------------------------------
+
+    def _result(
+        self, outcome: backup.SessionOutcome, target: _Target, begun: float
+    ) -> SessionResult:
+        self._retire_elsewhere(target.chain)
+        warnings = [
+            f"{os.fsencode(problem.path).decode(errors='backslashreplace')} {problem.message}"
+            for problem in outcome.warnings
+        ]
+        warnings += [
+            f"{one.source}: {one.error}" for one in outcome.results if one.error is not None
+        ]
+        warnings = [*self.warnings, *warnings]
+        return SessionResult(
+            job=self.job.name,
+            session=self.session_id.hex(),
+            state=(SessionState.WARNING if warnings else SessionState.SUCCESS).value,
+            kind="full" if target.reason else outcome.kind.name.lower(),
+            reason=target.reason,
+            read_bytes=outcome.read_bytes,
+            changed_bytes=outcome.changed_bytes,
+            stored_bytes=outcome.stored_bytes,
+            files=outcome.files,
+            seconds=round(self.ctx.clock.monotonic() - begun, 3),
+            warnings=tuple(warnings),
+            points=tuple(point.hex() for point in backup.points_of(outcome.results)),
+            bottleneck=outcome.bottleneck,
+            given_up=tuple(point.hex() for point in self._given_up),
+        )
+
+    def _record_success(
+        self,
+        record: SessionRecord,
+        result: SessionResult,
+        target: _Target,
+        outcome: backup.SessionOutcome,
+    ) -> None:
+        ctx, job = self.ctx, self.job
+        entry = outcome.entry
+        finished = record.finish(
+            SessionState(result.state),
+            ctx.clock.now(),
+            warnings=result.warnings,
+            counters=SessionCounters(
+                result.read_bytes,
+                result.changed_bytes,
+                result.stored_bytes,
+                result.files,
+                result.seconds,
+            ),
+            points=tuple(bytes.fromhex(point) for point in result.points),
+        )
+        with ctx.database.transaction():
+            point_rows.remove_many(ctx.database, self._given_up.keys())
+            point_rows.insert_many(
+                ctx.database,
+                [
+                    point_rows.PointRow(
+                        point_id=one.point_id,
+                        chain_id=target.chain.chain_id,
+                        job_id=job.job_id,
+                        source_id=one.source.source_id,
+                        session_id=self.session_id,
+                        entry=entry.number,
+                        kind="incremental" if one.details.parent else "full",
+                        taken_at=from_microseconds(one.details.taken_at),
+                        size_bytes=one.details.size_bytes,
+                        stored_bytes=one.details.stored_bytes,
+                        files=one.details.files,
+                        held=False,
+                    )
+                    for one in outcome.results
+                    if one.point_id is not None and one.details is not None
+                ],
+            )
+            heads.remember(
+                ctx.database, target.chain.chain_id, entry.number, entry.hash, ctx.clock.now()
+            )
+            session_rows.update(
+                ctx.database,
+                replace(
+                    finished,
+                    chain_id=target.chain.chain_id,
+                    kind=result.kind,
+                    reason=result.reason,
+                ),
+            )
+
+    def _record_failure(self, record: SessionRecord, error: BaseException) -> None:
+        """Record why the session ended, and run the scripts that are for that."""
+        cancelled = isinstance(error, CancelledError | KeyboardInterrupt)
+        state = SessionState.CANCELLED if cancelled else SessionState.FAILED
+        message = str(error) or type(error).__name__
+        warnings = list(self.warnings)
+        warnings += scripts.post(self.job, self.session_id, state, message)
+        warnings += scripts.on_failure(self.job, self.session_id, state, message)
+        known = isinstance(error, StrongroomError)
+        finished = record.finish(
+            state,
+            self.ctx.clock.now(),
+            error=SessionError(
+                error.code if known else "bug",
+                message,
+                error.hint if known else None,
+                {key: str(value) for key, value in error.fields.items()} if known else {},
+            ),
+            warnings=tuple(warnings),
+        )
+        session_rows.update(self.ctx.database, finished)
+
+    def _close_dead_sessions(self) -> None:
+        """Record sessions that ended without a word; the lock says that they do not run."""
+        for dead in session_rows.running(self.ctx.database, self.job.job_id):
+            session_rows.update(
+                self.ctx.database,
+                dead.finish(
+                    SessionState.FAILED,
+                    self.ctx.clock.now(),
+                    error=SessionError(
+                        "session-died", "the session's process ended without saying how"
+                    ),
+                ),
+            )
+
+    def _next_due(self) -> int:
+        hours = self.job.expect_every_hours
+        if hours is None:
+            return 0
+        due: datetime = self.started_at + timedelta(hours=hours)
+        return to_microseconds(due)
+
+    def _own_paths(self, location: str) -> tuple[bytes, ...]:
+        from strongroom.storage.location import local_path
+
+        settings = self.ctx.settings
+        own: list[Path] = [settings.home, settings.key_file]
+        path = local_path(location)
+        if path is not None:
+            own.append(path)
+        return tuple(os.fsencode(one) for one in own)
+
+
+def ctx_trust(ctx: Context) -> Trust:
+    """Return whom this installation believes to sign: itself, and who was accepted."""
+    return Trust(
+        pinned=frozenset(keys.accepted_fingerprints(ctx)),
+        identities=frozenset({ctx.identity.public.id}),
+    )

@@ -1,0 +1,194 @@
+"""Any block of a state, by its address.
+
+An address names a session and a number. The session's record leads to its ledger, the ledger
+says in which pack the block was born, where it lies there and what its stored bytes hash to;
+the session's keys open it. What comes out was sealed by that session under that number, or
+an error names what is wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from strongroom.crypto.aead import NotSealedHereError, PackSealer
+from strongroom.crypto.content import fingerprint
+from strongroom.errors import BlockDamagedError, MalformedError, ObjectMissingError, PointDamagedError
+from strongroom.format.block import BlockAddress, BlockClass, context, read_frame
+from strongroom.format.codec import HASH_LENGTH, decode
+from strongroom.format.pack import Directory
+from strongroom.format.paging import Table
+from strongroom.format.tables import LedgerPage, SessionRecord
+from strongroom.repository import layout
+from strongroom.repository.chain import Chain
+from strongroom.repository.keyring import Keyring
+
+_PACKS_KEPT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """Where a pack's blocks were sealed and lie."""
+
+    session_id: bytes
+    key: str
+    """The pack object's name."""
+    directory: Directory
+    index_of: dict[int, int]
+    """Position in the directory's columns, by place."""
+    sealer: PackSealer | None
+
+
+class BlockReader:
+    """Opens blocks; may be used by several threads at once."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        sessions: Table[SessionRecord],
+        keyring: Keyring,
+        cache_bytes: int = 32 << 20,
+    ) -> None:
+        """Read blocks of the state whose sessions these are.
+
+        Args:
+            chain: Where they lie.
+            sessions: The session table of the point's entry.
+            keyring: Opens them; data needs more than the index does.
+            cache_bytes: Opened blocks kept for further reads.
+        """
+        self._chain = chain
+        self._sessions = sessions
+        self._keyring = keyring
+        self._lock = threading.RLock()
+        self._births: OrderedDict[tuple[int, int], Birth] = OrderedDict()
+        self._ledgers: dict[int, tuple[SessionRecord, Table[LedgerPage]]] = {}
+        self._opened: OrderedDict[BlockAddress, bytes] = OrderedDict()
+        self._opened_bytes = 0
+        self._cache_bytes = cache_bytes
+
+    def read(self, address: BlockAddress, block_class: BlockClass) -> bytes:
+        """Return the content of a block.
+
+        Raises:
+            BlockDamagedError: its stored bytes are not those that were sealed.
+            PointDamagedError: no ledger knows the address.
+            ObjectMissingError: its pack is not there.
+            UnlockError: no key at hand opens its session.
+        """
+        with self._lock:
+            cached = self._opened.get(address)
+            if cached is not None:
+                self._opened.move_to_end(address)
+                return cached
+        raw = self.read_uncached(address, block_class)
+        with self._lock:
+            if address not in self._opened:
+                self._opened[address] = raw
+                self._opened_bytes += len(raw)
+                while self._opened_bytes > self._cache_bytes and len(self._opened) > 1:
+                    self._opened_bytes -= len(self._opened.popitem(last=False)[1])
+        return raw
+
+    def read_uncached(self, address: BlockAddress, block_class: BlockClass) -> bytes:
+        """Return the content of a block and keep nothing of it; raises as `read`."""
+        birth = self.birth(address, block_class)
+        index = birth.index_of.get(address.place)
+        if index is None:
+            raise PointDamagedError(f"{birth.key} has no block at place {address.place}")
+        directory = birth.directory
+        what = f"block {address.number} of session {birth.session_id.hex()[:12]} in {birth.key}"
+        try:
+            stored = self._chain.storage.get(
+                birth.key, directory.offsets[index], directory.lengths[index]
+            )
+        except ObjectMissingError:
+            raise ObjectMissingError(
+                f"{birth.key} is missing: {what} cannot be read", object=birth.key
+            ) from None
+        if birth.sealer is None:
+            expected = directory.hashes[HASH_LENGTH * index : HASH_LENGTH * (index + 1)]
+            if fingerprint(stored) != expected:
+                raise self._damaged(what, birth.key, address)
+            frame = stored
+        else:
+            bound_to = context(
+                self._chain.header.suite,
+                self._chain.chain_id,
+                birth.session_id,
+                address.number,
+                block_class,
+            )
+            try:
+                frame = birth.sealer.open(address.place, bound_to, stored)
+            except NotSealedHereError as error:
+                raise self._damaged(what, birth.key, address) from error
+        try:
+            return read_frame(frame, what)
+        except MalformedError as error:
+            raise self._damaged(what, birth.key, address) from error
+
+    @staticmethod
+    def _damaged(what: str, key: str, address: BlockAddress) -> BlockDamagedError:
+        return BlockDamagedError(
+            f"{what} is not what was sealed: changed or damaged in storage",
+            object=key,
+            slot=address.slot,
+            number=address.number,
+        )
+
+    def birth(self, address: BlockAddress, block_class: BlockClass) -> Birth:
+        """Return the pack that a block was born in, as the signed ledger has it."""
+        key = (address.slot, address.ordinal)
+        with self._lock:
+            birth = self._births.get(key)
+            if birth is None:
+                birth = self._births[key] = self._find(address)
+                while len(self._births) > _PACKS_KEPT:
+                    self._births.popitem(last=False)
+            else:
+                self._births.move_to_end(key)
+        if birth.directory.block_class != block_class:
+            raise PointDamagedError(
+                f"{birth.key} holds blocks of another class than its reference means"
+            )
+        return birth
+
+    def _find(self, address: BlockAddress) -> Birth:
+        record, ledger = self._ledger(address.slot)
+        page = ledger.get(address.ordinal)
+        if page is None:
+            raise PointDamagedError(
+                f"session {record.session_id.hex()[:12]} has no pack {address.ordinal}"
+            )
+        what = f"the ledger of session {record.session_id.hex()[:12]}"
+        directory = decode(Directory, page.directory, what).check(what)
+        if directory.ordinal != address.ordinal:
+            raise PointDamagedError(f"{what} has pack {directory.ordinal} as {address.ordinal}")
+        sealer = None
+        if self._chain.sealed:
+            key = (
+                self._keyring.metakey(record)
+                if directory.block_class == BlockClass.INDEX
+                else self._keyring.session_key(record)
+            )
+            sealer = PackSealer(key, directory.pack_id)
+        return Birth(
+            record.session_id,
+            layout.pack(self._chain.chain_id, directory.pack_id),
+            directory,
+            {place: index for index, place in enumerate(directory.places)},
+            sealer,
+        )
+
+    def _ledger(self, slot: int) -> tuple[SessionRecord, Table[LedgerPage]]:
+        found = self._ledgers.get(slot)
+        if found is None:
+            record = self._sessions.get(slot)
+            if record is None:
+                raise PointDamagedError(
+                    f"chain {self._chain.name}: the state has no session {slot}"
+                )
+            found = self._ledgers[slot] = (record, self._chain.ledger(record.ledger))
+        return found

@@ -115,7 +115,7 @@ def _stored(programs: Programs) -> list[str]:
         for words, work, figure in wanted
     ]
     rows = [(words, values) for words, values in rows if any(v is not None for v in values)]
-    return _ratios("stored", list(programs), rows, lambda value: f"{value / 1e6:.2f} MB")
+    return _ratios("stored", list(programs), rows, _bytes)
 
 
 def _ratios(
@@ -145,9 +145,13 @@ def _ratios(
                 cells.append(show(value) + ("" if program == OURS else _ratio(value, ours)))
         if compare:
             known = [v for i in others if isinstance(v := values[i], float | int)]
-            cells.append(_ratio(min(known), ours).strip(" ()") if known else "–")
+            cells.append(_ratio(min(known), ours).strip(" ()") or "–" if known else "–")
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _ratio(value: float, ours: float | str | None) -> str:

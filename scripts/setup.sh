@@ -61,8 +61,8 @@ pip_from_debian() {
     mkdir -p "$own/state/lists/partial" "$own/cache/archives/partial"
     (
         cd "$own"
-        set -- -q -o Dir::State="$own/state" -o Dir::Cache="$own/cache" \
-            -o Dir::State::status=/var/lib/dpkg/status -o APT::Sandbox::User=
+        set -- -qq -o Dir::State="$own/state" -o Dir::Cache="$own/cache" \
+            -o Dir::State::status=/var/lib/dpkg/status -o Acquire::Languages=none
         apt-get "$@" update >&2 && apt-get "$@" download python3-pip-whl >&2 &&
             dpkg-deb -x python3-pip-whl_*.deb .
     ) && for wheel in "$own"/usr/share/python-wheels/pip-*.whl; do
@@ -77,8 +77,8 @@ make_venv() {
     if has_ensurepip; then
         "$python" -m venv .venv
     else
-        "$python" -m venv --without-pip .venv && pip_from_debian ||
-            die "$python cannot make virtual environments; as root: apt-get install python3-venv"
+        "$python" -m venv --without-pip .venv
+        pip_from_debian || die "$python lacks ensurepip; as root: apt-get install python3-venv"
     fi
 }
 
@@ -99,9 +99,10 @@ python=$(find_python) || packages="python3 python3-venv $packages"
 if [ -n "$python" ] && ! has_ensurepip && [ "$(id -u)" = 0 ]; then
     packages="python3-venv $packages"
 fi
-packages=$(echo $packages)           # one line
-if [ -n "$packages" ] && ! install_packages $packages; then
-    [ "$kind" != develop ] || die "missing; as root: apt-get install $packages"
+# shellcheck disable=SC2086  # words, and one line of them
+set -- $packages
+if [ $# != 0 ] && ! install_packages "$@"; then
+    [ "$kind" != develop ] || die "something is missing; as root: apt-get install $*"
 fi
 [ -n "$python" ] || python=$(find_python) ||
     die "needs Python 3.11 or newer; on Debian 12, as root: apt-get install python3 python3-venv"
@@ -119,10 +120,11 @@ made=$(cat $stamp 2>/dev/null || true)
 if [ "$made" != "$state $lock" ] && [ "$made" != "$state requirements-dev.lock" ]; then
     say "making .venv from $lock with $python"
     case $made in "$state "*) ;; *) make_venv ;; esac
-    .venv/bin/python -m pip install -q --disable-pip-version-check \
-        --require-hashes --only-binary :all: -r $lock
-    .venv/bin/python -m pip install -q --disable-pip-version-check \
-        --no-deps --no-build-isolation --editable .
+    pip() { .venv/bin/python -m pip --disable-pip-version-check -qq "$@"; }
+    pip install --require-hashes --only-binary :all: -r $lock
+    pip install --no-deps --no-build-isolation --editable .
+    # Python 3.11 puts it into every environment, and it costs each start some milliseconds.
+    pip uninstall --yes setuptools
     # Libraries carry files that are not for this Python, and those need no bytecode.
     .venv/bin/python -m compileall -qq .venv/lib || true
     echo "$state $lock" >$stamp

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -132,5 +133,10 @@ class _OwnFile(logging.FileHandler):
         )
         return os.fdopen(descriptor, "a", encoding="utf-8")
 
+    def emit(self, record: logging.LogRecord) -> None:
+        # A log that cannot be written stops no backup.
+        with suppress(OSError):
+            super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
-        """A log that cannot be written stops no backup."""
+        """Say nothing: the standard library would print a traceback."""

@@ -10,21 +10,28 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from strongroom.cli import asking, signals
 from strongroom.cli.output import as_json, screen_width
 from strongroom.cli.speaker import Speaker
-from strongroom.errors import RefusedError, StrongroomError
+from strongroom.errors import (
+    ConfirmationNeededError,
+    NotFoundError,
+    RefusedError,
+    StrongroomError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,23 @@ class Door:
             report=self.speaker.say,
         )
 
+    def home_context(self, place: SecretPlace | None = None) -> Context:
+        """Return the same for a command that makes sense only where something was set up.
+
+        Asking for a job that cannot be there shall not make a home.
+
+        Raises:
+            NotFoundError: nothing is set up here.
+        """
+        context = self.context(place)
+        if not context.has_catalog:
+            context.close()
+            raise NotFoundError(
+                f"nothing is set up in {context.settings.home}",
+                hint="'strongroom' alone says how to begin; --home names another folder",
+            )
+        return context
+
     def secret(self, place: SecretPlace | None = None) -> SecretSource:
         """Return how a secret is to be got: as the options say, or by asking."""
         from strongroom.control.secrets import SecretSource
@@ -114,6 +138,30 @@ class Door:
         """
         asking.confirm(self.speaker, question, option)
 
+    def confirmed(self, action: Callable[[bool], T], yes: bool, option: str = "--yes") -> T:
+        """Return what `action` does, after a question where it asks for confirmation.
+
+        Args:
+            action: Does it; its argument says whether the person has agreed.
+            yes: They have agreed on the command line.
+            option: What agrees on the command line, for those whom nobody can ask.
+
+        Raises:
+            ConfirmationNeededError: there is nobody to ask.
+            CancelledError: the answer was no.
+        """
+        try:
+            return action(yes)
+        except ConfirmationNeededError as error:
+            if not asking.can_ask():
+                raise
+            self.speaker.say(str(error))
+            listed = error.fields.get("would_remove")
+            for item in listed if isinstance(listed, list | tuple) else ():
+                self.speaker.plain(f"  {item}")
+            self.confirm("go on?", option)
+            return action(True)
+
     def show(self, document: object, lines: Iterable[str]) -> None:
         """Answer: `document` with `--json`, else `lines`."""
         if self.json:
@@ -121,6 +169,39 @@ class Door:
             write([as_json(document)])
         else:
             write(lines)
+
+    def stream(
+        self,
+        name: str,
+        items: Iterable[T],
+        document: Callable[[T], object],
+        line: Callable[[T], str],
+    ) -> None:
+        """Answer with many items, without holding all of them.
+
+        JSON stays one whole document when the items end in an error: it stands beside them.
+        """
+        if not self.json:
+            write(map(line, items))
+            return
+        from strongroom.cli.errors import error_fields
+        from strongroom.cli.output import as_json_line
+
+        self.answered = True
+
+        def parts() -> Iterator[str]:
+            separator = f'{{"{name}": ['
+            try:
+                for item in items:
+                    yield separator + as_json_line(document(item))
+                    separator = ","
+            except StrongroomError as error:
+                opening = separator if separator != "," else ""
+                yield f'{opening}], "error": {as_json_line(error_fields(error))}}}'
+                raise
+            yield (separator if separator != "," else "") + "]}"
+
+        write(parts())
 
     def show_with_error(
         self, document: Mapping[str, Any], lines: Iterable[str], error: StrongroomError

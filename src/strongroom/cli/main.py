@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,7 +18,6 @@ from strongroom.cli.errors import (
     BROKEN_PIPE,
     BUG,
     INTERRUPTED,
-    SUCCESS,
     USAGE,
     code_fields,
     error_fields,
@@ -30,6 +29,7 @@ from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TextIO
 
 PROGRAM: Final = "strongroom"
 COMPLETE_VARIABLE: Final = "_STRONGROOM_COMPLETE"
@@ -41,12 +41,21 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
         "Where backups are kept: add, look at, check, tidy up.",
     ),
     "password": (f"{_COMMANDS}.password:password", "What backups are sealed for."),
-    "job": (f"{_COMMANDS}.job:job", "What is backed up, where to, kept how long; running it."),
+    "job": (f"{_COMMANDS}.job:job", "What is backed up, where to, kept how long; and running it."),
     "point": (f"{_COMMANDS}.point:point", "Restore points: list, look into, compare, check."),
-    "restore": (f"{_COMMANDS}.restore:restore", "Bring back a restore point, or part of one."),
-    "recovery": (f"{_COMMANDS}.recovery:recovery", "The key that opens all when a password is lost."),
-    "status": (f"{_COMMANDS}.status:status", "What ran, what is overdue, what failed."),
-    "completion": (f"{_COMMANDS}.completion:completion", "Completion of words for a shell."),
+    "restore": (
+        f"{_COMMANDS}.restore:restore",
+        "Bring back restore point P, or part of it, to PATH.",
+    ),
+    "recovery": (
+        f"{_COMMANDS}.recovery:recovery",
+        "The key that opens everything when a password is lost.",
+    ),
+    "status": (f"{_COMMANDS}.status:status", "Say what ran, what is overdue, what failed."),
+    "completion": (
+        f"{_COMMANDS}.completion:completion",
+        "Print the script that completes words in SHELL.",
+    ),
 }
 
 
@@ -123,22 +132,23 @@ def _run(words: list[str], door: Door) -> int:
 
 
 def _dispatch(words: list[str], door: Door) -> int:
+    instruction = os.environ.get(COMPLETE_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, PROGRAM, COMPLETE_VARIABLE, instruction)
     try:
-        cli.main(
-            args=words,
-            prog_name=PROGRAM,
-            complete_var=COMPLETE_VARIABLE,
-            standalone_mode=False,
-            obj=door,
-        )
+        # Not click's own `main`: it ends the process by itself when a reader goes away.
+        with cli.make_context(PROGRAM, words, obj=door) as ctx:
+            cli.invoke(ctx)
     except click.exceptions.NoArgsIsHelpError as error:
         # A noun alone is a question, and the answer is its help.
         if door.json:
             raise
         write([error.format_message()])
         return USAGE
-    except SystemExit as left:  # completion answers and leaves
-        return left.code if isinstance(left.code, int) else SUCCESS
+    except click.exceptions.Exit as left:
+        return left.exit_code
     return door.exit_status
 
 
@@ -193,7 +203,7 @@ def _drop_output() -> None:
     os.close(nowhere)
 
 
-def _replace(stream: Any, descriptor: int) -> None:
+def _replace(stream: TextIO, descriptor: int) -> None:
     try:
         os.dup2(descriptor, stream.fileno())
     except (OSError, ValueError, AttributeError):

@@ -1,3 +1,4 @@
+# ruff: noqa: ANN401 - click hands over what it parsed, and its own types say Any
 """Options that several commands take, and the kinds of value they have."""
 
 from __future__ import annotations
@@ -31,14 +32,12 @@ _LONGEST_SPAN: Final = 100 * 366 * 86_400
 # --- kinds of value ---------------------------------------------------------------------------
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType[Any]):
     """A number of bytes with a binary unit: `512KiB`, `1M`."""
 
     name = "size"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         match = _SIZE.fullmatch(value.strip())
@@ -47,7 +46,7 @@ class SizeType(click.ParamType):
         return int(match[1]) * _FACTORS[match[2].upper()]
 
 
-class SpanType(click.ParamType):
+class SpanType(click.ParamType[Any]):
     """A span of time: `90m`, `26h`, `2d`, `1w`."""
 
     name = "span"
@@ -78,12 +77,12 @@ class HoursType(SpanType):
         return int(hours)
 
 
-class OrNoneType(click.ParamType):
+class OrNoneType(click.ParamType[Any]):
     """Another kind of value, or the word `none`, which takes a setting back."""
 
     NONE: Final = "none"
 
-    def __init__(self, kind: click.ParamType) -> None:
+    def __init__(self, kind: click.ParamType[Any]) -> None:
         self._kind = kind
         self.name = f"{kind.name}|none"
 
@@ -123,9 +122,7 @@ def secret_options(
             return function(*args, **kwargs)
 
         for option in (
-            click.option(
-                f"{stem}-command", metavar="C", help=f"Run C; its first line is {what}."
-            ),
+            click.option(f"{stem}-command", metavar="C", help=f"Run C; its first line is {what}."),
             click.option(f"{stem}-env", metavar="V", help=f"Variable V holds {what}."),
             click.option(f"{stem}-file", metavar="F", type=FILE, help=f"File F holds {what}."),
         ):
@@ -170,7 +167,7 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
         kwargs["reading"] = Reading(
             place,
             kwargs.pop("recovery_key"),
-            kwargs.pop("repository"),
+            kwargs.pop("repository", None),
             kwargs.pop("signers"),
             kwargs.pop("allow_unencrypted"),
         )
@@ -213,17 +210,15 @@ def repository_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_where(*args: Any, **kwargs: Any) -> Any:
-        reading: Reading | None = kwargs.get("reading")
-        said = [kwargs.pop("where"), reading.where if reading else kwargs.pop("repository")]
-        named = [word for word in said if word is not None]
+        named = [word for word in (kwargs["where"], kwargs.pop("repository")) if word is not None]
         if len(named) != 1:
             raise click.UsageError("name one repository", click.get_current_context())
         kwargs["where"] = named[0]
         return function(*args, **kwargs)
 
-    return click.argument(
-        "where", metavar="R", required=False, shell_complete=repository_names
-    )(with_where)
+    return click.argument("where", metavar="R", required=False, shell_complete=repository_names)(
+        with_where
+    )
 
 
 def confirmation_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from strongroom.clock import rfc3339
 
@@ -26,7 +26,9 @@ ELLIPSIS: Final = "…"
 _GAP: Final = "  "
 _NARROWEST: Final = 8
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_TURNING: Final = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 
 
 # --- names ------------------------------------------------------------------------------------
@@ -223,15 +225,15 @@ def pairs(items: Iterable[tuple[str, str | Sequence[str]]]) -> list[str]:
 
 
 def plain(value: object) -> object:
-    """Return `value` as what JSON knows.
+    r"""Return `value` as what JSON knows.
 
     Moments become RFC 3339 in UTC, bytes hexadecimal, spans seconds; text that is no UTF-8
-    keeps its bytes as lone surrogates, which JSON writes as escapes (`\\udc80` for byte 0x80).
+    keeps its bytes as lone surrogates, which JSON writes as escapes (`\udc80` for byte 0x80).
     """
-    if value is None or isinstance(value, str | int | float):
-        return value.value if isinstance(value, Enum) else value
     if isinstance(value, Enum):
         return plain(value.value)
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, timedelta):
@@ -250,7 +252,7 @@ def plain(value: object) -> object:
     return str(value)
 
 
-def _field_names(value: Any) -> tuple[str, ...] | None:
+def _field_names(value: object) -> tuple[str, ...] | None:
     if dataclasses.is_dataclass(value):
         return tuple(field.name for field in dataclasses.fields(value))
     names: tuple[str, ...] | None = getattr(value, "__struct_fields__", None)

@@ -47,7 +47,7 @@ class Snapshot:
 
     @property
     def seconds_left(self) -> float | None:
-        if self.total_bytes is None or self.rate <= 0 or self.byte_count > self.total_bytes:
+        if self.total_bytes is None or self.rate < 1 or self.byte_count > self.total_bytes:
             return None
         return (self.total_bytes - self.byte_count) / self.rate
 
@@ -176,9 +176,7 @@ def line(snapshot: Snapshot, width: int) -> str:
     figures = [printable(snapshot.stage) or "working"]
     if snapshot.total_bytes:
         percent = min(100, 100 * snapshot.byte_count // snapshot.total_bytes)
-        figures.append(
-            f"{percent}% {size(snapshot.byte_count)} of {size(snapshot.total_bytes)}"
-        )
+        figures.append(f"{percent}% {size(snapshot.byte_count)} of {size(snapshot.total_bytes)}")
     elif snapshot.byte_count:
         figures.append(size(snapshot.byte_count))
     if snapshot.files:
@@ -213,7 +211,7 @@ class TerminalDisplay:
     def show(self, snapshot: Snapshot) -> None:
         self._speaker.stand(line(snapshot, self._width))
 
-    def end(self, snapshot: Snapshot) -> None:
+    def end(self, snapshot: Snapshot) -> None:  # noqa: ARG002 - the line just goes
         self._speaker.stand("")
 
     def close(self) -> None:
@@ -306,5 +304,3 @@ def display_for(mode: str, speaker: Speaker, width: int) -> Display:
     if speaker.on_terminal and os.environ.get("TERM") != "dumb":
         return TerminalDisplay(speaker, width)
     return LineDisplay(speaker)
-
-

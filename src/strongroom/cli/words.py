@@ -1,3 +1,4 @@
+# ruff: noqa: ANN401 - click hands over what it parsed, and its own types say Any
 """Commands and groups with our manners, built on click.
 
 * Every command takes `--json`, `--progress`, `--home` and `--debug`, before or after its name.
@@ -30,22 +31,23 @@ class _ShownCommand(click.Command):
     """What commands and groups share."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        text = kwargs.get("help") or ""
-        head, mark, statuses = text.partition(_EXIT_STATUS)
-        if mark:
-            kwargs["help"] = head.rstrip("\b\n ")
+        # Docstrings are raw: click's mark for "as it stands" arrives as two characters.
+        text = (kwargs.get("help") or "").replace("\\b", "\b")
+        head, _, statuses = text.partition(_EXIT_STATUS)
+        kwargs["help"] = head.rstrip("\b\n ")
         self.statuses = _dedented(statuses)
-        kwargs.setdefault("context_settings", {}).setdefault(
-            "help_option_names", ["-h", "--help"]
-        )
+        kwargs.setdefault("context_settings", {}).setdefault("help_option_names", ["-h", "--help"])
         super().__init__(*args, **kwargs)
-        self.params.extend(_everywhere(shown=False))
+        self.params.extend(_everywhere())
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.width = WIDTH
         super().format_help(ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if ctx.parent is not None:
+            formatter.write_paragraph()
+            formatter.write("Every command also takes --json, --progress, --home and --debug.\n")
         if self.statuses:
             formatter.write_paragraph()
             formatter.write(f"{_EXIT_STATUS}\n")
@@ -75,7 +77,7 @@ class Group(_ShownCommand, click.Group):
         super().__init__(*args, **kwargs)
         self.lazy = lazy or {}
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         # In the order they were written: a first backup goes through them from top to bottom.
         return [*self.lazy, *self.commands]
 
@@ -86,12 +88,15 @@ class Group(_ShownCommand, click.Group):
             return loaded
         return super().get_command(ctx, cmd_name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if not self.lazy:
-            super().format_commands(ctx, formatter)
-            return
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click hands it over
+        formatter: click.HelpFormatter,
+    ) -> None:
+        lines = [(word, line) for word, (_, line) in self.lazy.items()]
+        lines += [(word, loaded.get_short_help_str(999)) for word, loaded in self.commands.items()]
         with formatter.section("Commands"):
-            formatter.write_dl([(word, line) for word, (_, line) in self.lazy.items()])
+            formatter.write_dl(lines)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -126,7 +131,7 @@ def _dedented(statuses: str) -> list[str]:
 # --- what every command takes -----------------------------------------------------------------
 
 
-def _everywhere(*, shown: bool) -> list[click.Parameter]:
+def _everywhere() -> list[click.Parameter]:
     def keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
         def callback(ctx: click.Context, _: click.Parameter, value: Any) -> None:
             door = ctx.ensure_object(Door)
@@ -142,7 +147,7 @@ def _everywhere(*, shown: bool) -> list[click.Parameter]:
             [*names],
             expose_value=False,
             callback=keep(what),
-            hidden=not shown,
+            hidden=True,
             default=None,
             is_eager=True,
             **settings,

@@ -89,6 +89,7 @@ class Reading:
             InvalidInputError: several points fit.
             DowngradedError: it is plain, and a secret was given.
             UnlockError: nothing at hand opens it.
+            IntegrityError: it is damaged.
         """
         from strongroom.engine.points import select
 
@@ -100,6 +101,8 @@ class Reading:
             self.check()
             raise
         self.refuse_plain([view])
+        if isinstance(view.problem, IntegrityError):
+            raise view.problem
         if view.details is None:
             raise UnlockError(
                 f"point {view.id} is sealed, and nothing at hand opens it",
@@ -193,17 +196,21 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
     keyrings = _keyrings(ctx, reading, believed)
-    whole: list[Chain] = []
-    for chain in reading.chains:
-        try:
-            chain.live_points()
-        except IntegrityError as error:
-            reading.problems.append((chain.chain_id, error))
-        else:
-            whole.append(chain)
-    reading.chains = whole
-    reading.points = open_points(whole, lambda chain: keyrings.get(chain.chain_id))
     _look_at_plain(reading, believed)
+    _look_at_older(reading, keyrings, believed)
+    for chain in tuple(reading.chains):
+        try:
+            views = open_points([chain], lambda chain: keyrings.get(chain.chain_id))
+        except IntegrityError as error:
+            _set_aside(reading, chain, error)
+            continue
+        reading.points += views
+        reading.problems += [
+            (chain.chain_id, view.problem)
+            for view in views
+            if isinstance(view.problem, IntegrityError)
+        ]
+    reading.points.sort(key=lambda view: (view.taken_at, view.live.entry.number))
     _look_at_locked(ctx, reading, keyrings)
     reading.warnings.extend(f"{error}" for _, error in reading.problems)
     return reading
@@ -229,11 +236,13 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
     """Open every chain, and compare each with what was last seen of it."""
     present = repository.chain_ids()
     for chain_id in present:
+        known = heads.get(ctx.database, chain_id) if ctx.has_catalog else None
         try:
             chain = repository.chain(chain_id)
-            known = heads.get(ctx.database, chain_id) if ctx.has_catalog else None
             if known is not None:
                 chain.check_head(Head(chain_id, *known))
+            # What the journal says has to hold before any of it is used.
+            chain.live_points()
         except IntegrityError as error:
             reading.problems.append((chain_id, error))
         else:
@@ -359,7 +368,7 @@ def _look_at_plain(reading: Reading, believed: Trust) -> None:
     pinned = bool(reading.access.signers)
     kept: list[Chain] = []
     for chain in reading.chains:
-        if chain.sealed or any(believed.knows(signer) for signer in chain.signers):
+        if chain.sealed or believed.knows(chain.identity):
             kept.append(chain)
             continue
         fingerprint = chain.identity.fingerprint
@@ -380,9 +389,45 @@ def _look_at_plain(reading: Reading, believed: Trust) -> None:
             f"chain {chain.name} is not encrypted, and nothing vouches for its signer "
             f"{fingerprint}: compare it, and pin it with --signer"
         )
-    gone = {chain.chain_id for chain in reading.chains} - {chain.chain_id for chain in kept}
     reading.chains = kept
-    reading.points = [view for view in reading.points if view.chain.chain_id not in gone]
+
+
+def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: Trust) -> None:
+    """Look for the chains that newer ones of their jobs say are there.
+
+    A newest session names the job's other chains that still have points (docs/format.md,
+    "Promise and withholding: rules for readers"). What a locked chain of an unknown signer
+    says counts for nothing: anybody could have put it there to make others look withheld.
+    """
+    by_id = {chain.chain_id: chain for chain in reading.chains}
+    aside = {chain_id for chain_id, _ in reading.problems}
+    for chain in tuple(reading.chains):
+        if chain.sealed and chain.chain_id not in keyrings and not believed.knows(chain.identity):
+            continue
+        promise = chain.promise_entry
+        body = promise.body if promise is not None else None
+        for ref in body.older if isinstance(body, SessionBody) else ():
+            older = by_id.get(ref.chain_id)
+            try:
+                if older is not None:
+                    older.check_head(Head(ref.chain_id, ref.number, ref.entry_hash))
+                elif ref.chain_id not in aside:
+                    raise _withheld(ref.chain_id, chain)
+            except IntegrityError as error:
+                aside.add(ref.chain_id)
+                if older is None:
+                    reading.problems.append((ref.chain_id, error))
+                else:
+                    _set_aside(reading, older, error)
+
+
+def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:
+    return PointWithheldError(
+        f"chain {chain_id.hex()[:12]}, which the newest session of chain {named_by.name} says is "
+        "there, is not",
+        hint="the storage withholds or lost it; a copy of it may have it",
+        chain=chain_id.hex(),
+    )
 
 
 def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyring]) -> None:

@@ -22,6 +22,7 @@ from strongroom.errors import (
     NotAddressedError,
     NotFoundError,
     UnlockError,
+    UnvouchedError,
 )
 from strongroom.keystore import (
     CREDENTIAL,
@@ -276,6 +277,7 @@ def stored_keyring(
 
     Raises:
         NoRecipientMatchedError: it has none at all.
+        UnvouchedError: it is not to be believed who signs the chain.
     """
     metakeys = ctx.keystore.metakeys(chain.chain_id)
     try:
@@ -283,5 +285,12 @@ def stored_keyring(
     except NoRecipientMatchedError:
         if not metakeys:
             raise
+        # Metakeys vouch for nobody: whoever replaced the journal could replay what they open.
+        if not believed.knows(chain.identity):
+            raise UnvouchedError(
+                f"chain {chain.name} is signed by {chain.identity.fingerprint}, and it is this "
+                "machine that should have signed it",
+                fingerprint=chain.identity.fingerprint,
+            ) from None
         return Keyring(chain.chain_id, {}, metakeys)
     return Keyring(chain.chain_id, keyring.chain_keys, metakeys)

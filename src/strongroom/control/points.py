@@ -73,13 +73,12 @@ def _job_id(ctx: Context, name: str) -> bytes | None:
 def row_of(view: PointView) -> PointRow:
     """Return a point as lists show it; what is sealed and locked is None."""
     details = view.details
-    made_at = details.taken_at if details else view.live.entry.raw.made_at
     return PointRow(
         id=view.id,
         job=details.job if details else None,
         source=details.source if details else None,
-        kind=kind_of(view),
-        taken_at=from_microseconds(made_at),
+        kind=kind_word(view.kind),
+        taken_at=view.taken_at,
         encrypted=view.encrypted,
         size_bytes=details.size_bytes if details else None,
         stored_bytes=details.stored_bytes if details else None,
@@ -90,9 +89,9 @@ def row_of(view: PointView) -> PointRow:
     )
 
 
-def kind_of(view: PointView) -> str:
+def kind_word(kind: int) -> str:
     """Return a point's kind as doors show it: `full`, `incremental`, `synthetic-full`."""
-    return PointKind(view.live.point.kind).name.lower().replace("_", "-")
+    return PointKind(kind).name.lower().replace("_", "-")
 
 
 def show(ctx: Context, access: Access, which: str) -> PointDetailsView:

@@ -11,6 +11,7 @@ from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
 from strongroom.control import keys
 from strongroom.control.access import Access, Reading, location_of, open_reading
+from strongroom.control.points import kind_word
 from strongroom.control.views import ChainView, RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.crypto.hpke import PublicKey
 from strongroom.errors import (
@@ -20,7 +21,6 @@ from strongroom.errors import (
     NotARepositoryError,
     StrongroomError,
 )
-from strongroom.format.journal import PointKind
 from strongroom.model.ids import checked_name
 from strongroom.repository.repository import Repository
 from strongroom.storage.location import normalise
@@ -119,7 +119,7 @@ def _take_in(ctx: Context, repository: Repository, reading: Reading) -> None:
     """Bring chains, heads and points of the catalog in line with the repository."""
     believed = keys.trust(ctx, reading.access.signers)
     for chain in reading.chains:
-        if not any(believed.knows(signer) for signer in chain.signers):
+        if not believed.knows(chain.identity):
             # Somebody else's until accepted: its head would make its maker's word count.
             continue
         with ctx.database.transaction():
@@ -173,7 +173,6 @@ def _take_in_points(ctx: Context, chain: Chain, reading: Reading) -> None:
 def _point_row(chain: Chain, view: PointView) -> point_rows.PointRow:
     details = view.details
     body = view.live.body
-    taken_at = details.taken_at if details else view.live.entry.raw.made_at
     return point_rows.PointRow(
         point_id=view.point_id,
         chain_id=chain.chain_id,
@@ -181,8 +180,8 @@ def _point_row(chain: Chain, view: PointView) -> point_rows.PointRow:
         source_id=view.live.point.source_id,
         session_id=body.session_id,
         entry=view.live.entry.number,
-        kind=PointKind(view.live.point.kind).name.lower().replace("_", "-"),
-        taken_at=from_microseconds(taken_at),
+        kind=kind_word(view.kind),
+        taken_at=view.taken_at,
         size_bytes=details.size_bytes if details else 0,
         stored_bytes=details.stored_bytes if details else 0,
         files=details.files if details else 0,
@@ -244,8 +243,7 @@ def _chain_view(ctx: Context, chain: Chain, reading: Reading, believed: Trust) -
         hints=tuple(stanza.hint for stanza in stanzas if stanza.hint.isprintable()),
         key_ids=tuple(stanza.recipient_id.hex() for stanza in stanzas),
         signer=chain.identity.fingerprint,
-        trusted=(chain.sealed and opened is not None)
-        or any(believed.knows(signer) for signer in chain.signers),
+        trusted=(chain.sealed and opened is not None) or believed.knows(chain.identity),
         points=len(views),
         started_at=from_microseconds(chain.header.created_at),
         newest_at=from_microseconds(newest.raw.made_at) if newest else None,

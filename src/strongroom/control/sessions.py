@@ -155,6 +155,23 @@ class _KeptMetakeys:
             return None
 
 
+class _Beating:
+    """Progress that keeps the lock fresh: a long session is not to be taken for a dead one."""
+
+    def __init__(self, inner: Progress, lock: locks.Lock | None) -> None:
+        self._inner = inner
+        self._lock = lock
+        self.begin = inner.begin
+        self.reading = inner.reading
+        self.bottleneck = inner.bottleneck
+        self.finish = inner.finish
+
+    def advance(self, byte_count: int = 0, files: int = 0) -> None:
+        if self._lock is not None:
+            self._lock.refresh()
+        self._inner.advance(byte_count, files)
+
+
 @dataclass(slots=True)
 class _Target:
     """The chain a session writes to, with the keys for it."""
@@ -188,6 +205,11 @@ class _Session:
         self.session_id = random.token(16)
         self.warnings: list[str] = []
         self.started_at = ctx.clock.now()
+        self._lock: locks.Lock | None = None
+        self._given_up: dict[bytes, bytes] = {}
+        """Points that retention lets go, with their chains."""
+        self._older: dict[bytes, EntryRef] = {}
+        """Heads of the job's chains that have promised points."""
 
     def run(self) -> SessionResult:
         """Run the job from its lock to its post script."""
@@ -206,8 +228,9 @@ class _Session:
             layout.job_lock(job.job_id),
             self.session_id.hex(),
             ctx.clock,
-            command=f"job run {job.name}",
-        ):
+            # The record lies in the storage, which is not to know what the job is called.
+            command="job run",
+        ) as self._lock:
             self._close_dead_sessions()
             record = SessionRecord(
                 session_id=self.session_id,
@@ -278,6 +301,9 @@ class _Session:
             counter=(previous[1].counter if previous else 0) + 1,
             previous=previous[0] if previous else None,
             next_due=self._next_due(),
+            older=tuple(
+                ref for chain_id, ref in self._older.items() if chain_id != target.chain.chain_id
+            ),
             exclude=job.exclude,
             one_file_system=job.one_file_system,
             exclude_caches=job.exclude_caches,
@@ -292,7 +318,7 @@ class _Session:
             clock=ctx.clock,
             cache=ctx.settings.cache / target.chain.chain_id.hex(),
             give_up=lambda fresh: self._retention(target.chain.chain_id, fresh),
-            progress=self.progress,
+            progress=_Beating(self.progress, self._lock),
             cancel=self.cancel,
         )
         return outcome, target
@@ -318,6 +344,9 @@ class _Session:
             entry = chain.newest_session
             if entry is None or not isinstance(entry.body, SessionBody):
                 continue
+            head = chain.head()
+            if head is not None and chain.live_points():
+                self._older[chain_id] = EntryRef(chain_id, head.number, head.entry_hash)
             if newest is None or entry.body.counter > newest[1].counter:
                 newest = (EntryRef(chain_id, entry.number, entry.hash), entry.body)
         return newest
@@ -563,7 +592,12 @@ class _Session:
     # --- retention ---------------------------------------------------------------------------
 
     def _retention(self, chain_id: bytes, fresh: Sequence[backup.NewPoint]) -> frozenset[bytes]:
-        """Return the points of this chain that the job's rules let go; remember the others'."""
+        """Return the points of this chain that the job's rules let go; remember the others'.
+
+        Asked directly before the session publishes, so the lock is looked at once more.
+        """
+        if self._lock is not None:
+            self._lock.confirm()
         rows = point_rows.of_job(self.ctx.database, self.job.job_id)
         facts = [
             PointFacts(
@@ -592,8 +626,6 @@ class _Session:
         return frozenset(
             point_id for point_id, where in self._given_up.items() if where == chain_id
         )
-
-    _given_up: dict[bytes, bytes]
 
     def _retire_elsewhere(self, repository_chain: Chain) -> None:
         """Take promises back in the job's other chains, which expire alone."""
@@ -713,17 +745,13 @@ class _Session:
         warnings = list(self.warnings)
         warnings += scripts.post(self.job, self.session_id, state, message)
         warnings += scripts.on_failure(self.job, self.session_id, state, message)
-        known = isinstance(error, StrongroomError)
+        if isinstance(error, StrongroomError):
+            fields = {key: str(value) for key, value in error.fields.items()}
+            cause = SessionError(error.code, message, error.hint, fields)
+        else:
+            cause = SessionError("bug", message)
         finished = record.finish(
-            state,
-            self.ctx.clock.now(),
-            error=SessionError(
-                error.code if known else "bug",
-                message,
-                error.hint if known else None,
-                {key: str(value) for key, value in error.fields.items()} if known else {},
-            ),
-            warnings=tuple(warnings),
+            state, self.ctx.clock.now(), error=cause, warnings=tuple(warnings)
         )
         session_rows.update(self.ctx.database, finished)
 

@@ -118,6 +118,8 @@ class Effect(NamedTuple):
 
     entries: int
     leaves: int
+    lead: int
+    """Directories left before the first entry."""
     enters: list[bytes]
     first: bytes
 
@@ -190,7 +192,7 @@ class OldPage:
 
 def effect_of(page: TreePage) -> Effect:
     """Return how `page` moves through the tree."""
-    leaves = 0
+    leaves = lead = 0
     enters: list[bytes] = []
     first = b""
     for kind, name in zip(page.kinds, page.names, strict=True):
@@ -201,10 +203,10 @@ def effect_of(page: TreePage) -> Effect:
                 leaves += 1
             continue
         if not first:
-            first = name
+            first, lead = name, leaves
         if kind == _DIRECTORY:
             enters.append(name)
-    return Effect(len(page.kinds), leaves, enters, first)
+    return Effect(len(page.kinds), leaves, lead if first else leaves, enters, first)
 
 
 class _TreeLevel:
@@ -458,6 +460,7 @@ class TreeIndexWriter:
             here.recognition,
             [effect.entries for effect in here.effects],
             [effect.leaves for effect in here.effects],
+            [effect.lead for effect in here.effects],
             [effect.enters for effect in here.effects],
             [effect.first for effect in here.effects],
         )
@@ -468,16 +471,18 @@ class TreeIndexWriter:
 
 def composed(effects: Sequence[Effect]) -> Effect:
     """Return how pages that follow each other move through the tree together."""
-    entries = leaves = 0
+    entries = leaves = lead = 0
     enters: list[bytes] = []
     first = b""
     for effect in effects:
         entries += effect.entries
+        if not first:
+            # Nothing was entered so far, so what leads here are marks alone.
+            first, lead = effect.first, leaves + effect.lead
         kept = max(0, len(enters) - effect.leaves)
         leaves += effect.leaves - (len(enters) - kept)
         enters = enters[:kept] + effect.enters
-        first = first or effect.first
-    return Effect(entries, leaves, enters, first)
+    return Effect(entries, leaves, lead, enters, first)
 
 
 def _cuts_after(address: Pair) -> bool:

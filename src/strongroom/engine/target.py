@@ -96,7 +96,8 @@ class TreeTarget:
 
     Raises:
         TargetExistsError: what is at `root` is no directory.
-        RefusedError: it cannot be made or opened. All methods raise these two.
+        RefusedError: it cannot be made or opened. All methods raise these two, and
+            MalformedError for what no tree can hold.
     """
 
     def __init__(self, root: Path, *, report: Report, restore_owners: bool) -> None:
@@ -149,22 +150,32 @@ class TreeTarget:
         return is_new
 
     def leave(self, attributes: Attributes | None) -> None:
-        """Go back up; the directory left gets its attributes, or keeps what it has."""
+        """Go back up; the directory left gets its attributes, or keeps what it has.
+
+        With nothing entered, the root of the target itself gets them.
+        """
         done = self._here
-        if attributes is not None:
-            try:
+        if self._levels:
+            self._go_up()
+        try:
+            if attributes is not None:
                 if not done.is_new:
                     _drop_other_xattrs(done.fd, attributes)
                 self._apply(done.fd, done, b".", attributes, done.owner)
-            except OSError as error:
-                self._fail("give attributes to", b".", error)
-        elif done.is_new:
-            with suppress(OSError):
+            elif done.is_new:
                 os.fchmod(done.fd, 0o755)
+        except OSError as error:
+            self.fail("give attributes to", done, b".", error)
+        finally:
+            if done is not self._top:
+                done.close()
+
+    def _go_up(self) -> None:
+        done = self._here
         outer = self._levels.pop()
         if outer.fd < 0 and not outer.reopen(done, self._top):
-            path = os.fsdecode(self._path_of(outer, b"."))
             done.close()
+            path = os.fsdecode(self._path_of(outer, b"."))
             raise TargetExistsError(
                 f"cannot go on in {path}: it was moved while it was being restored",
                 path=path,
@@ -172,7 +183,6 @@ class TreeTarget:
             )
         self._here = outer
         self._fd = outer.fd
-        done.close()
 
     # --- what lies in them ------------------------------------------------------------------
 
@@ -308,6 +318,8 @@ class TreeTarget:
         node = _FORMATS[kind]
         try:
             os.mknod(name, node | 0o600, rdev, dir_fd=self._fd)
+        except (OverflowError, ValueError) as error:
+            raise _impossible(name) from error
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 self._fail("restore", name, error)
@@ -354,7 +366,7 @@ class TreeTarget:
         The order matters: a change of owner takes capabilities and set-id bits away, an
         ACL goes before the mode, which is its mask, and all of them touch the times.
         """
-        mode = attributes.mode
+        mode = attributes.mode & 0o7777
         if (attributes.uid, attributes.gid) != owner and not self._give_owner(
             fd, level, name, attributes
         ):
@@ -364,8 +376,13 @@ class TreeTarget:
                 os.removexattr(fd, b"system.posix_acl_access")
         if attributes.xattrs:
             self._give_xattrs(fd, level, name, attributes)
-        os.fchmod(fd, mode)
-        os.utime(fd, ns=(attributes.mtime_ns, attributes.mtime_ns))
+        try:
+            os.fchmod(fd, mode)
+            os.utime(fd, ns=(attributes.mtime_ns, attributes.mtime_ns))
+        except OSError as error:
+            self._cannot_keep(level, name, error)
+        except (OverflowError, ValueError) as error:
+            raise _impossible(name) from error
 
     def _apply_by_name(self, name: bytes, node: int, attributes: Attributes) -> None:
         """Give attributes to what cannot be opened, through a handle on what was just made.
@@ -380,18 +397,23 @@ class TreeTarget:
             if modes.S_IFMT(st.st_mode) != node or st.st_uid != self._uid:
                 raise FileExistsError(errno.EEXIST, "replaced meanwhile")
             handle = b"/proc/self/fd/%d" % fd
-            mode = attributes.mode
-            if not self._give_owner(handle, level, name, attributes):
+            mode = attributes.mode & 0o7777
+            if (attributes.uid, attributes.gid) != level.born and not self._give_owner(
+                handle, level, name, attributes
+            ):
                 mode &= 0o1777
-            if node != modes.S_IFLNK:
-                if level.bequeaths_acl:
-                    with suppress(OSError):
-                        os.removexattr(handle, b"system.posix_acl_access")
-                self._give_xattrs(handle, level, name, attributes)
-                os.chmod(handle, mode)  # noqa: PTH101 - the path is bytes
-            else:
-                self._give_xattrs(handle, level, name, attributes)
-            os.utime(handle, ns=(attributes.mtime_ns, attributes.mtime_ns))
+            if level.bequeaths_acl:
+                with suppress(OSError):
+                    os.removexattr(handle, b"system.posix_acl_access")
+            self._give_xattrs(handle, level, name, attributes)
+            try:
+                if node != modes.S_IFLNK:
+                    os.chmod(handle, mode)  # noqa: PTH101 - the path is bytes
+                os.utime(handle, ns=(attributes.mtime_ns, attributes.mtime_ns))
+            except OSError as error:
+                self._cannot_keep(level, name, error)
+            except (OverflowError, ValueError) as error:
+                raise _impossible(name) from error
         finally:
             os.close(fd)
 
@@ -404,6 +426,8 @@ class TreeTarget:
                 os.chown(at, attributes.uid, attributes.gid)
             except PermissionError:
                 self._restore_owners = False
+            except (OverflowError, ValueError) as error:
+                raise _impossible(name) from error
             else:
                 return True
         if attributes.uid == self._uid:
@@ -430,6 +454,15 @@ class TreeTarget:
                 else:
                     words += f": {os.strerror(error.errno or 0).lower()}"
                     self._report(Problem(self._path_of(level, name), words))
+            except (OverflowError, ValueError) as error:
+                raise _impossible(name) from error
+
+    def _cannot_keep(self, level: _Level, name: bytes, error: OSError) -> None:
+        """Go on where a file system has no modes or times, FAT for instance."""
+        if error.errno not in _NOT_HERE:
+            raise error
+        words = "could not be given its mode and time, nor can others: the target has none such"
+        self._tell_once("mode", level, name, words)
 
     # --- for FileWriter ---------------------------------------------------------------------
 
@@ -718,6 +751,10 @@ def _check(name: bytes) -> None:
     """
     if b"/" in name or b"\0" in name or name in _NO_NAMES:
         raise MalformedError(f"the point holds an entry named {os.fsdecode(name)!r}")
+
+
+def _impossible(name: bytes) -> MalformedError:
+    return MalformedError(f"the entry {os.fsdecode(name)!r} has attributes that none can have")
 
 
 def _write_all(fd: int, data: bytes | memoryview, offset: int) -> None:

@@ -315,10 +315,9 @@ class _TreeBackup:
             if size == 0:
                 content = EMPTY
             elif size <= SMALL and before.st_blocks * 512 >= size - 4096:
-                data = os.read(fd, size + 1)
-                while len(data) <= size and (more := os.read(fd, size + 1 - len(data))):
+                data = os.read(fd, size)
+                while len(data) < size and (more := os.read(fd, size - len(data))):
                     data += more
-                data = data[:size]
                 content = self._small(data)
             else:
                 work.progress.reading(os.fsdecode(self._source.path_of(parent, name)))

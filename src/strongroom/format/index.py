@@ -105,6 +105,8 @@ class TreeNode(Value, frozen=True):
     """Entries below each page."""
     leaves: list[int]
     """How many directories that were open before the page it leaves."""
+    leads: list[int]
+    """How many of those it leaves before its first entry that is not a LEAVE."""
     enters: list[list[bytes]]
     """Names of the directories that it enters and that are still open behind it."""
     firsts: list[bytes]
@@ -250,10 +252,11 @@ def check_tree_node(node: TreeNode, level: int) -> TreeNode:
     count = len(node.pages)
     if not (
         0 < count <= MAX_CHILDREN
-        and count == len(node.entries) == len(node.leaves) == len(node.enters) == len(node.firsts)
+        and count == len(node.entries) == len(node.leaves) == len(node.leads)
+        and count == len(node.enters) == len(node.firsts)
         and len(node.recognition) == (count if level == 1 else 0)
         and all(n > 0 for n in node.entries)
-        and all(n >= 0 for n in node.leaves)
+        and all(0 <= lead <= n for lead, n in zip(node.leads, node.leaves, strict=True))
         and all(map(_is_address, node.pages))
         and all(map(_is_address, node.recognition))
     ):

@@ -111,6 +111,7 @@ class FilesSource:
         report: Report,
     ) -> None:
         self.root = os.path.abspath(os.fsencode(root))  # noqa: PTH100 - bytes
+        self._base = self.root
         self._excluded = _compile(exclude) if exclude else None
         self._one_file_system = one_file_system
         self._exclude_caches = exclude_caches
@@ -152,8 +153,8 @@ class FilesSource:
         return self._walk(top, names)
 
     def _walk_one(self, st: os.stat_result) -> Iterator[Found]:
-        folder, name = os.path.split(self.root)
-        fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._base, name = os.path.split(self.root)
+        fd = os.open(self._base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         return self._yield_one(Directory(fd, b".", None, os.fstat(fd)), name, st)
 
     def _yield_one(self, parent: Directory, name: bytes, st: os.stat_result) -> Iterator[Found]:
@@ -384,7 +385,7 @@ class FilesSource:
     def path_of(self, parent: Directory, name: bytes) -> bytes:
         """Return an entry's absolute path, for people: it may be too long to open."""
         inner = [part for part in (parent.path, name) if part not in (b"", b".")]
-        return b"/".join([self.root.rstrip(b"/"), *inner]) or b"/"
+        return b"/".join([self._base.rstrip(b"/"), *inner]) or b"/"
 
     def problem(self, parent: Directory, name: bytes, message: str) -> None:
         """Report something about an entry."""
@@ -437,6 +438,9 @@ def is_racy(st: os.stat_result, read_at_ns: int, tick_ns: int = _TICK_NS) -> boo
 def _compile(patterns: Sequence[str]) -> Callable[[str], bool]:
     import pathspec  # most sources have no patterns, so not at start-up
 
+    # Git's `folder/**` leaves the folder itself, so that something in it can be included
+    # again; pathspec takes it for the folder, unless it is said like this.
+    patterns = [line + "/*" if line.endswith("/**") else line for line in patterns]
     try:
         # The plain backend: others, picked when installed, refuse names that are not UTF-8.
         return pathspec.GitIgnoreSpec.from_lines(patterns, backend="simple").match_file

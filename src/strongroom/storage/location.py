@@ -80,3 +80,11 @@ def _folder(location: str) -> Path:
     absolute = os.path.abspath(path)  # noqa: PTH100 - resolve() follows links
     # abspath keeps a leading `//`, which POSIX leaves to the system and Linux reads as `/`.
     return Path("/" + absolute.lstrip("/"))
+
+
+def local_path(location: str) -> Path | None:
+    """Return the folder that a location means, or None if it is elsewhere."""
+    try:
+        return _folder(location)
+    except InvalidInputError:
+        return None

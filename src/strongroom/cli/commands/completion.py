@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from strongroom.cli.door import Door
 from strongroom.cli.words import Command, pass_door
+
+if TYPE_CHECKING:
+    from strongroom.cli.door import Door
 
 
 @click.command("completion", cls=Command)

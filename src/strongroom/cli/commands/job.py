@@ -1,0 +1,532 @@
+"""`strongroom job …`: what is backed up, where to, kept how long; and running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from strongroom.cli.errors import WARNINGS, error_fields, exit_code
+from strongroom.cli.options import (
+    HOURS,
+    SIZE,
+    OrNoneType,
+    job_names,
+    password_names,
+    repository_names,
+    secret_options,
+)
+from strongroom.cli.output import Column, counted, pairs, size, table, took, when
+from strongroom.cli.words import Group, pass_door
+from strongroom.errors import InvalidInputError, StrongroomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from strongroom.cli.door import Door, SecretPlace
+    from strongroom.control.sessions import FailedRun, SessionResult
+    from strongroom.control.views import JobResult, JobView
+
+_COMPRESSIONS = ("none", "fast", "balanced", "high")
+_SEVERAL_FAILED = 16
+_NUMBERS = (
+    "block_size",
+    "keep_last",
+    "keep_days",
+    "full_every_points",
+    "full_every_days",
+    "expect_every_hours",
+)
+_TEXTS = ("pre_script", "post_script", "on_failure")
+
+
+@click.group("job", cls=Group)
+def job() -> None:
+    r"""What is backed up, where to, kept how long; and running it.
+
+    \b
+    Exit status:
+      0   done
+      2   the request cannot be right
+    """
+
+
+def _encrypt_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    scheme, colon, name = incomplete.partition(":")
+    if not colon:
+        return [word for word in ("password:", "none") if word.startswith(scheme)]
+    return [f"{scheme}:{found}" for found in password_names(ctx, parameter, name)]
+
+
+def _settings(
+    kind: Callable[[click.ParamType[Any]], click.ParamType[Any]],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add what `create` and `edit` both take; `edit` accepts `none` for what has a number."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(
+            [
+                click.option(
+                    "--encrypt",
+                    metavar="password:NAME|none",
+                    shell_complete=_encrypt_names,
+                    help="What the backups are sealed for. There is no default.",
+                ),
+                click.option(
+                    "--exclude",
+                    multiple=True,
+                    metavar="P",
+                    help="Leave out what fits P (gitignore's syntax); several times.",
+                ),
+                click.option(
+                    "--one-file-system/--all-file-systems",
+                    default=None,
+                    help="Stay on the file system of each source, or cross into others.",
+                ),
+                click.option(
+                    "--exclude-caches/--include-caches",
+                    default=None,
+                    help="Leave out folders with a CACHEDIR.TAG, or take them in.",
+                ),
+                click.option(
+                    "--compression", type=click.Choice(_COMPRESSIONS), help="How hard to press."
+                ),
+                click.option(
+                    "--block-size",
+                    type=kind(SIZE),
+                    metavar="S",
+                    help="What of an image is sealed as one: 256KiB to 8MiB.",
+                ),
+                click.option(
+                    "--keep-last",
+                    type=kind(click.INT),
+                    metavar="N",
+                    help="Keep the newest N points of each source.",
+                ),
+                click.option(
+                    "--keep-days",
+                    type=kind(click.INT),
+                    metavar="N",
+                    help="Keep points younger than N days.",
+                ),
+                click.option(
+                    "--full-every-points",
+                    type=kind(click.INT),
+                    metavar="N",
+                    help="Read everything anew after N points.",
+                ),
+                click.option(
+                    "--full-every-days",
+                    type=kind(click.INT),
+                    metavar="N",
+                    help="Read everything anew after N days.",
+                ),
+                click.option(
+                    "--expect-every",
+                    "expect_every_hours",
+                    type=kind(HOURS),
+                    metavar="SPAN",
+                    help="How often it is meant to run (24h, 7d): status tells when it is late.",
+                ),
+                click.option(
+                    "--pre-script", metavar="COMMAND", help="Run before; its failure ends it."
+                ),
+                click.option("--post-script", metavar="COMMAND", help="Run afterwards."),
+                click.option(
+                    "--on-failure", metavar="COMMAND", help="Run when a session has failed."
+                ),
+                click.option(
+                    "--recovery/--no-recovery",
+                    default=None,
+                    help="Seal for the recovery key as well, if there is one, or not.",
+                ),
+            ]
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+# --- create, edit -----------------------------------------------------------------------------
+
+
+@job.command("create")
+@click.argument("name")
+@click.option("--repository", metavar="R", shell_complete=repository_names, help="Where to.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="KIND:VALUE",
+    help="files:PATH, image:PATH or command:'…'; several times for several sources.",
+)
+@_settings(lambda kind: kind)
+@pass_door
+def create(
+    door: Door,
+    /,
+    name: str,
+    repository: str | None,
+    sources: tuple[str, ...],
+    encrypt: str | None,
+    **settings: object,
+) -> None:
+    r"""Make a job: what to back up, where to, sealed for whom, kept how long.
+
+    Without --keep-last and --keep-days points stay 14 days. Of each source at least three
+    points stay, whatever the rules say.
+
+    \b
+    Exit status:
+      0   the job can run: strongroom job run NAME
+      2   the job cannot be like that
+      10  there is no such repository or password
+      15  NAME is taken
+    """
+    if repository is None:
+        raise InvalidInputError(
+            f"job {name} has no place to write to", hint="say --repository NAME"
+        )
+    if not sources:
+        raise InvalidInputError(f"job {name} has no source", hint="say --source files:/path")
+    if encrypt is None:
+        raise InvalidInputError(
+            f"how job {name} is encrypted has to be said",
+            hint="say --encrypt password:NAME, or --encrypt none for backups that anybody can read",
+        )
+    from strongroom.control import jobs
+
+    given: dict[str, Any] = {
+        key: value for key, value in settings.items() if value not in (None, ())
+    }
+    request = jobs.JobRequest(
+        name=name, repository=repository, sources=sources, encrypt=encrypt, **given
+    )
+    with door.context() as ctx:
+        result = jobs.create(ctx, request)
+    _show_result(door, result, f"created job {name}")
+    door.speaker.hint(f"'strongroom job run {name}' makes the first backup")
+
+
+@job.command("edit")
+@click.argument("name", shell_complete=job_names)
+@click.option("--rename", metavar="NEW", help="Its new name.")
+@click.option("--repository", metavar="R", shell_complete=repository_names, help="Where to.")
+@click.option(
+    "--source", "sources", multiple=True, metavar="KIND:VALUE", help="These and no others."
+)
+@click.option(
+    "--add-source", "add_sources", multiple=True, metavar="KIND:VALUE", help="One more source."
+)
+@click.option(
+    "--remove-source", "remove_sources", multiple=True, metavar="KIND:VALUE", help="One less."
+)
+@_settings(OrNoneType)
+@secret_options("old-", "the present password, if it is write-only", into="old_place")
+@click.option("--yes", is_flag=True, help="Agree to a shorter retention; do not ask.")
+@click.option("--yes-weaken", is_flag=True, help="Agree to what protects less; do not ask.")
+@pass_door
+def edit(
+    door: Door,
+    /,
+    name: str,
+    rename: str | None,
+    old_place: SecretPlace,
+    yes: bool,
+    yes_weaken: bool,
+    **settings: object,
+) -> None:
+    r"""Change job NAME. What is not named stays.
+
+    The word none takes a number back, '' a script or all exclusions. Turning encryption on or
+    off makes the next session a full by itself; another password does not.
+
+    \b
+    Exit status:
+      0   it is changed; what the next session does because of it was said
+      2   it cannot be like that, or nobody agreed to what weakens it
+      10  there is no such job, repository, password or source
+      13  a repository that has to be told did not answer: nothing was changed
+      15  the new name is taken
+    """
+    from strongroom.control import jobs
+
+    changes = jobs.JobChanges(**_changes(settings, rename))
+    old = door.secret(old_place)
+    with door.home_context() as ctx:
+
+        def change(agreed: bool) -> JobResult:
+            return jobs.edit(
+                ctx,
+                name,
+                changes,
+                yes=yes or agreed,
+                yes_weaken=yes_weaken or agreed,
+                old=old if old.can_ask else None,
+            )
+
+        result = door.confirmed(change, yes=False, option="--yes or --yes-weaken")
+    _show_result(door, result, f"changed job {result.job.name}")
+
+
+def _changes(settings: dict[str, object], rename: str | None) -> dict[str, Any]:
+    """Return what was said, as the control plane takes it: None takes a setting back."""
+    changes: dict[str, Any] = {
+        key: value for key, value in settings.items() if value not in (None, ())
+    }
+    for key, value in changes.items():
+        if value == (OrNoneType.NONE if key in _NUMBERS else "" if key in _TEXTS else None):
+            changes[key] = None
+    if changes.get("exclude") == ("",):
+        changes["exclude"] = ()
+    if rename is not None:
+        changes["name"] = rename
+    return changes
+
+
+def _show_result(door: Door, result: JobResult, done: str) -> None:
+    door.show(result, [done])
+    door.tell_warnings(result.warnings)
+    for notice in result.notices:
+        door.speaker.say(notice)
+
+
+# --- list, show, remove, detach ---------------------------------------------------------------
+
+
+@job.command("list")
+@pass_door
+def list_(door: Door) -> None:
+    r"""List the jobs.
+
+    \b
+    Exit status:
+      0   they were listed, be it none
+    """
+    from strongroom.control import jobs
+
+    with door.context() as ctx:
+        views = jobs.list_all(ctx) if ctx.has_catalog else ()
+    columns = [
+        Column("NAME", flexible=True),
+        Column("REPOSITORY", flexible=True),
+        Column("ENCRYPT", flexible=True),
+        Column("LAST RUN"),
+        Column("STATE"),
+    ]
+    rows = [
+        (view.name, view.repository, view.encrypt, when(view.last_run_at), view.last_state or "-")
+        for view in views
+    ]
+    door.show({"jobs": views}, table(columns, rows) if rows else [])
+    if not views:
+        door.speaker.hint("'strongroom job create --help' shows how the first job is made")
+
+
+@job.command("show")
+@click.argument("name", shell_complete=job_names)
+@pass_door
+def show(door: Door, name: str) -> None:
+    r"""Show job NAME with all its settings.
+
+    \b
+    Exit status:
+      0   it was shown
+      10  there is no such job
+    """
+    from strongroom.control import jobs
+
+    with door.home_context() as ctx:
+        view = jobs.show(ctx, name)
+    door.show({"job": view}, _job_lines(view))
+
+
+def _job_lines(view: JobView) -> list[str]:
+    items: list[tuple[str, str | Sequence[str]]] = [
+        ("job", view.name),
+        ("repository", view.repository),
+        ("sources", view.sources),
+        ("encrypt", view.encrypt),
+        ("lost password", "covered by the recovery key" if view.protected else "not covered"),
+        ("exclude", view.exclude),
+        ("caches", "left out" if view.exclude_caches else "taken in"),
+        ("file systems", "one" if view.one_file_system else "all"),
+        ("compression", view.compression),
+        ("block size", size(view.block_size)),
+        ("keep", _keeps(view)),
+        ("full", _fulls(view)),
+        ("expected", f"every {view.expect_every_hours} h" if view.expect_every_hours else "-"),
+        ("pre script", view.pre_script or "-"),
+        ("post script", view.post_script or "-"),
+        ("on failure", view.on_failure or "-"),
+        ("chain", view.chain or "-"),
+        ("last run", when(view.last_run_at)),
+        ("last state", view.last_state or "-"),
+    ]
+    if not view.encrypt.startswith("password:"):
+        items = [item for item in items if item[0] != "lost password"]
+    return pairs(items)
+
+
+def _keeps(view: JobView) -> str:
+    rules = []
+    if view.keep_last is not None:
+        rules.append(f"the newest {view.keep_last}")
+    if view.keep_days is not None:
+        rules.append(f"{view.keep_days} days")
+    return " and ".join(rules) or "-"
+
+
+def _fulls(view: JobView) -> str:
+    rules = []
+    if view.full_every_points is not None:
+        rules.append(f"every {view.full_every_points} points")
+    if view.full_every_days is not None:
+        rules.append(f"every {view.full_every_days} days")
+    return " or ".join(rules) or "when needed"
+
+
+@job.command("remove")
+@click.argument("name", shell_complete=job_names)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_door
+def remove(door: Door, name: str, yes: bool) -> None:
+    r"""Remove job NAME. Its points stay in their repository.
+
+    \b
+    Exit status:
+      0    it is removed
+      2    there is no terminal to ask on, and no --yes
+      10   there is no such job
+      130  the answer was no
+    """
+    from strongroom.control import jobs
+
+    with door.home_context() as ctx:
+        view = door.confirmed(lambda agreed: jobs.remove(ctx, name, yes=agreed), yes)
+    door.show({"job": view}, [f"removed job {name}; its points stay in {view.repository}"])
+
+
+@job.command("detach")
+@click.argument("name", shell_complete=job_names)
+@pass_door
+def detach(door: Door, name: str) -> None:
+    r"""Split the chain of job NAME off: the next session starts another with a full.
+
+    The points of the present chain stay as long as retention keeps them.
+
+    \b
+    Exit status:
+      0   it is split off
+      10  there is no such job, or it has no chain yet
+    """
+    from strongroom.control import jobs
+
+    with door.home_context() as ctx:
+        result = jobs.detach(ctx, name)
+    _show_result(door, result, f"detached the chain of job {name}")
+
+
+# --- run --------------------------------------------------------------------------------------
+
+
+@job.command("run")
+@click.argument("name", required=False, shell_complete=job_names)
+@click.option("--all", "every", is_flag=True, help="Run every job; one that fails stops no other.")
+@click.option("--full", is_flag=True, help="Read everything anew, into a new chain.")
+@secret_options("old-", "the password of the chain before, if it has to be asked", into="old_place")
+@pass_door
+def run(door: Door, name: str | None, every: bool, full: bool, old_place: SecretPlace) -> None:
+    r"""Run job NAME once, or with --all every job.
+
+    \b
+    Exit status:
+      0    there are new restore points
+      2    the request cannot be right
+      3    there are new restore points, and warnings
+      10   there is no such job, or its repository is not there
+      11   another session of the job is running
+      12   the keystore does not open
+      13   storage or source did not answer
+      14   the storage refused: rights, quota, a full disk
+      16   a script, a command or every source failed; of several jobs more than one
+      20   the repository is not what it was
+      130  stopped on request; the next run goes on from there
+    """
+    if (name is None) != every:
+        raise click.UsageError("name one job, or say --all", click.get_current_context())
+    if every and full:
+        raise click.UsageError("--full is for one job", click.get_current_context())
+    from strongroom.control import sessions
+
+    old = door.secret(old_place)
+    with door.home_context() as ctx, door.work() as (progress, cancel):
+        if name is not None:
+            results: Sequence[SessionResult | FailedRun] = [
+                sessions.run(
+                    ctx,
+                    name,
+                    full=full,
+                    progress=progress,
+                    cancel=cancel,
+                    old=old if old.can_ask else None,
+                )
+            ]
+        else:
+            results = sessions.run_all(ctx, progress=progress, cancel=cancel)
+    documents = [_run_document(result) for result in results]
+    lines = [line for result in results for line in _run_lines(result)]
+    door.show(documents[0] if name is not None else {"sessions": documents}, lines)
+    _tell_how_they_went(door, results, every)
+    if not results:
+        door.speaker.hint("there is no job: 'strongroom job create --help' shows how one is made")
+
+
+def _run_document(result: SessionResult | FailedRun) -> object:
+    error: StrongroomError | None = getattr(result, "error", None)
+    if error is None:
+        return result
+    return {"job": result.job, "state": "failed", "error": error_fields(error)}
+
+
+def _run_lines(result: SessionResult | FailedRun) -> list[str]:
+    if getattr(result, "error", None) is not None:
+        return [f"{result.job}: failed"]
+    return _session_lines(result)  # type: ignore[arg-type] # the one without an error
+
+
+def _session_lines(result: SessionResult) -> list[str]:
+    reason = f" ({result.reason})" if result.reason and result.kind != "incremental" else ""
+    lines = [
+        f"{result.job}: {result.state}, {result.kind}{reason}, {took(result.seconds)}",
+        f"  read {size(result.read_bytes)}, changed {size(result.changed_bytes)}, "
+        f"stored {size(result.stored_bytes)}, {counted(result.files, 'file')}",
+        *(f"  point {point}" for point in result.points),
+    ]
+    if result.given_up:
+        lines.append(f"  retention gave up {counted(len(result.given_up), 'point')}")
+    return lines
+
+
+def _tell_how_they_went(
+    door: Door, results: Sequence[SessionResult | FailedRun], every: bool
+) -> None:
+    statuses: set[int] = set()
+    for result in results:
+        prefix = f"{result.job}: " if every else ""
+        error: StrongroomError | None = getattr(result, "error", None)
+        if error is not None:
+            fields = error_fields(error)
+            door.speaker.fail({**fields, "message": f"{prefix}{error}", "job": result.job})
+            statuses.add(exit_code(error))
+            continue
+        warnings: Sequence[str] = getattr(result, "warnings", ())
+        door.tell_warnings(f"{prefix}{warning}" for warning in warnings)
+        if warnings or getattr(result, "state", "") == "warning":
+            statuses.add(WARNINGS)
+    failures = statuses - {WARNINGS}
+    if len(failures) > 1:
+        door.exit_status = _SEVERAL_FAILED
+    elif statuses:
+        door.exit_status = max(failures, default=WARNINGS)

@@ -1,0 +1,340 @@
+"""Writes docs/reference: the command line, its errors and its JSON, from the code itself.
+
+    python -m strongroom.cli.reference docs/reference
+
+A test writes them to a folder of its own and compares, so the documents never lag behind.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from strongroom import errors
+from strongroom.cli import main
+from strongroom.cli.errors import EXIT_CODES, MEANINGS, exit_code_of
+from strongroom.cli.output import WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_VIEWS: Final = "strongroom.control.views"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What `--json` makes a command answer."""
+
+    shape: str | None
+    """Dotted name of the class whose fields the answer has."""
+    under: str | None = None
+    """Name that the answer stands under, if it does not stand at the top."""
+    many: bool = False
+    note: str = ""
+
+
+def _view(name: str, under: str | None = None, *, many: bool = False, note: str = "") -> Answer:
+    return Answer(f"{_VIEWS}.{name}", under, many, note)
+
+
+ANSWERS: Final[dict[str, Answer]] = {
+    "": Answer(None, note="`home`, `said` (lines), `next` (commands to type, in their order)"),
+    "repository add": _view("RepositoryAdded"),
+    "repository list": _view("RepositoryView", "repositories", many=True),
+    "repository show": _view("RepositoryDetails"),
+    "repository rescan": _view("RepositoryDetails"),
+    "repository scrub": Answer(
+        "strongroom.repository.scrub.ScrubReport",
+        note="with `error` beside the fields where something is damaged",
+    ),
+    "repository verify": Answer(
+        "strongroom.engine.verify.VerifyReport",
+        note="with `error` beside the fields where something is damaged",
+    ),
+    "repository prune": _view("PruneResult"),
+    "repository remove": _view("RepositoryView", "repository"),
+    "password add": _view("PasswordResult"),
+    "password list": _view("PasswordView", "passwords", many=True),
+    "password edit": _view("PasswordResult"),
+    "password verify": _view("PasswordView", "password"),
+    "password remove": Answer(None, note="`removed`: the name"),
+    "job create": _view("JobResult"),
+    "job edit": _view("JobResult"),
+    "job list": _view("JobView", "jobs", many=True),
+    "job show": _view("JobView", "job"),
+    "job remove": _view("JobView", "job"),
+    "job detach": _view("JobResult"),
+    "job run": Answer(
+        "strongroom.control.sessions.SessionResult",
+        note="with `--all` as a list under `sessions`, where a job that failed has `job`, "
+        "`state` (`failed`) and `error`",
+    ),
+    "point list": _view("PointList"),
+    "point show": _view("PointDetailsView"),
+    "point files": Answer("strongroom.engine.listing.ListedFile", "files", many=True),
+    "point diff": Answer("strongroom.engine.diff.Change", "changes", many=True),
+    "point verify": Answer(
+        "strongroom.engine.verify.VerifyReport",
+        note="with `error` beside the fields where something is damaged",
+    ),
+    "point hold": _view("PointRow", "points", many=True),
+    "point release": _view("PointRow", "points", many=True),
+    "point remove": _view("Removed"),
+    "restore": Answer(
+        "strongroom.engine.restore.RestoreResult",
+        note="with `error` beside the fields where `--salvage` left something out; "
+        "not possible with `--to -`",
+    ),
+    "recovery create": _view("RecoveryResult"),
+    "recovery show": _view("RecoveryKeyView", "key"),
+    "recovery test": _view(
+        "RecoveryTestResult", note="with `error` beside the fields where a chain does not open"
+    ),
+    "status": _view("StatusReport"),
+    "completion": Answer(None, note="`shell` and `script`"),
+}
+
+_JSON_RULES: Final = """\
+With `--json`, anywhere on the line, standard output is exactly one JSON document: the answer
+described below, or `{"error": {…}}` if there is none. A command that has an answer and fails all
+the same (a salvaging restore, a scrub that found damage) gives both in one document. What is said
+to people stays on standard error. The exit status is the same as without.
+
+* Fields are added and never renamed or taken away. Ignore those you do not know.
+* Times are RFC 3339 in UTC with microseconds: `2026-11-03T14:05:09.123456Z`.
+* Ids are hexadecimal; sizes are bytes; spans are seconds.
+* A name that is not UTF-8 keeps its bytes as lone surrogates: byte 0x80 is `\\udc80`, as Python's
+  `surrogateescape` has it.
+* With `--progress json` standard error is JSON lines, whatever is written there.
+
+## Errors
+
+| field | |
+| --- | --- |
+| `code` | stable word, see [errors](errors.md) |
+| `message` | what was being done to what, and what was found |
+| `hint` | what to do, or null |
+| `exit_status` | of the command |
+
+Some errors have more fields: `users` of what is in use, `would_remove` of what was not confirmed,
+`hints` of passwords that would open it.
+
+## Progress
+
+Lines of `--progress json`, by `event`: `begin`, `progress` (about once a second) and `end` of a
+stage; `message`, `warning` and `hint`, each with `message`; `error`, with the fields above.
+
+| field of begin, progress, end | |
+| --- | --- |
+| `stage` | what is being done |
+| `bytes`, `total_bytes` | done, and in all (null if unknown) |
+| `files` | done |
+| `seconds` | since the stage began |
+| `bytes_per_second` | lately |
+| `seconds_left` | estimated, or null |
+| `reading` | what is being read, or null |
+| `bottleneck` | the stage that the others wait for, or null |
+
+## Answers
+"""
+
+
+def write(folder: Path) -> None:
+    """Write all pages to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("cli.md", command_line()),
+        ("errors.md", error_list()),
+        ("json.md", json_answers()),
+    ):
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+# --- the command line -------------------------------------------------------------------------
+
+
+def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Yield every command and group with its words and a context to ask it for its help."""
+    root = click.Context(main.cli, info_name=main.PROGRAM, terminal_width=WIDTH)
+    yield from _below("", main.cli, root)
+
+
+def _below(
+    words: str, command: click.Command, ctx: click.Context
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    yield words, command, ctx
+    if not isinstance(command, click.Group):
+        return
+    for name in command.list_commands(ctx):
+        inner = command.get_command(ctx, name)
+        if inner is not None:
+            inner_ctx = click.Context(inner, ctx, info_name=name, terminal_width=WIDTH)
+            yield from _below(f"{words} {name}".strip(), inner, inner_ctx)
+
+
+def command_line() -> str:
+    """Return the page of all help texts."""
+    parts = [
+        "# Command line\n\nThe help of every command; written by `strongroom.cli.reference`.\n"
+    ]
+    for words, command, ctx in commands():
+        title = f"{main.PROGRAM} {words}".strip()
+        parts.append(f"## {title}\n\n```\n{command.get_help(ctx).rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def members(root: type[errors.StrongroomError]) -> Iterator[type[errors.StrongroomError]]:
+    """Yield every error below `root`, families before their members."""
+    for kind in root.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield kind
+            yield from members(kind)
+
+
+def error_list() -> str:
+    """Return the page of all errors and exit statuses."""
+    lines = ["# Errors and exit statuses", "", "Written by `strongroom.cli.reference`.", ""]
+    lines += ["| exit status | means |", "| --- | --- |"]
+    lines += [f"| {status} | {meaning} |" for status, meaning in MEANINGS.items()]
+    for family in EXIT_CODES:
+        first, *rest = _paragraph(family)
+        lines += ["", f"## {family.__name__}, exit status {EXIT_CODES[family]}", "", first, *rest]
+        lines += ["", "| code | means | hint |", "| --- | --- | --- |"]
+        lines += [
+            f"| `{kind.code}` | {' '.join(_paragraph(kind))} | {kind.hint or ''} |"
+            for kind in (family, *members(family))
+            if exit_code_of(kind) == EXIT_CODES[family]
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _paragraph(kind: type) -> list[str]:
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].splitlines()
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+
+def json_answers() -> str:
+    """Return the page of all JSON documents."""
+    lines = ["# JSON", "", "Written by `strongroom.cli.reference`.", "", _JSON_RULES]
+    shapes: dict[str, type] = {}
+    for words, answer in ANSWERS.items():
+        lines += [f"### {main.PROGRAM} {words}".rstrip(), "", _answer_text(answer), ""]
+        if answer.shape is not None:
+            _collect(_load(answer.shape), shapes)
+    lines += ["## Values", ""]
+    for name in sorted(shapes):
+        lines += _shape_text(shapes[name], shapes)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _answer_text(answer: Answer) -> str:
+    if answer.shape is None:
+        return f"{answer.note}."
+    name = answer.shape.rpartition(".")[2]
+    link = f"[{name}](#{name.lower()})"
+    text = f"The fields of {link}"
+    if answer.under is not None:
+        text = f"`{answer.under}`: " + (f"a list of {link}" if answer.many else link)
+    return f"{text}{'; ' + answer.note if answer.note else ''}."
+
+
+def _load(dotted: str) -> type:
+    module, _, name = dotted.rpartition(".")
+    loaded: type = getattr(importlib.import_module(module), name)
+    return loaded
+
+
+def _field_names(kind: type) -> Iterable[str]:
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    names: tuple[str, ...] = getattr(kind, "__struct_fields__", ())
+    return names
+
+
+def _collect(kind: type, shapes: dict[str, type]) -> None:
+    """Add `kind`, and every class of ours that its fields mention, to `shapes`."""
+    if kind.__name__ in shapes:
+        return
+    shapes[kind.__name__] = kind
+    module = sys.modules[kind.__module__]
+    for annotation, _ in _documented(kind).values():
+        for node in ast.walk(ast.parse(annotation, mode="eval")):
+            found: Any = getattr(module, node.id, None) if isinstance(node, ast.Name) else None
+            if isinstance(found, type) and _field_names(found):
+                _collect(found, shapes)
+
+
+def _documented(kind: type) -> dict[str, tuple[str, str]]:
+    """Return each field's annotation and the sentence under it, as the source has them."""
+    tree = ast.parse(inspect.cleandoc(inspect.getsource(kind)))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
+    shown = set(_field_names(kind))
+    found: dict[str, tuple[str, str]] = {}
+    name = ""
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+            if name in shown:
+                found[name] = (ast.unparse(node.annotation), "")
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name in found:
+            sentence = " ".join(str(node.value.value).split())
+            found[name] = (found[name][0], sentence)
+            name = ""
+        else:
+            name = ""
+    return found
+
+
+def _shape_text(kind: type, shapes: dict[str, type]) -> list[str]:
+    lines = [f"### {kind.__name__}", "", *_paragraph(kind), ""]
+    lines += ["| field | is | |", "| --- | --- | --- |"]
+    for name, (annotation, sentence) in _documented(kind).items():
+        node = ast.parse(annotation, mode="eval").body
+        lines.append(f"| `{name}` | {_kind(node, shapes)} | {sentence} |")
+    return [*lines, ""]
+
+
+_PLAIN_KINDS: Final = {
+    "str": "text",
+    "int": "number",
+    "float": "number",
+    "bool": "true or false",
+    "datetime": "time",
+    "timedelta": "seconds",
+    "bytes": "hexadecimal",
+    "Path": "text",
+    "None": "null",
+    "object": "any",
+}
+
+
+def _kind(node: ast.expr, shapes: dict[str, type]) -> str:
+    """Return an annotation in JSON's words."""
+    if isinstance(node, ast.BinOp):
+        return f"{_kind(node.left, shapes)} or {_kind(node.right, shapes)}"
+    if isinstance(node, ast.Subscript):
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        outer = ast.unparse(node.value)
+        if outer in ("dict", "Mapping"):
+            return f"object of {_kind(inner[-1], shapes)}"
+        return f"list of {_kind(inner[0], shapes)}"
+    name = ast.unparse(node)
+    if name in shapes:
+        return f"[{name}](#{name.lower()})"
+    return _PLAIN_KINDS.get(name, "text")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference"))

@@ -1,0 +1,169 @@
+"""Care of repositories: scrub and prune without keys, verify with them.
+
+Scrub and prune run on machines that never had a key: they believe the signers that were
+pinned on the command, accepted before, or are this installation's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from strongroom import logs
+from strongroom.catalog import heads
+from strongroom.control import keys
+from strongroom.control.access import Access, open_reading, storage_of
+from strongroom.errors import UnlockError
+from strongroom.repository.chain import Head
+from strongroom.repository.repository import Repository
+
+if TYPE_CHECKING:
+    from strongroom.control.context import Context
+    from strongroom.engine.cancellation import Cancellation
+    from strongroom.engine.points import PointView
+    from strongroom.engine.progress import Progress
+    from strongroom.engine.verify import VerifyReport
+    from strongroom.repository.chain import Chain, Trust
+    from strongroom.repository.prune import PrunePlan
+    from strongroom.repository.scrub import ScrubReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneResult:
+    """What a prune did, or would do."""
+
+    repository: str
+    done: bool
+    """False after a dry run."""
+    plans: tuple[PrunePlan, ...]
+    """One for each chain."""
+    warnings: tuple[str, ...] = ()
+
+
+def scrub(
+    ctx: Context,
+    where: str,
+    *,
+    signers: tuple[str, ...] = (),
+    progress: Progress,
+    cancel: Cancellation,
+) -> ScrubReport:
+    """Compare every stored byte of a repository with what was recorded of it.
+
+    Raises:
+        NotARepositoryError: there is none.
+        CancelledError: on request.
+    """
+    from strongroom.repository.scrub import scrub as look_through
+
+    repository = Repository.open(storage_of(ctx, where))
+    report = look_through(
+        repository,
+        keys.trust(ctx, signers),
+        _known_heads(ctx, repository),
+        progress=progress,
+        cancel=cancel,
+    )
+    logs.event("repository.scrubbed", repository=where)
+    return report
+
+
+def verify(
+    ctx: Context,
+    access: Access,
+    *,
+    which: tuple[str, ...] = (),
+    progress: Progress,
+    cancel: Cancellation,
+) -> VerifyReport:
+    """Open every block that points use.
+
+    Args:
+        ctx: Surroundings.
+        access: Where they are, and what opens them.
+        which: Points; all that can be opened by default.
+        progress: Is told how it goes.
+        cancel: Stops it.
+
+    Raises:
+        UnlockError: nothing at hand opens any of them.
+        DowngradedError: one is plain, and a secret was given.
+        StrongroomError: a chain is damaged or not to be believed.
+    """
+    from strongroom.engine.verify import verify as open_all
+
+    reading = open_reading(ctx, access)
+    views: list[PointView]
+    if which:
+        views = list({view.point_id: view for view in map(reading.select, which)}.values())
+    else:
+        reading.check()
+        views = [view for view in reading.points if view.details is not None]
+        if reading.points and not views:
+            raise UnlockError(
+                f"all {len(reading.points)} points are sealed, and nothing at hand opens them",
+                hint="give a password with --password-file, or --recovery-key",
+            )
+        reading.refuse_plain(views)
+    for warning in reading.warnings:
+        ctx.report(warning)
+    report = open_all(views, progress=progress, cancel=cancel)
+    logs.event("points.verified", points=len(views))
+    return report
+
+
+def prune(
+    ctx: Context, where: str, *, dry_run: bool = False, signers: tuple[str, ...] = ()
+) -> PruneResult:
+    """Remove what no promised point needs: condemn it first, delete it after the quarantine.
+
+    Chains whose signer is not believed are left alone.
+    """
+    from strongroom.repository.prune import carry_out, plan_prune
+
+    repository = Repository.open(storage_of(ctx, where))
+    believed = keys.trust(ctx, signers)
+    known = _known_heads(ctx, repository)
+    quarantine = timedelta(hours=ctx.settings.quarantine_hours)
+    plans: list[PrunePlan] = []
+    warnings: list[str] = []
+    for chain_id in repository.chain_ids():
+        chain = repository.chain(chain_id)
+        if not _may_prune(chain, believed, known, warnings):
+            continue
+        plan = plan_prune(repository, chain, ctx.clock, quarantine)
+        plans.append(plan)
+        if not dry_run:
+            carry_out(plan)
+    logs.event("repository.pruned", repository=where, dry_run=dry_run, chains=len(plans))
+    return PruneResult(
+        repository=where, done=not dry_run, plans=tuple(plans), warnings=tuple(warnings)
+    )
+
+
+def _may_prune(
+    chain: Chain, believed: Trust, known: dict[bytes, Head], warnings: list[str]
+) -> bool:
+    if not believed.knows(chain.identity):
+        warnings.append(
+            f"chain {chain.name} is left alone: its signer {chain.identity.fingerprint} is not "
+            "known here; pin it with --signer"
+        )
+        return False
+    head = known.get(chain.chain_id)
+    if head is not None:
+        # Deciding by an older state would remove what newer points need.
+        chain.check_head(head)
+    return True
+
+
+def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
+    if not ctx.has_catalog:
+        return {}
+    found: dict[bytes, Head] = {}
+    for chain_id in repository.chain_ids():
+        head = heads.get(ctx.database, chain_id)
+        if head is not None:
+            found[chain_id] = Head(chain_id, *head)
+    return found

@@ -1,0 +1,599 @@
+"""Reading indexes: trees, chunk lists and disks, page by page, each checked as it comes.
+
+Everything here streams: at any time a tree holds one page a level. What a page says is
+believed only as far as it fits what stands around it: pages do what their nodes say of them,
+names ascend within a directory, every directory entered is left, pieces add up to their
+content, and nothing is deeper than an index may be. So a walk visits every path once, in
+order, and ends. Whatever breaks these rules is an `IntegrityError`.
+
+A path here is a tuple of names that begins with the root's own: `b"."` for a directory, its
+name for a source that is a single entry. `below` gives what follows that, as everything
+outside wants it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from strongroom.errors import IntegrityError, MalformedError, PointDamagedError
+from strongroom.format.block import BlockAddress, BlockClass
+from strongroom.format.codec import HASH_LENGTH, decode
+from strongroom.format.index import (
+    CLUSTER,
+    DISK_FAN_OUT,
+    HOLE,
+    LEAF_CLUSTERS,
+    MAX_LEVELS,
+    NOT_INLINE,
+    ChunkNode,
+    ChunkPage,
+    DiskLeaf,
+    DiskNode,
+    TreeNode,
+    TreePage,
+    check_chunk_node,
+    check_chunk_page,
+    check_disk_leaf,
+    check_disk_node,
+    check_tree_node,
+    check_tree_page,
+)
+from strongroom.format.point import DiskRoot, StreamRoot, TreeRoot, check_root
+from strongroom.model.entry import Attributes, EntryKind
+
+if TYPE_CHECKING:
+    from strongroom.repository.reader import BlockReader
+
+Path: TypeAlias = tuple[bytes, ...]
+"""Names from a tree's root on, the root's own first."""
+Pair: TypeAlias = tuple[int, int]
+"""Slot and number of a block, as pages hold it."""
+
+ROOT = b"."
+"""The name of a tree's root, where that is a directory."""
+MAX_DEPTH = 1 << 16
+"""No tree is deeper: an index that claims more is hostile."""
+
+_LEAVE = int(EntryKind.LEAVE)
+_DIRECTORY = int(EntryKind.DIRECTORY)
+_FILE = int(EntryKind.FILE)
+
+
+# --- pieces --------------------------------------------------------------------------------
+
+
+class Piece(NamedTuple):
+    """A run of some content and where it lies."""
+
+    position: int
+    """Where it begins in the content."""
+    length: int
+    address: BlockAddress | None
+    """None for a hole, which reads as zeros."""
+    offset: int
+    """Where it begins in its block."""
+    content_hash: bytes
+    """Of the whole piece."""
+
+
+def walk_chunks(reader: BlockReader, levels: int, page: Pair, size: int) -> Iterator[Piece]:
+    """Yield the pieces of a chunk list in order.
+
+    Args:
+        reader: Opens the pages.
+        levels: Levels of nodes above the lists's pages.
+        page: The topmost page.
+        size: Bytes of the content: what all pieces have to add up to.
+
+    Raises:
+        IntegrityError: a page does not open, or the pieces are not those of such a content.
+    """
+    if not 0 <= levels <= MAX_LEVELS:
+        raise MalformedError(f"a chunk list claims {levels} levels")
+    position = 0
+    stack: list[tuple[Pair, int, int]] = [(page, levels, size)]
+    while stack:
+        pair, level, length = stack.pop()
+        data = reader.read(BlockAddress(*pair), BlockClass.INDEX)
+        if level:
+            node = check_chunk_node(decode(ChunkNode, data, "a node of a chunk list"))
+            if sum(node.lengths) != length:
+                raise MalformedError("a node of a chunk list is not as long as it should be")
+            stack.extend(
+                (child, level - 1, below)
+                for child, below in zip(reversed(node.pages), reversed(node.lengths), strict=True)
+            )
+            continue
+        chunks = check_chunk_page(decode(ChunkPage, data, "a page of a chunk list"))
+        if sum(chunks.piece_lengths) != length:
+            raise MalformedError("a page of a chunk list is not as long as it should be")
+        yield from _pieces(chunks, 0, len(chunks.piece_blocks), position)
+        position += length
+
+
+def walk_stream(reader: BlockReader, root: StreamRoot) -> Iterator[Piece]:
+    """Yield the pieces of an object of bytes in order; raises as `walk_chunks`."""
+    check_root(root)
+    if root.page is None:
+        return iter(())
+    return walk_chunks(reader, root.levels, root.page, root.size)
+
+
+def _pieces(page: TreePage | ChunkPage, start: int, count: int, position: int) -> Iterator[Piece]:
+    for at in range(start, start + count):
+        block = page.piece_blocks[at]
+        length = page.piece_lengths[at]
+        yield Piece(
+            position,
+            length,
+            None if block == HOLE else BlockAddress(*page.blocks[block]),
+            page.piece_offsets[at],
+            page.piece_hashes[HASH_LENGTH * at : HASH_LENGTH * (at + 1)],
+        )
+        position += length
+
+
+# --- trees: pages ----------------------------------------------------------------------------
+
+
+class Leaf(NamedTuple):
+    """One page of a tree in the course of a walk."""
+
+    before: Path
+    """The directories that are open before its first entry."""
+    page: TreePage
+    pair: Pair
+
+
+class Gap(NamedTuple):
+    """Pages that do not open, in a walk that goes on nevertheless."""
+
+    before: Path
+    after: Path
+    """The directories that are open behind the gap."""
+    error: IntegrityError
+
+
+class _Below(NamedTuple):
+    """A page that a node refers to, with what the node says of it."""
+
+    pair: Pair
+    level: int
+    entries: int
+    """-1 where nothing says."""
+    leaves: int
+    before: Path
+    after: Path
+    first: bytes
+    upper: Path | None
+    """The page's last entry comes before this path; None where nothing comes behind."""
+
+
+OnGap: TypeAlias = Callable[[Gap], None]
+
+
+class Scope:
+    """Which part of a tree a walk is about: some paths, all below them, and all above them.
+
+    The walk reads only pages that may hold an entry of that part.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Take `paths`, each with the root's name first."""
+        self._whole = frozenset(paths)
+        self._keys = sorted({path[:end] for path in paths for end in range(1, len(path) + 1)})
+
+    def touches(self, lower: Path, upper: Path | None) -> bool:
+        """Tell whether entries from `lower` to before `upper` may be of that part."""
+        at = bisect_left(self._keys, lower)
+        if at < len(self._keys) and (upper is None or self._keys[at] < upper):
+            return True
+        return any(lower[:end] in self._whole for end in range(1, len(lower) + 1))
+
+
+def tree_leaves(
+    reader: BlockReader,
+    root: TreeRoot,
+    scope: Scope | None = None,
+    on_gap: OnGap | None = None,
+) -> Iterator[Leaf]:
+    """Yield the pages of a tree in order.
+
+    Args:
+        reader: Opens them.
+        root: The tree.
+        scope: Leaves out pages that can have nothing of this part; then `before` of a page
+            need not be where the one before it ended.
+        on_gap: Is told of pages that do not open, and the walk goes on behind them; without
+            it the walk ends there.
+
+    Raises:
+        IntegrityError: a page does not open, or says what cannot be.
+    """
+    check_root(root)
+    stack = [iter((_Below(root.page, root.levels, -1, 0, (), (), b"", None),))]
+    while stack:
+        below = next(stack[-1], None)
+        if below is None:
+            stack.pop()
+            continue
+        try:
+            data = reader.read(BlockAddress(*below.pair), BlockClass.INDEX)
+            if below.level:
+                node = decode(TreeNode, data, "a node of a tree's index")
+                stack.append(_children(_checked_node(node, below), below, scope))
+                continue
+            page = check_tree_page(decode(TreePage, data, "a page of a tree's index"))
+            check_leaf(page, below.before, below.after, below.entries, below.first)
+        except IntegrityError as error:
+            if on_gap is None:
+                raise
+            on_gap(Gap(below.before, below.after, error))
+            continue
+        yield Leaf(below.before, page, below.pair)
+
+
+def _checked_node(node: TreeNode, above: _Below) -> TreeNode:
+    """Return the node if its pages together do what the node above says of it."""
+    check_tree_node(node, above.level)
+    if above.entries >= 0:
+        first = next((name for name in node.firsts if name), b"")
+        if sum(node.entries) != above.entries or first != above.first:
+            raise MalformedError("a node of a tree's index is not what the node above says of it")
+    depth = len(above.before)
+    low, open_names = depth, list[bytes]()
+    for place, (leaves, enters) in enumerate(zip(node.leaves, node.enters, strict=True)):
+        if leaves > depth or depth - leaves + len(enters) > MAX_DEPTH:
+            raise MalformedError("a tree's index leaves a directory that was never entered")
+        if depth == 0 and place:
+            raise MalformedError("a tree's index goes on behind its root")
+        low = min(low, depth - leaves)
+        depth += len(enters) - leaves
+        del open_names[max(0, len(open_names) - leaves) :]
+        open_names.extend(enters)
+    if (*above.before[:low], *open_names) != above.after:
+        raise MalformedError("a node of a tree's index is not what the node above says of it")
+    return node
+
+
+def _children(node: TreeNode, above: _Below, scope: Scope | None) -> Iterator[_Below]:
+    """Yield the pages below a node that may have to do with `scope`."""
+    before = above.before
+    held: list[_Below] = []
+    for pair, entries, leaves, enters, first in zip(
+        node.pages, node.entries, node.leaves, node.enters, node.firsts, strict=True
+    ):
+        after = (*before[: len(before) - leaves], *enters)
+        child = _Below(pair, above.level - 1, entries, leaves, before, after, first, None)
+        before = after
+        if scope is None:
+            yield child
+            continue
+        # How far a page reaches is known once the next one begins.
+        if first:
+            latest = _latest(child)
+            yield from (one for one in _bounded(held, latest) if scope.touches(*_bounds(one)))
+            held.clear()
+        held.append(child)
+    if scope is not None:
+        yield from (one for one in _bounded(held, above.upper) if scope.touches(*_bounds(one)))
+
+
+def _bounded(held: list[_Below], upper: Path | None) -> list[_Below]:
+    return [child._replace(upper=upper) for child in held]
+
+
+def _bounds(child: _Below) -> tuple[Path, Path | None]:
+    """Return the earliest path that an entry of a page can have, and one that is too late."""
+    lower = (*child.before, child.first) if child.first else child.before
+    return lower, child.upper
+
+
+def _latest(child: _Below) -> Path:
+    """Return the latest path that a page's first entry can have.
+
+    Before that entry a page may leave any number of the directories that it leaves in all.
+    The node does not say how many, but names ascend.
+    """
+    before, first = child.before, child.first
+    for depth in range(len(before) - child.leaves, len(before)):
+        if first > before[depth]:
+            return (*before[:depth], first)
+    return (*before, first)
+
+
+def check_leaf(page: TreePage, before: Path, after: Path, entries: int, first: bytes) -> None:
+    """Go on if a page does what the node above says, and its names ascend.
+
+    Args:
+        page: A page whose columns fit each other.
+        before: The directories that are open before it.
+        after: And those that are to be open behind it.
+        entries: How many it is to have; -1 where nothing says.
+        first: The name of its first entry that is no LEAVE, where `entries` is given.
+
+    Raises:
+        MalformedError: it does not.
+    """
+    names = page.names
+    path = list(before)
+    # The name that came last in each open directory, as far as this page knows.
+    last: list[bytes] = [b""] * (len(path) + 1)
+    found = b""
+    for kind, name in zip(page.kinds, names, strict=True):
+        if kind == _LEAVE:
+            if not path:
+                raise MalformedError("a tree's index leaves a directory that was never entered")
+            last.pop()
+            # Come back from a directory, this level has that one's name as its last.
+            last[-1] = path.pop()
+            continue
+        if name <= last[-1] or (name == ROOT) != (not path and kind == _DIRECTORY):
+            raise MalformedError("a tree's index has names out of order")
+        if not path and (found or before):
+            raise MalformedError("a tree's index goes on behind its root")
+        found = found or name
+        last[-1] = name
+        if kind == _DIRECTORY:
+            path.append(name)
+            last.append(b"")
+            if len(path) > MAX_DEPTH:
+                raise MalformedError(f"a tree's index is deeper than {MAX_DEPTH} directories")
+    if tuple(path) != after or (entries >= 0 and (entries != len(names) or found != first)):
+        raise MalformedError("a page of a tree's index is not what the node above says of it")
+
+
+# --- trees: entries --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One entry of a tree. Not for the fast path of a restore, which uses the page's columns."""
+
+    path: Path
+    """With the root's own name first."""
+    kind: EntryKind
+    attributes: Attributes
+    size: int
+    """Bytes of a file; 0 for anything else."""
+    link: bytes
+    """A symlink's target, or a hard link's first name as a path below the root."""
+    device: int
+    page: TreePage
+    index: int
+    """Its place in the page."""
+    file: int
+    """Its place among the page's files; -1 for anything else."""
+
+    @property
+    def below(self) -> Path:
+        """Its path below the source's root: empty for the root itself."""
+        return self.path[1:]
+
+
+def walk_tree(
+    reader: BlockReader,
+    root: TreeRoot,
+    under: Path | None = None,
+    on_gap: OnGap | None = None,
+) -> Iterator[TreeEntry]:
+    """Yield the entries of a tree in order, without the marks that leave directories.
+
+    Args:
+        reader: Opens the pages.
+        root: The tree.
+        under: Only the entry with this path below the root, and what lies below that.
+        on_gap: As for `tree_leaves`.
+    """
+    if under is None:
+        for leaf in tree_leaves(reader, root, on_gap=on_gap):
+            yield from entries_of(leaf)
+        return
+    wanted = (root_name(reader, root), *under)
+    for leaf in tree_leaves(reader, root, Scope([wanted]), on_gap):
+        for entry in entries_of(leaf):
+            if entry.path[: len(wanted)] == wanted:
+                yield entry
+
+
+def entries_of(leaf: Leaf) -> Iterator[TreeEntry]:
+    """Yield the entries of one page."""
+    page = leaf.page
+    attributes = page.attributes
+    path = leaf.before
+    file = -1
+    for index, kind in enumerate(page.kinds):
+        if kind == _LEAVE:
+            path = path[:-1]
+            continue
+        own = (*path, page.names[index])
+        size = 0
+        if kind == _FILE:
+            file += 1
+            size = page.sizes[file]
+        yield TreeEntry(
+            own,
+            EntryKind(kind),
+            attributes_of(attributes[page.rows[index]], page.mtimes[index]),
+            size,
+            page.links.get(index, b""),
+            page.devices.get(index, 0),
+            page,
+            index,
+            file if kind == _FILE else -1,
+        )
+        if kind == _DIRECTORY:
+            path = own
+
+
+def attributes_of(
+    row: tuple[int, int, int, str, str, tuple[tuple[bytes, bytes], ...]], mtime_ns: int
+) -> Attributes:
+    """Return a page's row of attributes with an entry's own time."""
+    mode, uid, gid, user, group, xattrs = row
+    return Attributes(mode, uid, gid, user, group, mtime_ns, xattrs)
+
+
+def root_name(reader: BlockReader, root: TreeRoot) -> bytes:
+    """Return the name of a tree's first entry: `ROOT`, or that of a single entry."""
+    check_root(root)
+    data = reader.read(BlockAddress(*root.page), BlockClass.INDEX)
+    if root.levels:
+        node = check_tree_node(decode(TreeNode, data, "a node of a tree's index"), root.levels)
+        return node.firsts[0]
+    return check_tree_page(decode(TreePage, data, "a page of a tree's index")).names[0]
+
+
+def find_entry(reader: BlockReader, root: TreeRoot, path: Path) -> TreeEntry | None:
+    """Return the entry with this path below the root, reading about one page a level."""
+    wanted = (root_name(reader, root), *path)
+    for leaf in tree_leaves(reader, root, _Exactly(wanted)):
+        for entry in entries_of(leaf):
+            if entry.path == wanted:
+                return entry
+    return None
+
+
+class _Exactly(Scope):
+    """A single entry, without what is above and below."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(())
+        self._path = path
+
+    def touches(self, lower: Path, upper: Path | None) -> bool:
+        return lower <= self._path and (upper is None or self._path < upper)
+
+
+def pieces_of(reader: BlockReader, entry: TreeEntry) -> Iterator[Piece]:
+    """Yield the pieces of a file in order; nothing for anything else."""
+    if entry.file < 0:
+        return iter(())
+    return file_pieces(reader, entry.page, entry.file)
+
+
+def file_pieces(reader: BlockReader, page: TreePage, file: int) -> Iterator[Piece]:
+    """Yield the pieces of the `file`th file of a page; raises as `walk_chunks`."""
+    counts = page.counts
+    if counts[file] == NOT_INLINE:
+        levels, slot, number = page.chunk_lists[counts[:file].count(NOT_INLINE)]
+        return walk_chunks(reader, levels, (slot, number), page.sizes[file])
+    start = sum(count for count in counts[:file] if count > 0)
+    return _pieces(page, start, counts[file], 0)
+
+
+# --- disks -----------------------------------------------------------------------------------
+
+
+class DiskRun(NamedTuple):
+    """Neighbouring clusters of a disk that lie behind each other in one block."""
+
+    position: int
+    """Where it begins on the disk."""
+    length: int
+    """Bytes; the last run of a disk may end within a cluster."""
+    address: BlockAddress
+    offset: int
+    hashes: bytes
+    """32 bytes for each cluster; a cluster that the disk ends in is hashed with zeros behind."""
+
+
+class DiskGap(NamedTuple):
+    """Part of a disk whose map does not open, in a walk that goes on nevertheless."""
+
+    position: int
+    length: int
+    error: IntegrityError
+
+
+def disk_leaves(
+    reader: BlockReader, root: DiskRoot, on_gap: Callable[[DiskGap], None] | None = None
+) -> Iterator[tuple[int, DiskLeaf, Pair]]:
+    """Yield the pages of a disk's map in order, each with the index of its first cluster.
+
+    Raises:
+        IntegrityError: a page does not open, or maps what the disk does not have.
+    """
+    check_root(root)
+    if root.page is None:
+        return
+    clusters = -(-root.size // CLUSTER)
+    stack: list[tuple[Pair, int, int]] = [(root.page, root.levels, 0)]
+    while stack:
+        pair, level, index = stack.pop()
+        span = LEAF_CLUSTERS * DISK_FAN_OUT**level
+        first = index * span
+        try:
+            data = reader.read(BlockAddress(*pair), BlockClass.INDEX)
+            if level:
+                node = check_disk_node(decode(DiskNode, data, "a node of a disk's map"))
+                if first + (len(node.children) - 1) * (span // DISK_FAN_OUT) >= clusters:
+                    raise MalformedError("a node of a disk's map reaches beyond the disk")
+                stack.extend(
+                    (child, level - 1, index * DISK_FAN_OUT + place)
+                    for place, child in reversed(list(enumerate(node.children)))
+                    if child is not None
+                )
+                continue
+            leaf = check_disk_leaf(decode(DiskLeaf, data, "a page of a disk's map"))
+            if first + leaf.starts[-1] + leaf.counts[-1] > clusters:
+                raise MalformedError("a page of a disk's map reaches beyond the disk")
+        except IntegrityError as error:
+            if on_gap is None:
+                raise
+            position = first * CLUSTER
+            on_gap(DiskGap(position, min(span * CLUSTER, root.size - position), error))
+            continue
+        yield first, leaf, pair
+
+
+def walk_disk(
+    reader: BlockReader, root: DiskRoot, on_gap: Callable[[DiskGap], None] | None = None
+) -> Iterator[DiskRun]:
+    """Yield what of a disk is not zeros, in order; raises as `disk_leaves`."""
+    for first, leaf, _ in disk_leaves(reader, root, on_gap):
+        yield from runs_of(first, leaf, root.size)
+
+
+def runs_of(first: int, leaf: DiskLeaf, size: int) -> Iterator[DiskRun]:
+    """Yield the runs of one page of a disk's map.
+
+    Args:
+        first: Index of the page's first cluster on the disk.
+        leaf: The page.
+        size: Bytes of the disk.
+    """
+    at = 0
+    for start, count, block, offset in zip(
+        leaf.starts, leaf.counts, leaf.run_blocks, leaf.run_offsets, strict=True
+    ):
+        position = (first + start) * CLUSTER
+        end = at + HASH_LENGTH * count
+        yield DiskRun(
+            position,
+            min(count * CLUSTER, size - position),
+            BlockAddress(*leaf.blocks[block]),
+            offset,
+            leaf.hashes[at:end],
+        )
+        at = end
+
+
+# --- blocks ----------------------------------------------------------------------------------
+
+
+def part_of(block: bytes, offset: int, length: int, what: str) -> memoryview:
+    """Return a piece of an opened block.
+
+    Raises:
+        PointDamagedError: the piece does not lie inside the block.
+    """
+    if offset < 0 or length < 0 or offset + length > len(block):
+        raise PointDamagedError(
+            f"{what} is said to lie at {offset} to {offset + length} of a block that has "
+            f"{len(block)} bytes"
+        )
+    return memoryview(block)[offset : offset + length]

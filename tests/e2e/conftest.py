@@ -1,0 +1,73 @@
+"""The installed command, run as a person or a timer runs it: a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PASSWORD = "Mauve-otters-juggle-7-lanterns"  # noqa: S105 - of a test
+OTHER_PASSWORD = "Quiet-harbours-sell-9-violins"  # noqa: S105 - of a test
+
+
+@dataclass
+class Transcript:
+    """One machine: a home, its key file, and whatever was said to the command."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "STRONGROOM_HOME": str(self.home),
+            "STRONGROOM_KEY_FILE": str(self.folder / "key"),
+            "PASSWORD": PASSWORD,
+            "OTHER": OTHER_PASSWORD,
+        }
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def run(
+        self, *words: str | Path, status: int = 0, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command line and check its exit status."""
+        settings = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, **options}
+        done = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "strongroom", *map(str, words)],
+            env=self.environment,
+            check=False,
+            timeout=300,
+            **settings,
+        )
+        assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *words: str | Path, status: int = 0) -> Any:
+        """Run one command line with `--json` and return its one document."""
+        return json.loads(self.run(*words, "--json", status=status).stdout)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Transcript:
+    """The machine that makes the backups."""
+    return Transcript(tmp_path / "here")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Transcript:
+    """A clean machine that has seen nothing of them."""
+    return Transcript(tmp_path / "elsewhere")

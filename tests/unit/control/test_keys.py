@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from strongroom.catalog import signers
+from strongroom.control import keys
+from strongroom.errors import KeystoreLockedError, UnlockError
+from strongroom.keystore import HeadRecord, PasswordRecord
+from strongroom.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECORD = HeadRecord(chain_id=bytes(16), number=1, entry_hash=bytes(32))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "home", tmp_path / "etc" / "key")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    path = tmp_path / "machine-id"
+    path.write_text("0123456789abcdef\n")
+    return path
+
+
+def test_a_new_home_gets_a_key_file_outside_of_it(settings: Settings, machine: Path) -> None:
+    keys.open_keystore(settings, (machine,)).put("x", RECORD)
+    assert stat.S_IMODE(settings.key_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
+    assert keys.open_keystore(settings, (machine,)).get(HeadRecord, "x") == RECORD
+
+
+def test_a_copied_home_opens_on_no_other_machine(
+    settings: Settings, machine: Path, tmp_path: Path
+) -> None:
+    keys.open_keystore(settings, (machine,))
+    machine.write_text("another machine")
+    with pytest.raises(KeystoreLockedError):
+        keys.open_keystore(settings, (machine,))
+    without_key = replace(settings, key_file=tmp_path / "other" / "key")
+    with pytest.raises(KeystoreLockedError, match="cannot read the key file"):
+        keys.open_keystore(without_key, (machine,))
+    assert not without_key.key_file.exists()
+
+
+def test_a_machine_without_an_id_is_bound_by_its_key_file_alone(
+    settings: Settings, machine: Path, tmp_path: Path
+) -> None:
+    keys.open_keystore(settings, (tmp_path / "none",)).put("x", RECORD)
+    keys.open_keystore(settings, (tmp_path / "none",))
+    # It gets one later, and the keystore still opens.
+    assert keys.open_keystore(settings, (machine,)).names(HeadRecord) == ["x"]
+
+
+def test_a_passphrase_is_asked_for_beside_the_key_file(
+    settings: Settings, machine: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "passphrase").write_text("open sesame\n")
+    guarded = replace(settings, key_passphrase_file=tmp_path / "passphrase")
+    keys.open_keystore(guarded, (machine,))
+    keys.open_keystore(guarded, (machine,))
+    with pytest.raises(KeystoreLockedError):
+        keys.open_keystore(settings, (machine,))
+
+
+def test_a_credential_of_systemd_stands_in_for_the_key_file(
+    settings: Settings, machine: Path, tmp_path: Path
+) -> None:
+    credential = tmp_path / "credentials" / "strongroom-key"
+    credential.parent.mkdir()
+    credential.write_bytes(bytes(range(32)))
+    credential.chmod(0o600)
+    service = replace(settings, credentials=credential.parent)
+    keys.open_keystore(service, (machine,))
+    assert not settings.key_file.exists()
+    with pytest.raises(KeystoreLockedError):
+        keys.open_keystore(settings, (machine,))
+
+
+def test_an_installation_keeps_its_identity(shop) -> None:
+    identity = shop.ctx.identity.public
+    shop.ctx.close()
+    assert shop.ctx.identity.public == identity
+    assert keys.known_identity(shop.ctx.database) == identity
+
+
+def test_we_believe_ourselves_whom_we_accepted_and_whom_the_command_pins(shop) -> None:
+    assert keys.trust(shop.ctx, (" AAAA-bbbb ",)).pinned == {"aaaa-bbbb"}
+    assert not shop.ctx.settings.home.exists()
+    own = shop.ctx.identity.public
+    signers.accept(shop.ctx.database, "cccc-dddd", shop.clock.now())
+    believed = keys.trust(shop.ctx)
+    assert believed.knows(own)
+    assert believed.pinned == {"cccc-dddd"}
+
+
+def test_a_password_whose_record_was_lost_says_how_to_give_it_again(shop) -> None:
+    shop.repository()
+    shop.password()
+    shop.job(encrypt="password:office")
+    for name in shop.ctx.keystore.names(PasswordRecord):
+        shop.ctx.keystore.delete(PasswordRecord, name)
+    with pytest.raises(UnlockError) as caught:
+        keys.recipients(shop.ctx, shop.the_job())
+    assert "password edit office" in str(caught.value.hint)
+
+
+def test_a_plain_job_is_sealed_for_nobody(shop) -> None:
+    shop.repository()
+    shop.job()
+    wish = keys.wanted(shop.ctx, shop.the_job())
+    assert (wish.sealed, wish.recipient_ids) == (False, frozenset())
+    assert keys.stored_unlockers(shop.ctx, shop.the_job()) == []
+    assert keys.keeps_secret(shop.ctx, shop.the_job())

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from strongroom.catalog import sessions
+from strongroom.control import recovery, status
+from strongroom.crypto import random
+from strongroom.model.session import SessionError, SessionRecord, SessionState
+
+
+def ran(shop, state: SessionState, name: str = "nightly", warnings: tuple[str, ...] = ()) -> None:
+    """Record a session that began now and, unless it runs, ended at once."""
+    now = shop.clock.now()
+    record = SessionRecord(
+        session_id=random.token(16),
+        job_id=shop.the_job(name).job_id,
+        job=name,
+        state=SessionState.RUNNING,
+        started_at=now,
+    )
+    if state is not SessionState.RUNNING:
+        error = None if state.made_points else SessionError("storage-full", "no room is left")
+        record = record.finish(state, now, warnings=warnings, error=error)
+    sessions.insert(shop.ctx.database, record)
+    shop.clock.advance(timedelta(hours=1))
+
+
+def the_status(shop, hours: int | None = None):
+    report = status.report(shop.ctx, timedelta(hours=hours) if hours else None)
+    (job,) = report.jobs
+    assert report.ok == job.ok
+    return job
+
+
+def test_with_nothing_set_up_all_is_well_and_nothing_is_made(shop) -> None:
+    report = status.report(shop.ctx)
+    assert (report.ok, report.jobs) == (True, ())
+    assert not shop.ctx.settings.home.exists()
+
+
+def test_a_job_that_never_ran_is_well_until_an_age_is_asked_for(shop) -> None:
+    shop.repository()
+    shop.job()
+    assert the_status(shop).ok
+    stands = the_status(shop, hours=26)
+    assert (stands.ok, stands.overdue) == (False, True)
+    assert "no restore point yet" in str(stands.message)
+
+
+def test_a_success_is_well_until_it_is_too_old(shop) -> None:
+    shop.repository()
+    shop.job()
+    ran(shop, SessionState.SUCCESS)
+    assert the_status(shop, hours=26).ok
+    shop.clock.advance(timedelta(hours=25, microseconds=1))
+    stands = the_status(shop, hours=26)
+    assert stands.overdue
+    assert stands.message == "the newest restore point is older than 26 h"
+
+
+def test_a_job_that_says_how_often_it_runs_needs_no_age(shop) -> None:
+    shop.repository()
+    shop.job(expect_every_hours=2)
+    ran(shop, SessionState.SUCCESS)
+    assert the_status(shop).ok
+    shop.clock.advance(timedelta(hours=2))
+    assert the_status(shop).overdue
+    assert the_status(shop, hours=100).ok
+
+
+def test_a_warning_is_well_and_shows_its_first(shop) -> None:
+    shop.repository()
+    shop.job()
+    ran(shop, SessionState.WARNING, warnings=("/srv/x could not be read", "more"))
+    stands = the_status(shop)
+    assert (stands.ok, stands.warnings, stands.message) == (True, 2, "/srv/x could not be read")
+
+
+def test_a_failure_is_not_well_whatever_came_before(shop) -> None:
+    shop.repository()
+    shop.job()
+    ran(shop, SessionState.SUCCESS)
+    ran(shop, SessionState.FAILED)
+    stands = the_status(shop)
+    assert (stands.ok, stands.state, stands.message) == (False, "failed", "no room is left")
+    assert stands.last_success_at is not None
+
+
+def test_a_running_session_does_not_hide_the_failure_before_it(shop) -> None:
+    shop.repository()
+    shop.job()
+    ran(shop, SessionState.FAILED)
+    ran(shop, SessionState.RUNNING)
+    assert not the_status(shop).ok
+    assert the_status(shop).state == "running"
+
+
+def test_one_job_that_is_not_well_is_enough(shop) -> None:
+    shop.repository()
+    shop.job("a")
+    shop.job("b")
+    ran(shop, SessionState.SUCCESS, "a")
+    ran(shop, SessionState.CANCELLED, "b")
+    report = status.report(shop.ctx)
+    assert not report.ok
+    assert [(job.job, job.ok) for job in report.jobs] == [("a", True), ("b", False)]
+
+
+def test_encrypted_jobs_without_a_recovery_key_are_told_of(shop) -> None:
+    shop.repository()
+    shop.password()
+    shop.job(encrypt="password:office")
+    assert any("recovery create" in notice for notice in status.report(shop.ctx).notices)
+    assert not the_status(shop).protected
+    recovery.create(shop.ctx, shop.folder / "kit")
+    assert status.report(shop.ctx).notices == ()
+    assert the_status(shop).protected

@@ -1,0 +1,132 @@
+"""Real chains in a folder, made by the engine without catalog or command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from strongroom.clock import SystemClock
+from strongroom.crypto import random
+from strongroom.crypto.envelope import ChainKey, SessionSecrets
+from strongroom.crypto.kdf import MINIMUM
+from strongroom.crypto.keys import DedupKey, Password
+from strongroom.crypto.recipients import (
+    PasswordRecipient,
+    PasswordUnlocker,
+    Recipient,
+    make_password_recipient,
+)
+from strongroom.crypto.signing import SigningKey
+from strongroom.engine.backup import SessionOutcome, SessionPlan, SourcePlan, run_session
+from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.pipeline import Compression
+from strongroom.engine.progress import NullProgress
+from strongroom.format.journal import EntryRef
+from strongroom.repository.chain import Chain, Trust
+from strongroom.repository.keyring import Keyring
+from strongroom.repository.rekey import change_recipients, start_chain
+from strongroom.repository.repository import Repository
+from strongroom.repository.writer import SealedKeys, seal_keys
+from strongroom.storage.local import LocalStorage
+
+EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+@dataclass
+class ARepository:
+    """A repository with one job's chain, and everything that its server knows."""
+
+    folder: Path
+    password: str | None
+    """The password in force; none for a plain chain."""
+    signer: SigningKey = field(default_factory=lambda: SigningKey.from_seed(random.seed()))
+    sources: tuple[SourcePlan, ...] = ()
+    block_size: int = 1 << 20
+    counter: int = 0
+    previous: EntryRef | None = None
+
+    def __post_init__(self) -> None:
+        self.clock = SystemClock()
+        self.folder.mkdir()
+        storage = LocalStorage(self.folder)
+        self.repository = Repository.create(storage, self.clock)
+        self.job_id = random.token(16)
+        self.start_chain()
+
+    def start_chain(self) -> None:
+        recipients = self._recipients()
+        self.chain, self.chain_key = start_chain(
+            self.repository.storage,
+            self.job_id,
+            recipients,
+            self.signer,
+            self.clock,
+            self.previous,
+        )
+        self.dedup_key = DedupKey(random.token(32))
+
+    def change_password(self, password: str) -> None:
+        """Give the chain a new chain key for another password, and a link."""
+        assert self.chain_key is not None
+        self.password = password
+        self.chain_key = change_recipients(
+            self.chain, self.chain_key, self._recipients(), self.signer
+        )
+
+    def run(self, give_up: tuple[bytes, ...] = ()) -> SessionOutcome:
+        """Run a session over `sources`."""
+        session_id = random.token(16)
+        secrets, keys = self._secrets(session_id)
+        self.counter += 1
+        outcome = run_session(
+            SessionPlan(
+                session_id=session_id,
+                job="nightly",
+                machine="here",
+                sources=self.sources,
+                compression=Compression(),
+                block_size=self.block_size,
+                reason="",
+                secrets=secrets,
+                keys=keys,
+                counter=self.counter,
+                previous=self.previous,
+                next_due=0,
+            ),
+            Chain(self.repository.storage, self.chain.chain_id),
+            self.keyring(),
+            signer=self.signer,
+            clock=self.clock,
+            cache=None,
+            give_up=lambda fresh: give_up,
+            progress=NullProgress(),
+            cancel=Cancellation(),
+        )
+        entry = outcome.entry
+        self.previous = EntryRef(self.chain.chain_id, entry.number, entry.hash)
+        return outcome
+
+    def keyring(self) -> Keyring:
+        if self.password is None:
+            return Keyring(self.chain.chain_id)
+        unlocker = PasswordUnlocker(Password.from_text(self.password))
+        trust = Trust(identities=frozenset({self.signer.public.id}))
+        return Chain(self.repository.storage, self.chain.chain_id).unlock(unlocker, trust)
+
+    def _recipients(self) -> list[Recipient]:
+        if self.password is None:
+            return []
+        recipient: PasswordRecipient
+        recipient, _ = make_password_recipient(
+            Password.from_text(self.password), "a hint", self.signer.public, MINIMUM
+        )
+        return [recipient]
+
+    def _secrets(self, session_id: bytes) -> tuple[SessionSecrets | None, SealedKeys]:
+        if self.chain_key is None:
+            return None, SealedKeys()
+        assert isinstance(self.chain_key, ChainKey)
+        secrets = SessionSecrets.generate(self.dedup_key, 4711)
+        public = self.chain_key.public.raw
+        return secrets, seal_keys(secrets, public, self.chain.chain_id, session_id)

@@ -1,0 +1,212 @@
+"""The independent reader restores what the engine writes, and believes nothing else."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.crypto import random
+from strongroom.engine.backup import SourcePlan
+from tests.vectors.building import ARepository
+
+READER = Path(__file__).with_name("reader.py")
+OLD, NEW = "an old password 1", "a newer password 2"
+
+
+def read(
+    repository: ARepository, password: str | None, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    secret = "--plain"
+    if password is not None:
+        file = repository.folder.parent / "password"
+        file.write_text(password + "\n")
+        secret = str(file)
+    return subprocess.run(
+        [sys.executable, str(READER), str(repository.folder), secret, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def snapshot(folder: Path) -> dict[str, object]:
+    """Return all that makes up a tree, by path."""
+    found: dict[str, object] = {}
+    links: dict[int, str] = {}
+    for path in sorted([folder, *folder.rglob("*")], key=os.fsencode):
+        st = path.lstat()
+        name = os.fsencode(path.relative_to(folder)).hex()
+        content: object = None
+        if path.is_symlink():
+            content = path.readlink()
+        elif path.is_file():
+            content = path.read_bytes()
+        first = links.setdefault(st.st_ino, name)
+        found[name] = (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, st.st_rdev, first, content)
+    return found
+
+
+def write_tree(folder: Path) -> None:
+    (folder / "empty folder").mkdir(parents=True)
+    (folder / "deep" / "er").mkdir(parents=True)
+    for index in range(700):
+        (folder / "deep" / f"file {index}").write_bytes(b"%d " % index * (index % 90))
+    (folder / "deep" / "er" / "large").write_bytes(os.urandom(9 << 20) + bytes(1 << 20))
+    with (folder / "sparse").open("wb") as file:
+        file.seek(3 << 20)
+        file.write(b"behind a hole")
+        file.truncate(8 << 20)
+    (folder / "many pieces").write_bytes(os.urandom(30 << 20))
+    (folder / os.fsdecode(b"not \xff utf-8")).write_bytes(b"x")
+    (folder / "link").symlink_to("deep/er/../nowhere")
+    (folder / "zz second name").hardlink_to(folder / "deep" / "file 3")
+    os.mkfifo(folder / "fifo")
+    (folder / "deep" / "file 5").chmod(0o4751)
+    os.utime(folder / "deep", ns=(1, 1_234_567_890_123_456_789))
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> tuple[SourcePlan, ...]:
+    write_tree(tmp_path / "tree")
+    image = bytearray(5 << 20)
+    image[1 << 20 : 3 << 20] = os.urandom(2 << 20)
+    (tmp_path / "image").write_bytes(image + b"the end")
+    return (
+        SourcePlan(source_id=random.token(16), kind="files", value=str(tmp_path / "tree")),
+        SourcePlan(source_id=random.token(16), kind="image", value=str(tmp_path / "image")),
+        SourcePlan(
+            source_id=random.token(16), kind="command", value=f"cat {tmp_path}/image; echo {{1..99}}"
+        ),
+    )
+
+
+def change(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "deep" / "file 7").write_bytes(os.urandom(70))
+    (tmp_path / "tree" / "deep").rename(tmp_path / "tree" / f"moved {os.urandom(4).hex()}")
+    (tmp_path / "tree" / "deep").mkdir()
+    (tmp_path / "tree" / "deep" / "new").write_bytes(b"new")
+    with (tmp_path / "image").open("r+b") as file:
+        file.seek(2 << 20)
+        file.write(os.urandom(100_000))
+        file.seek(4 << 20)
+        file.write(b"no longer zero")
+
+
+def moments(tmp_path: Path) -> tuple[dict[str, object], bytes, bytes]:
+    image = (tmp_path / "image").read_bytes()
+    numbers = " ".join(str(number) for number in range(1, 100)) + "\n"
+    return snapshot(tmp_path / "tree"), image, image + numbers.encode()
+
+
+def restored(
+    repository: ARepository, password: str | None, points: list[bytes], scratch: Path
+) -> tuple[dict[str, object], bytes, bytes]:
+    found: list[Path] = []
+    for point in points:
+        target = scratch / f"{len(list(scratch.iterdir()))}"
+        done = read(repository, password, point.hex(), str(target))
+        assert done.returncode == 0, done.stderr
+        found.append(target)
+    return snapshot(found[0]), found[1].read_bytes(), found[2].read_bytes()
+
+
+@pytest.mark.parametrize("first_password", [OLD, None], ids=["sealed", "plain"])
+def test_each_point_shows_its_own_moment(
+    tmp_path: Path, sources: tuple[SourcePlan, ...], first_password: str | None
+) -> None:
+    repository = ARepository(tmp_path / "repository", first_password, sources=sources)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    shown: list[tuple[list[bytes], object]] = []
+
+    def back_up() -> None:
+        outcome = repository.run()
+        assert not outcome.warnings
+        ids = [result.point_id for result in outcome.results]
+        shown.append(([one for one in ids if one is not None], moments(tmp_path)))
+
+    back_up()
+    change(tmp_path)
+    back_up()
+    if first_password is not None:
+        repository.change_password(NEW)
+    back_up()
+    change(tmp_path)
+    back_up()
+
+    newest = NEW if first_password is not None else None
+    for points, moment in shown:
+        assert restored(repository, newest, points, scratch) == moment
+    if first_password is not None:
+        assert restored(repository, OLD, shown[0][0], scratch) == shown[0][1]
+        after = read(repository, OLD, shown[3][0][1].hex(), str(scratch / "after"))
+        assert after.returncode == 20
+        assert "no-recipient" in after.stderr
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[ARepository]:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"content " * 1000)
+    source = SourcePlan(source_id=random.token(16), kind="files", value=str(tmp_path / "tree"))
+    repository = ARepository(tmp_path / "repository", OLD, sources=(source,))
+    repository.run()
+    (tmp_path / "tree" / "file").write_bytes(b"another")
+    repository.run()
+    return repository
+
+
+def test_a_wrong_password_is_told_from_damage(small: ARepository, tmp_path: Path) -> None:
+    done = read(small, "not this one", str(tmp_path / "target"))
+    assert done.returncode == 20
+    assert "no-recipient" in done.stderr
+
+
+def test_a_secret_refuses_a_plain_chain(tmp_path: Path) -> None:
+    repository = ARepository(tmp_path / "repository", None)
+    done = read(repository, OLD, str(tmp_path / "target"))
+    assert "no-point" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "outcome"),
+    [
+        ("headers", "header-malformed"),
+        ("chains/*/journal", "header-malformed"),
+        ("chains/*/envelopes", "envelope-altered"),
+        ("chains/*/tables", "point-damaged"),
+        ("chains/*/packs/*", "block-damaged"),
+    ],
+)
+def test_one_flipped_bit_is_found(
+    small: ARepository, tmp_path: Path, folder: str, outcome: str
+) -> None:
+    for path in small.folder.glob(f"{folder}/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 1
+        path.chmod(0o600)
+        path.write_bytes(data)
+    done = read(small, OLD, str(tmp_path / "target"))
+    assert done.returncode == 20
+    assert outcome in done.stderr, done.stderr
+
+
+def test_a_withheld_point_is_missed(small: ARepository, tmp_path: Path) -> None:
+    next(small.folder.glob("chains/*/journal/0000000001")).unlink()
+    done = read(small, OLD, str(tmp_path / "target"))
+    assert "withheld" in done.stderr
+
+
+def test_the_reader_imports_nothing_of_strongroom() -> None:
+    tree = ast.parse(READER.read_text())
+    names = {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    outside = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert outside == {"blake3", "cryptography", "msgspec", "zstandard"}

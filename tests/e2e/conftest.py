@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PASSWORD = "Mauve-otters-juggle-7-lanterns"  # noqa: S105 - of a test
 OTHER_PASSWORD = "Quiet-harbours-sell-9-violins"  # noqa: S105 - of a test
@@ -46,7 +48,7 @@ class Transcript:
     ) -> subprocess.CompletedProcess[str]:
         """Run one command line and check its exit status."""
         settings = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, **options}
-        done = subprocess.run(  # noqa: S603 - our own program
+        done = subprocess.run(
             [sys.executable, "-m", "strongroom", *map(str, words)],
             env=self.environment,
             check=False,

@@ -10,10 +10,10 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.cli import asking, signals
-from strongroom.cli.output import as_json, screen_width
+from strongroom.cli.output import as_json, plain, screen_width
 from strongroom.cli.speaker import Speaker
 from strongroom.errors import (
     ConfirmationNeededError,
@@ -23,7 +23,7 @@ from strongroom.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from strongroom.control.context import Context
@@ -170,13 +170,7 @@ class Door:
         else:
             write(lines)
 
-    def stream(
-        self,
-        name: str,
-        items: Iterable[T],
-        document: Callable[[T], object],
-        line: Callable[[T], str],
-    ) -> None:
+    def stream(self, name: str, items: Iterable[T], line: Callable[[T], str]) -> None:
         """Answer with many items, without holding all of them.
 
         JSON stays one whole document when the items end in an error: it stands beside them.
@@ -193,7 +187,7 @@ class Door:
             separator = f'{{"{name}": ['
             try:
                 for item in items:
-                    yield separator + as_json_line(document(item))
+                    yield separator + as_json_line(item)
                     separator = ","
             except StrongroomError as error:
                 opening = separator if separator != "," else ""
@@ -204,13 +198,14 @@ class Door:
         write(parts())
 
     def show_with_error(
-        self, document: Mapping[str, Any], lines: Iterable[str], error: StrongroomError
+        self, document: object, lines: Iterable[str], error: StrongroomError
     ) -> None:
         """Answer with a result that is also a failure: JSON carries both in one document."""
         from strongroom.cli.errors import error_fields, exit_code
 
         fields = error_fields(error)
-        self.show({**document, "error": fields}, lines)
+        answer = plain(document)
+        self.show({**(answer if isinstance(answer, dict) else {}), "error": fields}, lines)
         self.speaker.fail(fields)
         self.exit_status = exit_code(error)
 

@@ -221,6 +221,20 @@ def pairs(items: Iterable[tuple[str, str | Sequence[str]]]) -> list[str]:
     return lines
 
 
+def wrapped(text: str, indent: str = "", width: int = WIDTH) -> list[str]:
+    """Return `text` on as many lines as it needs; a word that is longer stays whole."""
+    import textwrap
+
+    return textwrap.wrap(
+        printable(text),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 # --- JSON -------------------------------------------------------------------------------------
 
 

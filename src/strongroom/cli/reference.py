@@ -52,13 +52,13 @@ ANSWERS: Final[dict[str, Answer]] = {
     "repository rescan": _view("RepositoryDetails"),
     "repository scrub": Answer(
         "strongroom.repository.scrub.ScrubReport",
-        note="with `error` beside the fields where something is damaged",
+        note="`ok`, and `error` beside the fields where something is damaged",
     ),
     "repository verify": Answer(
         "strongroom.engine.verify.VerifyReport",
-        note="with `error` beside the fields where something is damaged",
+        note="`ok`, and `error` beside the fields where something is damaged",
     ),
-    "repository prune": _view("PruneResult"),
+    "repository prune": Answer("strongroom.control.care.PruneResult"),
     "repository remove": _view("RepositoryView", "repository"),
     "password add": _view("PasswordResult"),
     "password list": _view("PasswordView", "passwords", many=True),
@@ -82,7 +82,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "point diff": Answer("strongroom.engine.diff.Change", "changes", many=True),
     "point verify": Answer(
         "strongroom.engine.verify.VerifyReport",
-        note="with `error` beside the fields where something is damaged",
+        note="`ok`, and `error` beside the fields where something is damaged",
     ),
     "point hold": _view("PointRow", "points", many=True),
     "point release": _view("PointRow", "points", many=True),

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from strongroom.cli.output import printable
+from strongroom.cli.output import wrapped
 
 if TYPE_CHECKING:
     from strongroom.cli.door import Door
@@ -110,9 +110,13 @@ def _at_home(ctx: Context) -> Advice:
 
 
 def _lines(advice: Advice) -> list[str]:
-    lines = [printable(line) for line in advice.said]
+    lines = [part for said in advice.said for line in said.split("\n") for part in _fit(line)]
     lines += ["", *(f"  {command}" for command in map(_folded, advice.next)), ""]
     return [*lines, "All commands: strongroom --help"]
+
+
+def _fit(line: str) -> list[str]:
+    return wrapped(line, " " * (len(line) - len(line.lstrip())))
 
 
 def _folded(command: str) -> str:

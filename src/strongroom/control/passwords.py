@@ -210,8 +210,8 @@ def _edit_secret(
     notices = [one.text for one in pending]
     notices += [WRITE_ONLY_NOTICE] if changed.write_only and not row.write_only else []
     notices.append(
-        "what was sealed before keeps opening with the old password as well; if it leaked, "
-        "that is not enough: see 'strongroom job rewrap' and 'job reencrypt'"
+        "what was sealed before keeps opening with the old password too, for whoever has a copy; "
+        "what comes does not"
     )
     return PasswordResult(
         password=_view(ctx, changed),

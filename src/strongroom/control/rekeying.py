@@ -22,7 +22,6 @@ import msgspec
 from strongroom.catalog import chains, heads, repositories
 from strongroom.control import keys
 from strongroom.crypto.envelope import ChainKey
-from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.errors import (
     NoRecipientMatchedError,
@@ -116,7 +115,7 @@ def prepare(
     if not old.can_ask:
         raise SecretNeededError(
             f"the {prompt} is needed once, to link the chain of job {job.name} to the new one",
-            hint="name it with --old-password-file, or let a new chain start with --new-chain",
+            hint="name it with --old-password-file, --old-password-env or --old-password-command",
         )
     older = _with_password(ctx, chain, PasswordUnlocker(old.get(prompt, hint=hint)))
     return Prepared(job, chain, older)
@@ -188,9 +187,13 @@ def settle(ctx: Context, rekeyed: Rekeyed, *, keep_key: bool) -> None:
         )
     with ctx.database.transaction():
         chains.rekeyed(ctx.database, chain_id, rekeyed.newer.id, rekeyed.recipient_ids)
-        key = layout.envelope(chain_id, rekeyed.newer.id, 1, "a")
-        envelope = rekeyed.chain.storage.get(key)
-        chains.keep_envelope(ctx.database, chain_id, rekeyed.newer.id, envelope)
+        keep_envelope(ctx, rekeyed.chain, rekeyed.newer.id)
+
+
+def keep_envelope(ctx: Context, chain: Chain, chain_key_id: bytes) -> None:
+    """Keep a third copy of a chain key's first envelope, where the storage cannot touch it."""
+    data = chain.storage.get(layout.envelope(chain.chain_id, chain_key_id, 1, "a"))
+    chains.keep_envelope(ctx.database, chain.chain_id, chain_key_id, data)
 
 
 def forget_chain_key(ctx: Context, chain_id: bytes) -> None:
@@ -198,9 +201,3 @@ def forget_chain_key(ctx: Context, chain_id: bytes) -> None:
     record = keys.chain_record(ctx, chain_id)
     if record is not None and record.chain_key_seed is not None:
         ctx.keystore.put(chain_id.hex(), msgspec.structs.replace(record, chain_key_seed=None))
-
-
-def present_public(ctx: Context, chain_id: bytes) -> PublicKey | None:
-    """Return the public half that the chain's next session seals to, as the keystore has it."""
-    record = keys.chain_record(ctx, chain_id)
-    return None if record is None else PublicKey(record.chain_key_public)

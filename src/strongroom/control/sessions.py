@@ -13,27 +13,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import keys, scripts
+from strongroom.control import scripts
+from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
-from strongroom.crypto.envelope import ChainKey, SessionSecrets
-from strongroom.crypto.keys import DedupKey, MetaKey
+from strongroom.crypto.envelope import SessionSecrets
 from strongroom.engine import backup
 from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
-    NotFoundError,
     RefusedError,
     StorageFullError,
     StrongroomError,
-    UnlockError,
 )
-from strongroom.format.journal import EntryRef, SessionBody
-from strongroom.keystore import ChainRecord
 from strongroom.model.job import Compression as Level
 from strongroom.model.job import Job
 from strongroom.model.retention import PointFacts, decide
@@ -43,26 +38,17 @@ from strongroom.model.session import (
     SessionRecord,
     SessionState,
 )
-from strongroom.model.transition import (
-    Circumstances,
-    Continue,
-    PresentChain,
-    StartChain,
-    WantedEncryption,
-    next_step,
-)
-from strongroom.repository import layout, locks, promises, rekey, writer
-from strongroom.repository.chain import Chain, Head, Trust
-from strongroom.repository.keyring import Keyring
+from strongroom.repository import layout, locks, promises, writer
+from strongroom.repository.chain import Chain
 from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from strongroom.control.chain_choice import Target
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
-    from strongroom.crypto.recipients import Recipient
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
 
@@ -141,20 +127,6 @@ def run_all(
     return results
 
 
-class _KeptMetakeys:
-    """A chain's metakeys, asked of the keystore one by one as sessions are met."""
-
-    def __init__(self, ctx: Context, chain_id: bytes) -> None:
-        self._ctx = ctx
-        self._chain_id = chain_id
-
-    def get(self, session_id: bytes, /) -> MetaKey | None:
-        try:
-            return self._ctx.keystore.metakey(self._chain_id, session_id)
-        except NotFoundError:
-            return None
-
-
 class _Beating:
     """Progress that keeps the lock fresh: a long session is not to be taken for a dead one."""
 
@@ -170,18 +142,6 @@ class _Beating:
         if self._lock is not None:
             self._lock.refresh()
         self._inner.advance(byte_count, files)
-
-
-@dataclass(slots=True)
-class _Target:
-    """The chain a session writes to, with the keys for it."""
-
-    chain: Chain
-    keyring: Keyring
-    record: ChainRecord | None
-    """What the keystore keeps of a sealed chain."""
-    reason: str = ""
-    text: str = ""
 
 
 class _Session:
@@ -208,8 +168,6 @@ class _Session:
         self._lock: locks.Lock | None = None
         self._given_up: dict[bytes, bytes] = {}
         """Points that retention lets go, with their chains."""
-        self._older: dict[bytes, EntryRef] = {}
-        """Heads of the job's chains that have promised points."""
 
     def run(self) -> SessionResult:
         """Run the job from its lock to its post script."""
@@ -261,7 +219,7 @@ class _Session:
 
     def _back_up(
         self, repository: Repository, location: str
-    ) -> tuple[backup.SessionOutcome, _Target]:
+    ) -> tuple[backup.SessionOutcome, Target]:
         ctx, job = self.ctx, self.job
         free = repository.storage.free_bytes()
         if free is not None and free < _LEAST_FREE:
@@ -269,8 +227,11 @@ class _Session:
                 f"{location} has {free >> 20} MiB free; a session needs at least "
                 f"{_LEAST_FREE >> 20} MiB"
             )
-        previous = self._newest_of_job(repository)
-        target = self._target(repository, previous)
+        choice = ChainChoice(
+            ctx, job, repository, full=self.full, old=self.old, warnings=self.warnings
+        )
+        previous = choice.newest_of_job()
+        target = choice.target(previous)
         secrets: SessionSecrets | None = None
         sealed = writer.SealedKeys()
         if target.record is not None:
@@ -302,7 +263,7 @@ class _Session:
             previous=previous[0] if previous else None,
             next_due=self._next_due(),
             older=tuple(
-                ref for chain_id, ref in self._older.items() if chain_id != target.chain.chain_id
+                ref for chain_id, ref in choice.older.items() if chain_id != target.chain.chain_id
             ),
             exclude=job.exclude,
             one_file_system=job.one_file_system,
@@ -322,272 +283,6 @@ class _Session:
             cancel=self.cancel,
         )
         return outcome, target
-
-    def _newest_of_job(self, repository: Repository) -> tuple[EntryRef, SessionBody] | None:
-        """Return the job's newest published session, whatever chain it is in.
-
-        The repository is asked, not the catalog: the catalog may be an old copy, and the
-        history that is signed is the one that goes on.
-
-        Raises:
-            RolledBackError, ForkedError: the repository shows an older or another history
-                than this server has seen.
-        """
-        newest: tuple[EntryRef, SessionBody] | None = None
-        for chain_id in repository.chain_ids():
-            chain = repository.chain(chain_id)
-            if chain.header.job_id != self.job.job_id:
-                continue
-            seen = heads.get(self.ctx.database, chain_id)
-            if seen is not None:
-                chain.check_head(Head(chain_id, *seen))
-            entry = chain.newest_session
-            if entry is None or not isinstance(entry.body, SessionBody):
-                continue
-            head = chain.head()
-            if head is not None and chain.live_points():
-                self._older[chain_id] = EntryRef(chain_id, head.number, head.entry_hash)
-            if newest is None or entry.body.counter > newest[1].counter:
-                newest = (EntryRef(chain_id, entry.number, entry.hash), entry.body)
-        return newest
-
-    def _target(
-        self, repository: Repository, newest: tuple[EntryRef, SessionBody] | None
-    ) -> _Target:
-        """Return the chain to write to: the present one, rekeyed if need be, or a new one."""
-        ctx, job = self.ctx, self.job
-        row = chain_rows.current(ctx.database, job.job_id)
-        wanted = keys.wanted(ctx, job)
-        recipients = keys.recipients(ctx, job)
-        behind = newest is not None and (row is None or row.chain_id != newest[0].chain_id)
-        if behind and newest is not None and not self._is_new_chain(row):
-            row = self._adopt(repository, newest[0].chain_id, wanted)
-        if row is None:
-            return self._start(
-                repository, recipients, newest, next_step(None, wanted, self._facts())
-            )
-        chain = repository.chain(row.chain_id)
-        if not ctx_trust(ctx).knows(chain.identity) and chain.sealed:
-            raise RefusedError(
-                f"chain {chain.name} of job {job.name} is signed by {chain.identity.fingerprint}, "
-                "which is not this server",
-                hint="'job detach' begins a chain of this server's own",
-            )
-        keyring, record = self._keys_of(chain)
-        step = next_step(
-            PresentChain(
-                sealed=chain.sealed,
-                recipient_ids=row.recipient_ids,
-                points=self._points_of(chain.chain_id),
-                started_at=row.started_at,
-            ),
-            wanted,
-            self._facts(
-                detached=row.detached,
-                keys_at_hand=not chain.sealed or record is not None,
-                link_possible=record is not None and record.chain_key_seed is not None,
-            ),
-        )
-        if isinstance(step, StartChain):
-            return self._start(repository, recipients, newest, step)
-        if step.rekey and record is not None:
-            record = self._change(chain, record, recipients, wanted)
-        return _Target(chain, keyring, record)
-
-    def _is_new_chain(self, row: chain_rows.ChainRow | None) -> bool:
-        """Tell whether the current chain is there and simply has no session yet."""
-        return row is not None and not point_rows.of_chain(self.ctx.database, row.chain_id)
-
-    def _adopt(
-        self, repository: Repository, chain_id: bytes, wanted: WantedEncryption
-    ) -> chain_rows.ChainRow | None:
-        """Go on in a chain that the catalog has forgotten: this server was set back.
-
-        Raises:
-            RefusedError: the newest history is sealed and the catalog, which is older, says
-                plain; that is not followed without somebody saying so.
-        """
-        ctx, job = self.ctx, self.job
-        chain = repository.chain(chain_id)
-        if not ctx_trust(ctx).knows(chain.identity):
-            return chain_rows.current(ctx.database, job.job_id)
-        self.warnings.append(
-            f"this server is behind its own history: job {job.name} went on in chain "
-            f"{chain.name}; it is adopted"
-        )
-        if chain.sealed and not wanted.sealed:
-            raise RefusedError(
-                f"the newest points of job {job.name} are sealed, but this server's older "
-                "catalog says that the job is not encrypted",
-                hint="'job edit --encrypt' says which of the two holds",
-            )
-        found = chain_rows.find(ctx.database, chain_id)
-        if found is None:
-            recipient_ids = frozenset(
-                stanza.recipient_id
-                for envelope in chain.envelopes().values()
-                for stanza in envelope.stanzas
-            )
-            found = chain_rows.ChainRow(
-                chain_id=chain_id,
-                job_id=job.job_id,
-                repository_id=repository.repository_id,
-                sealed=chain.sealed,
-                chain_key_id=self._current_chain_key(chain),
-                recipient_ids=recipient_ids,
-                started_at=from_microseconds(chain.header.created_at),
-            )
-            chain_rows.insert(ctx.database, found)
-        chain_rows.make_current(ctx.database, job.job_id, chain_id)
-        return found
-
-    @staticmethod
-    def _current_chain_key(chain: Chain) -> bytes | None:
-        if not chain.sealed:
-            return None
-        from strongroom.crypto.hpke import PublicKey
-
-        newest = chain.newest_session
-        if newest is not None and isinstance(newest.body, SessionBody):
-            return PublicKey(newest.body.chain_public).id
-        return chain.header.recipients
-
-    def _facts(
-        self, *, detached: bool = False, keys_at_hand: bool = True, link_possible: bool = True
-    ) -> Circumstances:
-        return Circumstances(
-            now=self.ctx.clock.now(),
-            detached=detached,
-            full_requested=self.full,
-            full_every_points=self.job.full_every_points,
-            full_every_days=self.job.full_every_days,
-            keys_at_hand=keys_at_hand,
-            link_possible=link_possible,
-        )
-
-    def _points_of(self, chain_id: bytes) -> int:
-        counts: dict[bytes, int] = {}
-        for row in point_rows.of_chain(self.ctx.database, chain_id):
-            counts[row.source_id] = counts.get(row.source_id, 0) + 1
-        return max(counts.values(), default=0)
-
-    # --- keys --------------------------------------------------------------------------------
-
-    def _keys_of(self, chain: Chain) -> tuple[Keyring, ChainRecord | None]:
-        """Return what is at hand to compare with the chain's newest state.
-
-        The keystore first; where it lost something, a stored or given secret opens it.
-        """
-        ctx = self.ctx
-        kept = _KeptMetakeys(ctx, chain.chain_id)
-        if not chain.sealed:
-            return Keyring(chain.chain_id), None
-        newest = chain.newest_session
-        body = newest.body if newest is not None else None
-        try:
-            record = ctx.keystore.get(ChainRecord, chain.chain_id.hex())
-        except NotFoundError:
-            record = None
-        if record is not None and (
-            not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
-        ):
-            return Keyring(chain.chain_id, {}, kept), record
-        if not isinstance(body, SessionBody):
-            return Keyring(chain.chain_id, {}, kept), record
-        unlockers = list(keys.stored_unlockers(ctx, self.job))
-        if self.old is not None:
-            from strongroom.crypto.recipients import PasswordUnlocker
-
-            unlockers.append(PasswordUnlocker(self.old.get("password of the chain before")))
-        for unlocker in unlockers:
-            try:
-                opened = chain.unlock(unlocker, ctx_trust(ctx))
-            except UnlockError:
-                continue
-            session = chain.sessions(body).get(body.slot)
-            if session is None:
-                break
-            secrets = opened.secrets(session)
-            chain_key = opened.chain_keys[session.chain_key_id]
-            record = self._keep(chain, chain_key, secrets.dedup_key, secrets.chunker_seed)
-            ctx.keystore.put_metakey(chain.chain_id, body.session_id, secrets.metakey)
-            self.warnings.append(
-                f"the keystore had lost keys of chain {chain.name}; the job's secret opened it"
-            )
-            return opened, record
-        return Keyring(chain.chain_id, {}, kept), None
-
-    def _keep(
-        self, chain: Chain, chain_key: ChainKey, dedup_key: DedupKey, chunker_seed: int
-    ) -> ChainRecord:
-        """Keep of a chain what the next session needs, and the chain key only if the secret
-        that opens it is stored anyway."""
-        record = ChainRecord(
-            chain_id=chain.chain_id,
-            dedup_key=dedup_key,
-            chunker_seed=chunker_seed,
-            chain_key_public=chain_key.public.raw,
-            chain_key_seed=chain_key.seed if keys.keeps_secret(self.ctx, self.job) else None,
-        )
-        self.ctx.keystore.put(chain.chain_id.hex(), record)
-        return record
-
-    def _change(
-        self,
-        chain: Chain,
-        record: ChainRecord,
-        recipients: Sequence[Recipient],
-        wanted: WantedEncryption,
-    ) -> ChainRecord:
-        """Give the chain a key for the present recipients, linked to the one before."""
-        assert record.chain_key_seed is not None, "a link was said to be possible"
-        newer = rekey.change_recipients(
-            chain, ChainKey(record.chain_key_seed), recipients, self.ctx.identity
-        )
-        kept = self._keep(chain, newer, record.dedup_key, record.chunker_seed)
-        chain_rows.rekeyed(self.ctx.database, chain.chain_id, newer.id, wanted.recipient_ids)
-        keys.link_made(self.ctx, self.job)
-        return kept
-
-    def _start(
-        self,
-        repository: Repository,
-        recipients: Sequence[Recipient],
-        newest: tuple[EntryRef, SessionBody] | None,
-        step: StartChain | Continue,
-    ) -> _Target:
-        """Begin a chain and remember it as the job's current one."""
-        assert isinstance(step, StartChain)
-        ctx, job = self.ctx, self.job
-        chain, chain_key = rekey.start_chain(
-            repository.storage,
-            job.job_id,
-            recipients,
-            ctx.identity,
-            ctx.clock,
-            newest[0] if newest else None,
-        )
-        record = None
-        if chain_key is not None:
-            record = self._keep(
-                chain,
-                chain_key,
-                DedupKey(random.token(32)),
-                random.number(1, (1 << 63) - 1),
-            )
-        chain_rows.insert(
-            ctx.database,
-            chain_rows.ChainRow(
-                chain_id=chain.chain_id,
-                job_id=job.job_id,
-                repository_id=repository.repository_id,
-                sealed=chain.sealed,
-                chain_key_id=chain_key.id if chain_key else None,
-                recipient_ids=frozenset(recipient.id for recipient in recipients),
-                started_at=ctx.clock.now(),
-            ),
-        )
-        return _Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
 
     # --- retention ---------------------------------------------------------------------------
 
@@ -651,7 +346,7 @@ class _Session:
     # --- remembering -------------------------------------------------------------------------
 
     def _result(
-        self, outcome: backup.SessionOutcome, target: _Target, begun: float
+        self, outcome: backup.SessionOutcome, target: Target, begun: float
     ) -> SessionResult:
         self._retire_elsewhere(target.chain)
         warnings = [
@@ -683,7 +378,7 @@ class _Session:
         self,
         record: SessionRecord,
         result: SessionResult,
-        target: _Target,
+        target: Target,
         outcome: backup.SessionOutcome,
     ) -> None:
         ctx, job = self.ctx, self.job
@@ -750,9 +445,7 @@ class _Session:
             cause = SessionError(error.code, message, error.hint, fields)
         else:
             cause = SessionError("bug", message)
-        finished = record.finish(
-            state, self.ctx.clock.now(), error=cause, warnings=tuple(warnings)
-        )
+        finished = record.finish(state, self.ctx.clock.now(), error=cause, warnings=tuple(warnings))
         session_rows.update(self.ctx.database, finished)
 
     def _close_dead_sessions(self) -> None:
@@ -785,11 +478,3 @@ class _Session:
         if path is not None:
             own.append(path)
         return tuple(os.fsencode(one) for one in own)
-
-
-def ctx_trust(ctx: Context) -> Trust:
-    """Return whom this installation believes to sign: itself, and who was accepted."""
-    return Trust(
-        pinned=frozenset(keys.accepted_fingerprints(ctx)),
-        identities=frozenset({ctx.identity.public.id}),
-    )

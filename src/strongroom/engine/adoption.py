@@ -9,13 +9,11 @@ note, nothing is taken over and prune removes them in time.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.crypto.aead import open_value
 from strongroom.crypto.content import ContentHasher, fingerprint
-from strongroom.crypto.keys import MetaKey
 from strongroom.crypto.signing import SigningPublicKey, verify
-from strongroom.engine.dedup import DedupIndex
 from strongroom.engine.pipeline import CONTENTS_LABEL
 from strongroom.errors import IntegrityError, StrongroomError
 from strongroom.format import header as headers
@@ -27,6 +25,12 @@ from strongroom.repository import layout
 from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.writer import SealedKeys, WrittenSession
 from strongroom.sources.image import is_zero
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.crypto.keys import MetaKey
+    from strongroom.engine.dedup import DedupIndex
 
 
 class PackNotes:
@@ -143,12 +147,11 @@ def _adopt_pack(
         pack_id,
     ) or (directory.pack_id, directory.ordinal) != (pack_id, header.ordinal):
         raise IntegrityError(f"{name} belongs to something else")
-    for index, (offset, size) in enumerate(
-        zip(directory.offsets, directory.lengths, strict=True)
-    ):
-        if fingerprint(data[offset : offset + size]) != directory.hashes[
-            32 * index : 32 * index + 32
-        ]:
+    for index, (offset, size) in enumerate(zip(directory.offsets, directory.lengths, strict=True)):
+        if (
+            fingerprint(data[offset : offset + size])
+            != directory.hashes[32 * index : 32 * index + 32]
+        ):
             raise IntegrityError(f"{name} has a damaged block")
     encoded = trailer.contents
     if chain.sealed:

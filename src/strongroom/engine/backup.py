@@ -7,9 +7,9 @@ values; it asks no catalog and keeps no key longer than it runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,16 +17,13 @@ from strongroom.clock import Clock, to_microseconds
 from strongroom.crypto import random
 from strongroom.crypto.aead import open_value, seal_value
 from strongroom.crypto.content import ContentHasher
-from strongroom.crypto.envelope import SessionSecrets
-from strongroom.crypto.signing import SigningKey
 from strongroom.engine.adoption import PackNotes, adopt
-from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.content import ContentStore
 from strongroom.engine.dedup import DedupIndex
 from strongroom.engine.image_backup import back_up_image, count_disk
 from strongroom.engine.index_writer import PageStore
+from strongroom.engine.memory import keep_large_buffers
 from strongroom.engine.pipeline import CONTENTS_LABEL, BlockPipeline, Compression
-from strongroom.engine.progress import Progress
 from strongroom.engine.stream_backup import back_up_stream
 from strongroom.engine.tree_backup import back_up_tree, count_chunk_list, count_tree
 from strongroom.engine.work import SourceOutcome, Wear, Work
@@ -56,17 +53,25 @@ from strongroom.format.point import (
 )
 from strongroom.format.tables import SessionRecord
 from strongroom.repository.append import append_entry
-from strongroom.repository.chain import Chain
-from strongroom.repository.keyring import Keyring
 from strongroom.repository.reader import BlockReader
 from strongroom.repository.state import StateBlocks
 from strongroom.repository.usage import BlockUsage
 from strongroom.repository.writer import SealedKeys, SessionWriter, WrittenSession
 from strongroom.sources.base import Problem
-from strongroom.storage.base import Buffer
 from strongroom.sources.command import CommandSource
 from strongroom.sources.files import FilesSource, is_racy
 from strongroom.sources.image import ImageSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from strongroom.crypto.envelope import SessionSecrets
+    from strongroom.crypto.signing import SigningKey
+    from strongroom.engine.cancellation import Cancellation
+    from strongroom.engine.progress import Progress
+    from strongroom.repository.chain import Chain
+    from strongroom.repository.keyring import Keyring
+    from strongroom.storage.base import Buffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +185,7 @@ def run_session(
         FencedError: another session took this one's place.
         CancelledError: on request; complete packs are taken over by the next session.
     """
+    keep_large_buffers()
     run = _Run(plan, chain, keyring, signer, clock, cache, progress, cancel)
     try:
         return run.publish(run.back_up_all(), give_up)
@@ -221,18 +227,14 @@ class _Run:
         self.notes = PackNotes(cache / "packs" if cache else None)
         base = chain.newest_session
         self.body = base.body if base and isinstance(base.body, SessionBody) else None
-        self.reader = (
-            BlockReader(chain, chain.sessions(self.body), keyring) if self.body else None
-        )
+        self.reader = BlockReader(chain, chain.sessions(self.body), keyring) if self.body else None
         self.state = StateBlocks(chain, self.body)
         bound = self.body is not None and self.dedup.bind(chain.hash_of)
         if self.body is not None and not bound and chain.sealed:
             # A plain pack's contents are only what the store says; nothing is learnt of them.
             self._rebuild_cache()
         self.adopted = self._adopt_dead()
-        self.writer = SessionWriter(
-            chain, plan.session_id, plan.keys, signer, clock, self.adopted
-        )
+        self.writer = SessionWriter(chain, plan.session_id, plan.keys, signer, clock, self.adopted)
         self.writer.begin()
         self.adopted_slots = frozenset(one.slot for one in self.adopted if one.directories)
         self.pipeline = BlockPipeline(
@@ -358,7 +360,7 @@ class _Run:
             self.progress.begin(str(source), image.size)
             identity = image.identity()
             recognition = b""
-            if identity is not None and not is_racy(os.stat(source.value), self.clock.now_ns()):
+            if identity is not None and not is_racy(Path(source.value).stat(), self.clock.now_ns()):
                 recognition = msgspec.msgpack.encode(identity)
             root = previous.root if previous else None
             if not isinstance(root, DiskRoot):
@@ -466,9 +468,7 @@ class _Run:
         kinds = {point.kind for point in points}
         return SessionOutcome(
             entry=entry,
-            kind=(
-                PointKind.INCREMENTAL if PointKind.INCREMENTAL in kinds else PointKind.FULL
-            ),
+            kind=(PointKind.INCREMENTAL if PointKind.INCREMENTAL in kinds else PointKind.FULL),
             results=results,
             warnings=self.warnings,
             read_bytes=sum(outcome.read_bytes for outcome in outcomes),
@@ -490,8 +490,7 @@ class _Run:
             self.warnings.append(
                 Problem(
                     os.fsencode(str(self.cache)),
-                    f"the cache could not be kept ({error.strerror}); the next session "
-                    "rebuilds it",
+                    f"the cache could not be kept ({error.strerror}); the next session rebuilds it",
                 )
             )
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pyfastcdc
 
-from strongroom.crypto.content import ContentHasher
-from strongroom.engine.dedup import DedupIndex
-from strongroom.engine.index_writer import PiecePlace
-from strongroom.engine.pipeline import BlockPipeline, Reserved
 from strongroom.format.block import BlockClass
 from strongroom.format.index import HOLE
+
+if TYPE_CHECKING:
+    from strongroom.crypto.content import ContentHasher
+    from strongroom.engine.dedup import DedupIndex
+    from strongroom.engine.index_writer import PiecePlace
+    from strongroom.engine.pipeline import BlockPipeline, Reserved
 
 SMALL = 1 << 20
 """Contents up to this size are one piece and share blocks with their neighbours."""

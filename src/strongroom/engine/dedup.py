@@ -18,12 +18,14 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.format.block import BlockAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 RECORD = struct.Struct(">32sIQII")
 _SPILL = 200_000

@@ -12,7 +12,10 @@ every group could be kept alive by its last cluster.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Seal = tuple[int, int]
 """First cluster and number of clusters, in the area, of a block to seal."""

@@ -12,9 +12,8 @@ system can tell, and zeros are not stored.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.engine.disk_policy import Seal, plan_area
 from strongroom.engine.index_writer import DiskIndexWriter, disk_levels
@@ -31,9 +30,13 @@ from strongroom.format.index import (
     check_disk_leaf,
 )
 from strongroom.format.point import DiskRoot
-from strongroom.repository.reader import BlockReader
 from strongroom.repository.usage import BlockUsage
 from strongroom.sources.image import ImageSource, is_zero
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.repository.reader import BlockReader
 
 _AHEAD = 6
 """Areas that may be read and hashed before they are compared."""
@@ -123,9 +126,7 @@ class _ImageBackup:
 
     # --- reading -----------------------------------------------------------------------------
 
-    def _areas(
-        self, pool: ThreadPoolExecutor, clusters: int
-    ) -> Iterator[tuple[int, _Area | None]]:
+    def _areas(self, pool: ThreadPoolExecutor, clusters: int) -> Iterator[tuple[int, _Area | None]]:
         """Yield every area in order with its first cluster; None for one that is a hole."""
         step = self._clusters_in_area
         wanted = self._data_areas(step * CLUSTER)
@@ -222,7 +223,9 @@ class _ImageBackup:
         if found is not None and not work.wear.is_doomed(found[0], found[1]):
             slot, number, begin = found[0], found[1], found[2]
         else:
-            raw = bytes(memoryview(area.data)[first * CLUSTER : (first + count) * CLUSTER])
+            part = memoryview(area.data)[first * CLUSTER : (first + count) * CLUSTER]
+            # A single cluster is copied, or it would keep its whole area in memory.
+            raw: memoryview | bytes = bytes(part) if count == 1 else part
             pieces = [(0, len(raw), key)]
             address = work.pipeline.add(BlockClass.DATA, raw, pieces)
             work.dedup.add(key, address.slot, address.number, 0, len(raw))
@@ -321,9 +324,7 @@ def old_leaves(reader: BlockReader, root: DiskRoot) -> dict[int, tuple[int, int]
     return {index: address for level, index, address in disk_pages(reader, root) if level == 0}
 
 
-def disk_pages(
-    reader: BlockReader, root: DiskRoot
-) -> Iterator[tuple[int, int, tuple[int, int]]]:
+def disk_pages(reader: BlockReader, root: DiskRoot) -> Iterator[tuple[int, int, tuple[int, int]]]:
     """Yield level, index in that level and address of every page, top down."""
     if root.page is None:
         return

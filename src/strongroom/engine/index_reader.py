@@ -79,7 +79,20 @@ class Piece(NamedTuple):
     """Of the whole piece."""
 
 
-def walk_chunks(reader: BlockReader, levels: int, page: Pair, size: int) -> Iterator[Piece]:
+class ContentGap(NamedTuple):
+    """Part of a content whose pages do not open, in a walk that goes on nevertheless."""
+
+    position: int
+    length: int
+    error: IntegrityError
+
+
+OnContentGap: TypeAlias = Callable[[ContentGap], None]
+
+
+def walk_chunks(
+    reader: BlockReader, levels: int, page: Pair, size: int, on_gap: OnContentGap | None = None
+) -> Iterator[Piece]:
     """Yield the pieces of a chunk list in order.
 
     Args:
@@ -87,6 +100,8 @@ def walk_chunks(reader: BlockReader, levels: int, page: Pair, size: int) -> Iter
         levels: Levels of nodes above the lists's pages.
         page: The topmost page.
         size: Bytes of the content: what all pieces have to add up to.
+        on_gap: Is told of pages that do not open, and the walk goes on behind them; without
+            it the walk ends there.
 
     Raises:
         IntegrityError: a page does not open, or the pieces are not those of such a content.
@@ -97,29 +112,38 @@ def walk_chunks(reader: BlockReader, levels: int, page: Pair, size: int) -> Iter
     stack: list[tuple[Pair, int, int]] = [(page, levels, size)]
     while stack:
         pair, level, length = stack.pop()
-        data = reader.read(BlockAddress(*pair), BlockClass.INDEX)
-        if level:
-            node = check_chunk_node(decode(ChunkNode, data, "a node of a chunk list"))
-            if sum(node.lengths) != length:
-                raise MalformedError("a node of a chunk list is not as long as it should be")
-            stack.extend(
-                (child, level - 1, below)
-                for child, below in zip(reversed(node.pages), reversed(node.lengths), strict=True)
-            )
-            continue
-        chunks = check_chunk_page(decode(ChunkPage, data, "a page of a chunk list"))
-        if sum(chunks.piece_lengths) != length:
-            raise MalformedError("a page of a chunk list is not as long as it should be")
-        yield from _pieces(chunks, 0, len(chunks.piece_blocks), position)
+        try:
+            data = reader.read(BlockAddress(*pair), BlockClass.INDEX)
+            if level:
+                node = check_chunk_node(decode(ChunkNode, data, "a node of a chunk list"))
+                _check_length(node.lengths, length)
+                below = zip(reversed(node.pages), reversed(node.lengths), strict=True)
+                stack.extend((child, level - 1, count) for child, count in below)
+                continue
+            chunks = check_chunk_page(decode(ChunkPage, data, "a page of a chunk list"))
+            _check_length(chunks.piece_lengths, length)
+        except IntegrityError as error:
+            if on_gap is None:
+                raise
+            on_gap(ContentGap(position, length, error))
+        else:
+            yield from _pieces(chunks, 0, len(chunks.piece_blocks), position)
         position += length
 
 
-def walk_stream(reader: BlockReader, root: StreamRoot) -> Iterator[Piece]:
-    """Yield the pieces of an object of bytes in order; raises as `walk_chunks`."""
+def _check_length(lengths: list[int], length: int) -> None:
+    if sum(lengths) != length:
+        raise MalformedError("a page of a chunk list is not as long as it should be")
+
+
+def walk_stream(
+    reader: BlockReader, root: StreamRoot, on_gap: OnContentGap | None = None
+) -> Iterator[Piece]:
+    """Yield the pieces of an object of bytes in order; as `walk_chunks`."""
     check_root(root)
     if root.page is None:
         return iter(())
-    return walk_chunks(reader, root.levels, root.page, root.size)
+    return walk_chunks(reader, root.levels, root.page, root.size, on_gap)
 
 
 def _pieces(page: TreePage | ChunkPage, start: int, count: int, position: int) -> Iterator[Piece]:
@@ -475,12 +499,14 @@ def pieces_of(reader: BlockReader, entry: TreeEntry) -> Iterator[Piece]:
     return file_pieces(reader, entry.page, entry.file)
 
 
-def file_pieces(reader: BlockReader, page: TreePage, file: int) -> Iterator[Piece]:
-    """Yield the pieces of the `file`th file of a page; raises as `walk_chunks`."""
+def file_pieces(
+    reader: BlockReader, page: TreePage, file: int, on_gap: OnContentGap | None = None
+) -> Iterator[Piece]:
+    """Yield the pieces of the `file`th file of a page; as `walk_chunks`."""
     counts = page.counts
     if counts[file] == NOT_INLINE:
         levels, slot, number = page.chunk_lists[counts[:file].count(NOT_INLINE)]
-        return walk_chunks(reader, levels, (slot, number), page.sizes[file])
+        return walk_chunks(reader, levels, (slot, number), page.sizes[file], on_gap)
     start = sum(count for count in counts[:file] if count > 0)
     return _pieces(page, start, counts[file], 0)
 
@@ -501,16 +527,8 @@ class DiskRun(NamedTuple):
     """32 bytes for each cluster; a cluster that the disk ends in is hashed with zeros behind."""
 
 
-class DiskGap(NamedTuple):
-    """Part of a disk whose map does not open, in a walk that goes on nevertheless."""
-
-    position: int
-    length: int
-    error: IntegrityError
-
-
 def disk_leaves(
-    reader: BlockReader, root: DiskRoot, on_gap: Callable[[DiskGap], None] | None = None
+    reader: BlockReader, root: DiskRoot, on_gap: OnContentGap | None = None
 ) -> Iterator[tuple[int, DiskLeaf, Pair]]:
     """Yield the pages of a disk's map in order, each with the index of its first cluster.
 
@@ -545,13 +563,13 @@ def disk_leaves(
             if on_gap is None:
                 raise
             position = first * CLUSTER
-            on_gap(DiskGap(position, min(span * CLUSTER, root.size - position), error))
+            on_gap(ContentGap(position, min(span * CLUSTER, root.size - position), error))
             continue
         yield first, leaf, pair
 
 
 def walk_disk(
-    reader: BlockReader, root: DiskRoot, on_gap: Callable[[DiskGap], None] | None = None
+    reader: BlockReader, root: DiskRoot, on_gap: OnContentGap | None = None
 ) -> Iterator[DiskRun]:
     """Yield what of a disk is not zeros, in order; raises as `disk_leaves`."""
     for first, leaf, _ in disk_leaves(reader, root, on_gap):

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.crypto.content import ContentHasher
-from strongroom.engine.dedup import DedupIndex
-from strongroom.engine.pipeline import BlockPipeline
 from strongroom.format.block import BlockAddress, BlockClass
 from strongroom.format.index import (
     CUT_MASK,
@@ -37,7 +33,14 @@ from strongroom.format.index import (
 )
 from strongroom.format.point import DiskRoot, StreamRoot, TreeRoot
 from strongroom.model.entry import EntryKind
-from strongroom.repository.usage import BlockUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from strongroom.crypto.content import ContentHasher
+    from strongroom.engine.dedup import DedupIndex
+    from strongroom.engine.pipeline import BlockPipeline
+    from strongroom.repository.usage import BlockUsage
 
 Pair = tuple[int, int]
 """Slot and number of a block: a `BlockAddress` as pages hold it."""
@@ -89,9 +92,7 @@ class PageStore:
         ):
             pair = (found.slot, found.number)
         else:
-            address = self._pipeline.add(
-                BlockClass.INDEX, encoded, [(0, len(encoded), page_hash)]
-            )
+            address = self._pipeline.add(BlockClass.INDEX, encoded, [(0, len(encoded), page_hash)])
             self._dedup.add(page_hash, address.slot, address.number, 0, len(encoded))
             pair = (address.slot, address.number)
         usage.add(*pair, len(encoded))
@@ -343,8 +344,10 @@ class TreeIndexWriter:
         return zlib.crc32(name, kind) & CUT_MASK == 0
 
     def _ends_page(self, kind: int, name: bytes, count: int) -> bool:
-        """Tell whether a page ends behind an entry: its content decides, so that pages before
-        and behind a change stay the same."""
+        """Tell whether a page ends behind an entry.
+
+        Its content decides, so that pages before and behind a change stay the same.
+        """
         return (
             (count >= MIN_PAGE_ENTRIES and self._cuts(kind, name))
             or count >= MAX_PAGE_ENTRIES
@@ -364,9 +367,11 @@ class TreeIndexWriter:
             else:
                 pair = (slot, number)
                 found = self._block_of.get(pair)
-                block = self._block_of.setdefault(pair, len(self._block_of)) if (
-                    found is None
-                ) else found
+                block = (
+                    self._block_of.setdefault(pair, len(self._block_of))
+                    if (found is None)
+                    else found
+                )
             self._piece_blocks.append(block)
             self._piece_offsets.append(offset)
             self._piece_lengths.append(length)
@@ -441,7 +446,9 @@ class TreeIndexWriter:
 
     # --- nodes -----------------------------------------------------------------------------
 
-    def _append(self, address: Pair, recognition: Pair | None, effect: Effect, level: int = 0) -> None:
+    def _append(
+        self, address: Pair, recognition: Pair | None, effect: Effect, level: int = 0
+    ) -> None:
         if level == len(self._levels):
             self._levels.append(_TreeLevel())
         here = self._levels[level]
@@ -526,7 +533,7 @@ class ChunkListWriter:
             self._cut()
         level = 0
         while True:
-            pages, lengths = self._levels[level]
+            pages = self._levels[level][0]
             if level == len(self._levels) - 1 and len(pages) <= 1:
                 return level, pages[0] if pages else None
             if pages:
@@ -559,9 +566,7 @@ class ChunkListWriter:
         pages, lengths = self._levels[level]
         pages.append(address)
         lengths.append(length)
-        if len(pages) >= _MAX_CHILDREN or (
-            len(pages) >= _MIN_CHILDREN and _cuts_after(address)
-        ):
+        if len(pages) >= _MAX_CHILDREN or (len(pages) >= _MIN_CHILDREN and _cuts_after(address)):
             self._cut_level(level)
 
     def _cut_level(self, level: int) -> None:

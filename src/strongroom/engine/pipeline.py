@@ -17,14 +17,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import zstandard
 
 from strongroom.crypto import random
 from strongroom.crypto.aead import OVERHEAD, PackSealer, seal_value
 from strongroom.crypto.content import fingerprint
-from strongroom.crypto.envelope import SessionSecrets
 from strongroom.format import block as blocks
 from strongroom.format import pack as packs
 from strongroom.format.block import BlockAddress, BlockClass, Codec
@@ -33,11 +32,14 @@ from strongroom.format.pack import Contents, Directory, PackHeader, Piece
 from strongroom.format.versions import SUITE_PLAIN, SUITE_SEALED
 from strongroom.storage.base import Buffer
 
-PACK_RAW_BYTES = 32 << 20
+if TYPE_CHECKING:
+    from strongroom.crypto.envelope import SessionSecrets
+
+PACK_RAW_BYTES = 24 << 20
 MAX_PACK_BLOCKS = 4096
 WINDOW = 64
-_RAW_BUDGET = 24 << 20
-_OPEN_PACKS = 3
+_RAW_BUDGET = 16 << 20
+_OPEN_PACKS = 2
 _SAMPLE = 16 << 10
 CONTENTS_LABEL = "pack contents"
 
@@ -194,8 +196,7 @@ class BlockPipeline:
     def _assembly(self, block_class: BlockClass, length: int) -> _Assembly:
         assembly = self._open.get(block_class)
         if assembly is not None and (
-            assembly.raw_bytes + length > PACK_RAW_BYTES
-            or len(assembly.places) >= MAX_PACK_BLOCKS
+            assembly.raw_bytes + length > PACK_RAW_BYTES or len(assembly.places) >= MAX_PACK_BLOCKS
         ):
             self._close(assembly)
             assembly = None
@@ -367,16 +368,14 @@ class BlockPipeline:
     def _sealer(self, block_class: BlockClass, pack_id: bytes) -> PackSealer | None:
         if self._secrets is None:
             return None
-        key = (
-            self._secrets.session_key
-            if block_class == BlockClass.DATA
-            else self._secrets.metakey
-        )
+        key = self._secrets.session_key if block_class == BlockClass.DATA else self._secrets.metakey
         return PackSealer(key, pack_id)
 
     def _buffer(self, size: int) -> bytearray:
-        """Return a buffer of at least `size` bytes, used before if possible: fresh memory
-        costs page faults."""
+        """Return a buffer of at least `size` bytes.
+
+        One that was used before, if possible: fresh memory costs page faults.
+        """
         try:
             buffer = self._buffers.pop()
         except IndexError:

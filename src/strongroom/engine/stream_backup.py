@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from strongroom.engine.content import ReadInto
+from typing import TYPE_CHECKING
+
 from strongroom.engine.index_writer import ChunkListWriter, stream_root
 from strongroom.engine.work import SourceOutcome, Work
 from strongroom.format.point import StreamRoot
 from strongroom.repository.usage import BlockUsage
+
+if TYPE_CHECKING:
+    from strongroom.engine.content import ReadInto
 
 
 def back_up_stream(read_into: ReadInto, work: Work) -> SourceOutcome:

@@ -8,7 +8,7 @@ by the page. Anything else is read, recognised by content, and stored only if it
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from strongroom.engine.content import SMALL, ReadInto, hole, reader_of
 from strongroom.engine.index_writer import (
@@ -36,11 +36,15 @@ from strongroom.format.index import (
 )
 from strongroom.format.point import TreeRoot
 from strongroom.model.entry import EntryKind
-from strongroom.repository.reader import BlockReader
 from strongroom.repository.usage import BlockUsage
 from strongroom.sources.base import ChangedError, reason
-from strongroom.sources.directory import Directory
 from strongroom.sources.files import FilesSource, data_extents, is_racy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.repository.reader import BlockReader
+    from strongroom.sources.directory import Directory
 
 _LEAVE = int(EntryKind.LEAVE)
 _DIRECTORY = int(EntryKind.DIRECTORY)

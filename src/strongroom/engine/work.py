@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from strongroom.clock import Clock
-from strongroom.crypto.content import ContentHasher
-from strongroom.engine.cancellation import Cancellation
-from strongroom.engine.content import ContentStore
-from strongroom.engine.dedup import DedupIndex
-from strongroom.engine.index_writer import PageStore
-from strongroom.engine.pipeline import BlockPipeline
-from strongroom.engine.progress import Progress
 from strongroom.format.block import BlockAddress
-from strongroom.format.point import DiskRoot, StreamRoot, TreeRoot
-from strongroom.repository.reader import BlockReader
-from strongroom.repository.usage import BlockUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strongroom.clock import Clock
+    from strongroom.crypto.content import ContentHasher
+    from strongroom.engine.cancellation import Cancellation
+    from strongroom.engine.content import ContentStore
+    from strongroom.engine.dedup import DedupIndex
+    from strongroom.engine.index_writer import PageStore
+    from strongroom.engine.pipeline import BlockPipeline
+    from strongroom.engine.progress import Progress
+    from strongroom.format.point import DiskRoot, StreamRoot, TreeRoot
+    from strongroom.repository.reader import BlockReader
+    from strongroom.repository.usage import BlockUsage
 
 
 @dataclass(slots=True)

@@ -141,7 +141,7 @@ class RawEntry(Value, frozen=True):
     number: Number
     kind: int
     previous_hash: MaybeHash
-    """Hash of the entry numbered one less, when this one was made; BLAKE3 of the header's body in the first."""
+    """Hash of the entry numbered one less; BLAKE3 of the header's body in the first."""
     made_at: Number
     signer: MaybeHash
     """Id of the identity that signs; empty when unsigned."""

@@ -6,15 +6,19 @@ death, a newer session or the condemnation of what it builds on before it can pu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from strongroom.clock import Clock, to_microseconds
-from strongroom.crypto.signing import SigningKey
 from strongroom.errors import ObjectExistsError
 from strongroom.format.journal import SIGNING_DOMAIN, Body, Entry, encode_entry, frame_entry
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strongroom.crypto.signing import SigningKey
+    from strongroom.repository.chain import Chain
 
 
 def append_entry(

@@ -10,9 +10,9 @@ No key is needed for any of this. `unlock` is where a secret comes in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.envelope import ChainKey, open_link, unlock
@@ -34,7 +34,6 @@ from strongroom.errors import (
 )
 from strongroom.format import header as headers
 from strongroom.format.codec import MAX_ENTRY, MAX_SMALL
-
 from strongroom.format.journal import (
     SIGNING_DOMAIN,
     CondemnationBody,
@@ -62,7 +61,11 @@ from strongroom.format.tables import (
 from strongroom.format.versions import SUITE_PLAIN
 from strongroom.repository import layout
 from strongroom.repository.keyring import Keyring
-from strongroom.storage.base import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from strongroom.storage.base import Storage
 
 TABLES_HEAD = 12
 """Where the first page begins in a tables object: behind magic and length."""
@@ -498,9 +501,7 @@ class Chain:
             f"{unlocker.describe()} does not open chain {self.name}{shown}", hints=hints
         )
 
-    def _check_vouched(
-        self, stanzas: Iterable[Stanza], unlocker: Unlocker, trust: Trust
-    ) -> None:
+    def _check_vouched(self, stanzas: Iterable[Stanza], unlocker: Unlocker, trust: Trust) -> None:
         # Trust flows forward only: who signs the header may introduce others, but nobody gets
         # trusted by introducing an identity that is.
         if trust.knows(self.identity):

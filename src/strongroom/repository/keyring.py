@@ -7,14 +7,17 @@ private half.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from strongroom.crypto.envelope import ChainKey, SessionSecrets, open_session
-from strongroom.crypto.keys import MetaKey, SessionKey
 from strongroom.errors import UnlockError
 from strongroom.format.header import session_context
-from strongroom.format.tables import SessionRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strongroom.crypto.keys import MetaKey, SessionKey
+    from strongroom.format.tables import SessionRecord
 
 
 class Metakeys(Protocol):

@@ -21,9 +21,7 @@ class PageCollector:
 
     def add(self, page: bytes) -> PageRef:
         """Take a page over and return where it will lie."""
-        ref = PageRef(
-            self.object_id, TABLES_HEAD + len(self._body), len(page), fingerprint(page)
-        )
+        ref = PageRef(self.object_id, TABLES_HEAD + len(self._body), len(page), fingerprint(page))
         self._body += page
         return ref
 

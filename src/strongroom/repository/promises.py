@@ -8,17 +8,21 @@ without such a change excuses no hole.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from strongroom.clock import Clock
-from strongroom.crypto.signing import SigningKey
 from strongroom.errors import NotFoundError
 from strongroom.format.journal import Entry, PromiseBody, SessionBody
 from strongroom.format.paging import Table, TableRoot
 from strongroom.format.tables import HISTORY_SPAN, HistoryRecord
 from strongroom.repository.append import append_entry
-from strongroom.repository.chain import Chain
 from strongroom.repository.pages import PageCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from strongroom.clock import Clock
+    from strongroom.crypto.signing import SigningKey
+    from strongroom.repository.chain import Chain
 
 
 def take_back(

@@ -11,20 +11,29 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from strongroom.crypto.aead import NotSealedHereError, PackSealer
 from strongroom.crypto.content import fingerprint
-from strongroom.errors import BlockDamagedError, MalformedError, ObjectMissingError, PointDamagedError
+from strongroom.errors import (
+    BlockDamagedError,
+    MalformedError,
+    ObjectMissingError,
+    PointDamagedError,
+)
 from strongroom.format.block import BlockAddress, BlockClass, context, read_frame
 from strongroom.format.codec import HASH_LENGTH, decode
 from strongroom.format.pack import Directory
-from strongroom.format.paging import Table
-from strongroom.format.tables import LedgerPage, SessionRecord
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain
-from strongroom.repository.keyring import Keyring
 
-_PACKS_KEPT = 512
+if TYPE_CHECKING:
+    from strongroom.format.paging import Table
+    from strongroom.format.tables import LedgerPage, SessionRecord
+    from strongroom.repository.chain import Chain
+    from strongroom.repository.keyring import Keyring
+
+_PLACES_KEPT = 1 << 17
+"""Blocks whose place in a pack is remembered: about 25 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class BlockReader:
         self._keyring = keyring
         self._lock = threading.RLock()
         self._births: OrderedDict[tuple[int, int], Birth] = OrderedDict()
+        self._places = 0
         self._ledgers: dict[int, tuple[SessionRecord, Table[LedgerPage]]] = {}
         self._opened: OrderedDict[BlockAddress, bytes] = OrderedDict()
         self._opened_bytes = 0
@@ -96,46 +106,53 @@ class BlockReader:
         birth = self.birth(address, block_class)
         index = birth.index_of.get(address.place)
         if index is None:
-            raise PointDamagedError(f"{birth.key} has no block at place {address.place}")
+            raise self._unknown_place(birth, address)
         directory = birth.directory
-        what = f"block {address.number} of session {birth.session_id.hex()[:12]} in {birth.key}"
         try:
             stored = self._chain.storage.get(
                 birth.key, directory.offsets[index], directory.lengths[index]
             )
-        except ObjectMissingError:
+        except ObjectMissingError as error:
             raise ObjectMissingError(
-                f"{birth.key} is missing: {what} cannot be read", object=birth.key
-            ) from None
-        if birth.sealer is None:
-            expected = directory.hashes[HASH_LENGTH * index : HASH_LENGTH * (index + 1)]
-            if fingerprint(stored) != expected:
-                raise self._damaged(what, birth.key, address)
-            frame = stored
-        else:
-            bound_to = context(
-                self._chain.header.suite,
-                self._chain.chain_id,
-                birth.session_id,
-                address.number,
-                block_class,
-            )
-            try:
-                frame = birth.sealer.open(address.place, bound_to, stored)
-            except NotSealedHereError as error:
-                raise self._damaged(what, birth.key, address) from error
+                f"{birth.key} is missing: {_named(birth, address)} cannot be read",
+                **_fields(birth, address),
+            ) from error
         try:
-            return read_frame(frame, what)
-        except MalformedError as error:
-            raise self._damaged(what, birth.key, address) from error
+            return self._opened_frame(birth, address, index, stored)
+        except (NotSealedHereError, MalformedError) as error:
+            raise BlockDamagedError(
+                f"{_named(birth, address)} is not what was sealed: changed or damaged in storage",
+                **_fields(birth, address),
+            ) from error
+
+    def _opened_frame(
+        self, birth: Birth, address: BlockAddress, index: int, stored: bytes
+    ) -> bytes:
+        what = "a block"
+        if birth.sealer is None:
+            expected = birth.directory.hashes[HASH_LENGTH * index : HASH_LENGTH * (index + 1)]
+            if fingerprint(stored) != expected:
+                raise MalformedError(f"{what} is not what the ledger says")
+            return read_frame(stored, what)
+        bound_to = context(
+            self._chain.header.suite,
+            self._chain.chain_id,
+            birth.session_id,
+            address.number,
+            birth.directory.block_class,
+        )
+        return read_frame(birth.sealer.open(address.place, bound_to, stored), what)
+
+    def check_place(self, address: BlockAddress, block_class: BlockClass) -> None:
+        """Go on if the signed ledger knows the block; raises as `read`, and reads no block."""
+        birth = self.birth(address, block_class)
+        if address.place not in birth.index_of:
+            raise self._unknown_place(birth, address)
 
     @staticmethod
-    def _damaged(what: str, key: str, address: BlockAddress) -> BlockDamagedError:
-        return BlockDamagedError(
-            f"{what} is not what was sealed: changed or damaged in storage",
-            object=key,
-            slot=address.slot,
-            number=address.number,
+    def _unknown_place(birth: Birth, address: BlockAddress) -> PointDamagedError:
+        return PointDamagedError(
+            f"{birth.key} has no block at place {address.place}", **_fields(birth, address)
         )
 
     def birth(self, address: BlockAddress, block_class: BlockClass) -> Birth:
@@ -145,8 +162,9 @@ class BlockReader:
             birth = self._births.get(key)
             if birth is None:
                 birth = self._births[key] = self._find(address)
-                while len(self._births) > _PACKS_KEPT:
-                    self._births.popitem(last=False)
+                self._places += len(birth.index_of)
+                while self._places > _PLACES_KEPT and len(self._births) > 1:
+                    self._places -= len(self._births.popitem(last=False)[1].index_of)
             else:
                 self._births.move_to_end(key)
         if birth.directory.block_class != block_class:
@@ -192,3 +210,16 @@ class BlockReader:
                 )
             found = self._ledgers[slot] = (record, self._chain.ledger(record.ledger))
         return found
+
+
+def _named(birth: Birth, address: BlockAddress) -> str:
+    return f"block {address.number} of session {birth.session_id.hex()[:12]} in {birth.key}"
+
+
+def _fields(birth: Birth, address: BlockAddress) -> dict[str, Any]:
+    return {
+        "object": birth.key,
+        "session": birth.session_id.hex(),
+        "slot": address.slot,
+        "number": address.number,
+    }

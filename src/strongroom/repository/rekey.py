@@ -7,21 +7,25 @@ every instant an intact one is there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from strongroom.clock import Clock, to_microseconds
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey, make_link, seal_stanzas
-from strongroom.crypto.recipients import Recipient
-from strongroom.crypto.signing import SigningKey
 from strongroom.errors import EnvelopeDamagedError
 from strongroom.format import header as headers
 from strongroom.format.codec import encode
-from strongroom.format.journal import EntryRef
 from strongroom.format.versions import FORMAT, SUITE_PLAIN, SUITE_SEALED
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain
-from strongroom.storage.base import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.crypto.recipients import Recipient
+    from strongroom.crypto.signing import SigningKey
+    from strongroom.format.journal import EntryRef
+    from strongroom.storage.base import Storage
 
 
 def start_chain(
@@ -74,9 +78,7 @@ def change_recipients(
     _write_envelope(chain.storage, chain.chain_id, newer, recipients, signer, generation=1)
     sealed = make_link(older, newer.public, headers.chain_key_context(chain.chain_id))
     link = headers.Link(chain.chain_id, older.id, older.public.raw, newer.id, sealed)
-    chain.storage.put(
-        layout.link(chain.chain_id, newer.id, older.id), headers.frame_link(link)
-    )
+    chain.storage.put(layout.link(chain.chain_id, newer.id, older.id), headers.frame_link(link))
     return newer
 
 

@@ -6,6 +6,8 @@ the operator mistyped; writing there would scatter backups where nobody looks fo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from strongroom.clock import Clock, to_microseconds
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -19,7 +21,9 @@ from strongroom.format.header import RepositoryMarker, frame_marker, read_marker
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain
-from strongroom.storage.base import Storage
+
+if TYPE_CHECKING:
+    from strongroom.storage.base import Storage
 
 
 class Repository:

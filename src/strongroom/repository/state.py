@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from strongroom.format.block import PLACE_BITS
-from strongroom.format.journal import SessionBody
-from strongroom.format.paging import Table
 from strongroom.format.tables import PackSet, places_of
-from strongroom.repository.chain import Chain
+
+if TYPE_CHECKING:
+    from strongroom.format.journal import SessionBody
+    from strongroom.format.paging import Table
+    from strongroom.repository.chain import Chain
 
 _PLACE_MASK = (1 << PLACE_BITS) - 1
 

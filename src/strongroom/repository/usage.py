@@ -6,9 +6,12 @@ that this count misses is a block that prune removes. `verify` counts again and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from strongroom.format.block import PLACE_BITS, BlockAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _PLACE_MASK = (1 << PLACE_BITS) - 1
 

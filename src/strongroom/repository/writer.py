@@ -12,12 +12,9 @@ Until 4 a reader sees nothing of the session, and all of it may be removed or ta
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from strongroom.clock import Clock
-from strongroom.crypto.envelope import SessionSecrets
-from strongroom.crypto.signing import SigningKey
 from strongroom.errors import FencedError
 from strongroom.format import header as headers
 from strongroom.format.codec import encode
@@ -45,11 +42,18 @@ from strongroom.format.tables import (
 )
 from strongroom.repository import layout
 from strongroom.repository.append import append_entry
-from strongroom.repository.chain import Chain
 from strongroom.repository.pages import PageCollector
 from strongroom.repository.promises import updated_history
-from strongroom.repository.usage import BlockUsage
-from strongroom.storage.base import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from strongroom.clock import Clock
+    from strongroom.crypto.envelope import SessionSecrets
+    from strongroom.crypto.signing import SigningKey
+    from strongroom.repository.chain import Chain
+    from strongroom.repository.usage import BlockUsage
+    from strongroom.storage.base import Buffer
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ class CommandStream:
     """The standard output of a running command."""
 
     def __init__(self, process: subprocess.Popen[bytes], words: str) -> None:
-        assert process.stdout is not None  # noqa: S101 - both are pipes
-        assert process.stderr is not None  # noqa: S101
+        assert process.stdout is not None
+        assert process.stderr is not None
         self._process = process
         self._words = words
         self._output = process.stdout

@@ -1,0 +1,1 @@
+"""Doubles and contract suites for whoever builds on Strongroom."""

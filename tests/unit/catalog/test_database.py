@@ -1,4 +1,3 @@
-# ruff: noqa: S603 - the tests start the interpreter that runs them
 from __future__ import annotations
 
 import sqlite3

@@ -32,7 +32,7 @@ def _process(
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "strongroom"]
     settings: dict[str, object] = {"stdin": subprocess.DEVNULL, "capture_output": True}
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]  # noqa: S603
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
         [*command, *words], text=True, check=False, **{**settings, **options}
     )
 
@@ -93,7 +93,6 @@ def test_json_behind_the_double_dash_is_a_word_like_any_other(
 def test_a_line_that_cannot_be_right_ends_with_2_and_says_why(
     words: list[str], message: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("strongroom.engine.restore")
     assert main(words) == 2
     said = capsys.readouterr()
     lines = said.err.splitlines()

@@ -14,4 +14,4 @@ assert core.split()[4] == "0", core
 
 
 def test_a_hardened_process_writes_no_core_and_cannot_be_looked_into() -> None:
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)

@@ -30,9 +30,9 @@ def image(tmp_path: Path) -> Path:
 @pytest.fixture
 def device(image: Path) -> Iterator[Path]:
     attach = ["losetup", "--find", "--show", image]
-    name = subprocess.run(attach, check=True, capture_output=True, text=True)  # noqa: S603
+    name = subprocess.run(attach, check=True, capture_output=True, text=True)
     yield Path(name.stdout.strip())
-    subprocess.run(["losetup", "--detach", name.stdout.strip()], check=True)  # noqa: S603, S607
+    subprocess.run(["losetup", "--detach", name.stdout.strip()], check=True)
 
 
 def test_extents_cover_the_data_in_whole_clusters_and_lie_apart(image: Path) -> None:

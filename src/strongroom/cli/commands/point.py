@@ -84,36 +84,38 @@ def _table(rows: Sequence[PointRow]) -> list[str]:
         Column("SIZE", right=True),
         Column("STORED", right=True),
         Column("SOURCE", flexible=True),
+        Column("NOTE", flexible=True),
     ]
     length = _distinct([row.id for row in rows])
     # One job's list says its name once; the room is better spent on the sources.
     one_job = len({row.job for row in rows}) == 1
-    lines = [
+    lines: list[Sequence[str]] = [
         (
             row.id[:length],
             when(row.taken_at)[:16] + when(row.taken_at)[19:],
             "full" if "full" in row.kind else "incr",
             size(row.size_bytes),
             size(row.stored_bytes),
-            _named(row, one_job) + _notes(row),
+            _named(row, one_job),
+            _notes(row),
         )
         for row in rows
     ]
+    if not any(line[-1] for line in lines):
+        columns, lines = columns[:-1], [line[:-1] for line in lines]
     title = [f"job {printable(rows[0].job)}"] if one_job and rows[0].job else []
     return title + table(columns, lines)
 
 
 def _named(row: PointRow, one_job: bool) -> str:
     if row.locked:
-        return "(locked)"
+        return "-"
     return (row.source or "-") if one_job else f"{row.job} {row.source}"
 
 
 def _notes(row: PointRow) -> str:
-    notes = [
-        word for word, holds in (("held", row.held), ("not encrypted", not row.encrypted)) if holds
-    ]
-    return f" ({', '.join(notes)})" if notes else ""
+    notes = (("locked", row.locked), ("held", row.held), ("plain", not row.encrypted))
+    return ", ".join(word for word, holds in notes if holds)
 
 
 def _distinct(ids: Sequence[str]) -> int:
@@ -192,12 +194,12 @@ def files(door: Door, which: str, pattern: str | None, reading: Reading) -> None
       12  no key at hand opens it
       20  the point is damaged or not to be believed
     """
-    from strongroom.cli.listing import file_document, file_line
+    from strongroom.cli.listing import file_line
     from strongroom.control import points
 
     with door.context(reading.place) as ctx:
         listed = points.files(ctx, reading.access(door), which, pattern)
-        door.stream("files", listed, file_document, file_line)
+        door.stream("files", listed, file_line)
 
 
 @point.command("diff")
@@ -218,12 +220,12 @@ def diff(door: Door, before: str, after: str, reading: Reading) -> None:
       12  no key at hand opens one of them
       20  a point is damaged or not to be believed
     """
-    from strongroom.cli.listing import change_document, change_line
+    from strongroom.cli.listing import change_line
     from strongroom.control import points
 
     with door.context(reading.place) as ctx:
         changes = points.diff(ctx, reading.access(door), before, after)
-        door.stream("changes", changes, change_document, change_line)
+        door.stream("changes", changes, change_line)
 
 
 @point.command("verify")

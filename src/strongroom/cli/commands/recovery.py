@@ -125,8 +125,7 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
         else "there is no encrypted chain to prove the kit on",
         key=result.key_id,
     )
-    document = {"ok": result.ok, "key_id": result.key_id, "chains": result.chains}
-    door.show_with_error(document, lines, error)
+    door.show_with_error(result, lines, error)
 
 
 def _lines(view: RecoveryKeyView) -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strongroom.cli.door import Door
-    from strongroom.engine.restore import RestoreRequest, RestoreResult
+    from strongroom.engine.restore import Overwrite, RestoreRequest, RestoreResult
 
 _LONGEST_LIST = 64 << 20
 
@@ -62,7 +62,7 @@ def restore(
     include: tuple[str, ...],
     files_from: Path | None,
     strip: bool,
-    overwrite: str,
+    overwrite: Overwrite,
     dry_run: bool,
     verify: bool,
     salvage: bool,
@@ -86,12 +86,12 @@ def restore(
       20   something is damaged; without --salvage nothing was restored
       130  stopped on request
     """
-    from strongroom.control import restores
-    from strongroom.engine.restore import RestoreRequest
-
     to_output = str(target) == "-"
     if to_output:
         _check_output(door, dry_run)
+    from strongroom.control import restores
+    from strongroom.engine.restore import RestoreRequest
+
     request = RestoreRequest(
         target=None if to_output else target,
         include=(*include, *_listed(files_from)),
@@ -123,23 +123,12 @@ def _show(door: Door, result: RestoreResult, request: RestoreRequest) -> None:
         if lost:
             raise _lost(result)
     elif lost:
-        door.show_with_error(_document(result), _lines(result, request), _lost(result))
+        door.show_with_error(result, _lines(result, request), _lost(result))
     else:
-        door.show(_document(result), _lines(result, request))
+        door.show(result, _lines(result, request))
     door.tell_warnings(result.warnings)
     if result.warnings and not lost:
         door.exit_status = WARNINGS
-
-
-def _document(result: RestoreResult) -> dict[str, object]:
-    return {
-        "files": result.files,
-        "bytes": result.bytes,
-        "seconds": result.seconds,
-        "losses": result.losses,
-        "warnings": result.warnings,
-        "would": result.would,
-    }
 
 
 def _lines(result: RestoreResult, request: RestoreRequest) -> Iterator[str]:

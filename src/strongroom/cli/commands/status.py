@@ -8,7 +8,7 @@ import click
 
 from strongroom.cli.errors import WARNINGS
 from strongroom.cli.options import SPAN
-from strongroom.cli.output import counted, printable, when
+from strongroom.cli.output import counted, printable, when, wrapped
 from strongroom.cli.words import Command, pass_door
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def status(door: Door, max_age: timedelta | None) -> None:
 
 
 def job_line(job: JobStatus) -> str:
-    """Return how one job stands, in at most a few words and its error."""
+    """Return how one job stands, and below it what its error says."""
     facts = [job.state or "has not run yet"]
     if job.started_at is not None:
         facts.append(when(job.started_at))
@@ -58,5 +58,5 @@ def job_line(job: JobStatus) -> str:
     if not job.encrypted:
         facts.append("not encrypted")
     mark = "ok " if job.ok else "!! "
-    said = f"\n     {printable(job.message)}" if job.message else ""
-    return f"{mark} {printable(job.job)}: {', '.join(facts)}{said}"
+    line = f"{mark} {printable(job.job)}: {', '.join(facts)}"
+    return "\n".join([line, *wrapped(job.message or "", "     ")])

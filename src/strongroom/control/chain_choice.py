@@ -1,0 +1,366 @@
+"""Which chain a session writes to, and with which keys.
+
+The journal is asked before the catalog: the catalog may be an old copy, and the history that
+is signed is the one that goes on. `model.transition` decides; this module finds out what it
+decides by, and does what it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import heads
+from strongroom.catalog import points as point_rows
+from strongroom.clock import from_microseconds
+from strongroom.control import keys, rekeying
+from strongroom.control.repositories import present_recipients
+from strongroom.crypto import random
+from strongroom.crypto.envelope import ChainKey
+from strongroom.crypto.keys import DedupKey, MetaKey
+from strongroom.crypto.recipients import PasswordUnlocker, Recipient
+from strongroom.errors import NotFoundError, RefusedError, UnlockError
+from strongroom.format.journal import EntryRef, SessionBody
+from strongroom.keystore import ChainRecord
+from strongroom.model.transition import (
+    Circumstances,
+    Continue,
+    PresentChain,
+    StartChain,
+    WantedEncryption,
+    next_step,
+)
+from strongroom.repository import rekey
+from strongroom.repository.chain import Chain, Head
+from strongroom.repository.keyring import Keyring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+    from strongroom.model.job import Job
+    from strongroom.repository.repository import Repository
+
+
+class _KeptMetakeys:
+    """A chain's metakeys, asked of the keystore one by one as sessions are met."""
+
+    def __init__(self, ctx: Context, chain_id: bytes) -> None:
+        self._ctx = ctx
+        self._chain_id = chain_id
+
+    def get(self, session_id: bytes, /) -> MetaKey | None:
+        try:
+            return self._ctx.keystore.metakey(self._chain_id, session_id)
+        except NotFoundError:
+            return None
+
+
+@dataclass(slots=True)
+class Target:
+    """The chain a session writes to, with the keys for it."""
+
+    chain: Chain
+    keyring: Keyring
+    record: ChainRecord | None
+    """What the keystore keeps of a sealed chain."""
+    reason: str = ""
+    text: str = ""
+
+
+class ChainChoice:
+    """Finds the job's newest history and the chain that its next session writes to."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        job: Job,
+        repository: Repository,
+        *,
+        full: bool,
+        old: SecretSource | None,
+        warnings: list[str],
+    ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            ctx: The command's surroundings.
+            job: Whose session it is.
+            repository: Where it writes.
+            full: An active full was asked for.
+            old: The secret of the chain before, where the catalog cannot open it.
+            warnings: Takes what the operator has to know.
+        """
+        self.ctx = ctx
+        self.job = job
+        self.repository = repository
+        self.full = full
+        self.old = old
+        self.warnings = warnings
+        self.older: dict[bytes, EntryRef] = {}
+        """Heads of the job's chains that have promised points."""
+
+    def newest_of_job(self) -> tuple[EntryRef, SessionBody] | None:
+        """Return the job's newest published session, whatever chain it is in.
+
+        The repository is asked, not the catalog: the catalog may be an old copy, and the
+        history that is signed is the one that goes on.
+
+        Raises:
+            RolledBackError, ForkedError: the repository shows an older or another history
+                than this server has seen.
+        """
+        newest: tuple[EntryRef, SessionBody] | None = None
+        for chain_id in self.repository.chain_ids():
+            chain = self.repository.chain(chain_id)
+            if chain.header.job_id != self.job.job_id:
+                continue
+            seen = heads.get(self.ctx.database, chain_id)
+            if seen is not None:
+                chain.check_head(Head(chain_id, *seen))
+            entry = chain.newest_session
+            if entry is None or not isinstance(entry.body, SessionBody):
+                continue
+            head = chain.head()
+            if head is not None and chain.live_points():
+                self.older[chain_id] = EntryRef(chain_id, head.number, head.entry_hash)
+            if newest is None or entry.body.counter > newest[1].counter:
+                newest = (EntryRef(chain_id, entry.number, entry.hash), entry.body)
+        return newest
+
+    def target(self, newest: tuple[EntryRef, SessionBody] | None) -> Target:
+        """Return the chain to write to: the present one, rekeyed if need be, or a new one."""
+        ctx, job = self.ctx, self.job
+        row = chain_rows.current(ctx.database, job.job_id)
+        wanted = keys.wanted(ctx, job)
+        recipients = keys.recipients(ctx, job)
+        behind = newest is not None and (row is None or row.chain_id != newest[0].chain_id)
+        if behind and newest is not None and not self._is_new_chain(row):
+            row = self._adopt(newest[0].chain_id, wanted)
+        if row is None:
+            return self._start(recipients, newest, next_step(None, wanted, self._facts()))
+        if row.repository_id != self.repository.repository_id:
+            present = PresentChain(
+                sealed=row.sealed,
+                recipient_ids=row.recipient_ids,
+                points=0,
+                started_at=row.started_at,
+            )
+            return self._start(
+                recipients, newest, next_step(present, wanted, self._facts(moved=True))
+            )
+        chain = self.repository.chain(row.chain_id)
+        if not keys.trust(ctx).knows(chain.identity) and chain.sealed:
+            raise RefusedError(
+                f"chain {chain.name} of job {job.name} is signed by {chain.identity.fingerprint}, "
+                "which is not this server",
+                hint="'job detach' begins a chain of this server's own",
+            )
+        keyring, record = self._keys_of(chain)
+        step = next_step(
+            PresentChain(
+                sealed=chain.sealed,
+                recipient_ids=row.recipient_ids,
+                points=self._points_of(chain.chain_id),
+                started_at=row.started_at,
+            ),
+            wanted,
+            self._facts(
+                detached=row.detached,
+                keys_at_hand=not chain.sealed or record is not None,
+                link_possible=record is not None and record.chain_key_seed is not None,
+            ),
+        )
+        if isinstance(step, StartChain):
+            return self._start(recipients, newest, step)
+        if step.rekey and record is not None:
+            record = self._change(chain, record, recipients, wanted)
+        return Target(chain, keyring, record)
+
+    def _is_new_chain(self, row: chain_rows.ChainRow | None) -> bool:
+        """Tell whether the current chain is there and simply has no session yet."""
+        return row is not None and not point_rows.of_chain(self.ctx.database, row.chain_id)
+
+    def _adopt(self, chain_id: bytes, wanted: WantedEncryption) -> chain_rows.ChainRow | None:
+        """Go on in a chain that the catalog has forgotten: this server was set back.
+
+        Raises:
+            RefusedError: the newest history is sealed and the catalog, which is older, says
+                plain; that is not followed without somebody saying so.
+        """
+        ctx, job = self.ctx, self.job
+        chain = self.repository.chain(chain_id)
+        if not keys.trust(ctx).knows(chain.identity):
+            return chain_rows.current(ctx.database, job.job_id)
+        self.warnings.append(
+            f"this server is behind its own history: job {job.name} went on in chain "
+            f"{chain.name}; it is adopted"
+        )
+        if chain.sealed and not wanted.sealed:
+            raise RefusedError(
+                f"the newest points of job {job.name} are sealed, but this server's older "
+                "catalog says that the job is not encrypted",
+                hint="'job edit --encrypt' says which of the two holds",
+            )
+        found = chain_rows.find(ctx.database, chain_id)
+        if found is None:
+            chain_key_id, recipient_ids = present_recipients(chain)
+            found = chain_rows.ChainRow(
+                chain_id=chain_id,
+                job_id=job.job_id,
+                repository_id=self.repository.repository_id,
+                sealed=chain.sealed,
+                chain_key_id=chain_key_id,
+                recipient_ids=recipient_ids,
+                started_at=from_microseconds(chain.header.created_at),
+            )
+            chain_rows.insert(ctx.database, found)
+        chain_rows.make_current(ctx.database, job.job_id, chain_id)
+        return found
+
+    def _facts(
+        self,
+        *,
+        detached: bool = False,
+        moved: bool = False,
+        keys_at_hand: bool = True,
+        link_possible: bool = True,
+    ) -> Circumstances:
+        return Circumstances(
+            now=self.ctx.clock.now(),
+            detached=detached,
+            moved=moved,
+            full_requested=self.full,
+            full_every_points=self.job.full_every_points,
+            full_every_days=self.job.full_every_days,
+            keys_at_hand=keys_at_hand,
+            link_possible=link_possible,
+        )
+
+    def _points_of(self, chain_id: bytes) -> int:
+        counts: dict[bytes, int] = {}
+        for row in point_rows.of_chain(self.ctx.database, chain_id):
+            counts[row.source_id] = counts.get(row.source_id, 0) + 1
+        return max(counts.values(), default=0)
+
+    # --- keys --------------------------------------------------------------------------------
+
+    def _keys_of(self, chain: Chain) -> tuple[Keyring, ChainRecord | None]:
+        """Return what is at hand to compare with the chain's newest state.
+
+        The keystore first; where it lost something, a stored or given secret opens it.
+        """
+        ctx = self.ctx
+        kept = _KeptMetakeys(ctx, chain.chain_id)
+        if not chain.sealed:
+            return Keyring(chain.chain_id), None
+        newest = chain.newest_session
+        body = newest.body if newest is not None else None
+        try:
+            record = ctx.keystore.get(ChainRecord, chain.chain_id.hex())
+        except NotFoundError:
+            record = None
+        if record is not None and (
+            not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
+        ):
+            return Keyring(chain.chain_id, {}, kept), record
+        if not isinstance(body, SessionBody):
+            return Keyring(chain.chain_id, {}, kept), record
+        unlockers = list(keys.stored_unlockers(ctx, self.job))
+        if self.old is not None:
+            unlockers.append(PasswordUnlocker(self.old.get("password of the chain before")))
+        for unlocker in unlockers:
+            try:
+                opened = chain.unlock(unlocker, keys.trust(ctx))
+            except UnlockError:
+                continue
+            session = chain.sessions(body).get(body.slot)
+            if session is None:
+                break
+            secrets = opened.secrets(session)
+            chain_key = opened.chain_keys[session.chain_key_id]
+            record = self._keep(chain, chain_key, secrets.dedup_key, secrets.chunker_seed)
+            ctx.keystore.put_metakey(chain.chain_id, body.session_id, secrets.metakey)
+            self.warnings.append(
+                f"the keystore had lost keys of chain {chain.name}; the job's secret opened it"
+            )
+            return opened, record
+        return Keyring(chain.chain_id, {}, kept), None
+
+    def _keep(
+        self, chain: Chain, chain_key: ChainKey, dedup_key: DedupKey, chunker_seed: int
+    ) -> ChainRecord:
+        """Keep what the chain's next session needs.
+
+        The chain key is kept only if the secret that opens it is stored anyway.
+        """
+        record = ChainRecord(
+            chain_id=chain.chain_id,
+            dedup_key=dedup_key,
+            chunker_seed=chunker_seed,
+            chain_key_public=chain_key.public.raw,
+            chain_key_seed=chain_key.seed if keys.keeps_secret(self.ctx, self.job) else None,
+        )
+        self.ctx.keystore.put(chain.chain_id.hex(), record)
+        return record
+
+    def _change(
+        self,
+        chain: Chain,
+        record: ChainRecord,
+        recipients: Sequence[Recipient],
+        wanted: WantedEncryption,
+    ) -> ChainRecord:
+        """Give the chain a key for the present recipients, linked to the one before."""
+        assert record.chain_key_seed is not None, "a link was said to be possible"
+        newer = rekey.change_recipients(
+            chain, ChainKey(record.chain_key_seed), recipients, self.ctx.identity
+        )
+        kept = self._keep(chain, newer, record.dedup_key, record.chunker_seed)
+        chain_rows.rekeyed(self.ctx.database, chain.chain_id, newer.id, wanted.recipient_ids)
+        rekeying.keep_envelope(self.ctx, chain, newer.id)
+        keys.link_made(self.ctx, self.job)
+        return kept
+
+    def _start(
+        self,
+        recipients: Sequence[Recipient],
+        newest: tuple[EntryRef, SessionBody] | None,
+        step: StartChain | Continue,
+    ) -> Target:
+        """Begin a chain and remember it as the job's current one."""
+        assert isinstance(step, StartChain)
+        ctx, job = self.ctx, self.job
+        chain, chain_key = rekey.start_chain(
+            self.repository.storage,
+            job.job_id,
+            recipients,
+            ctx.identity,
+            ctx.clock,
+            newest[0] if newest else None,
+        )
+        record = None
+        if chain_key is not None:
+            record = self._keep(
+                chain,
+                chain_key,
+                DedupKey(random.token(32)),
+                random.number(1, (1 << 63) - 1),
+            )
+        chain_rows.insert(
+            ctx.database,
+            chain_rows.ChainRow(
+                chain_id=chain.chain_id,
+                job_id=job.job_id,
+                repository_id=self.repository.repository_id,
+                sealed=chain.sealed,
+                chain_key_id=chain_key.id if chain_key else None,
+                recipient_ids=frozenset(recipient.id for recipient in recipients),
+                started_at=ctx.clock.now(),
+            ),
+        )
+        if chain_key is not None:
+            rekeying.keep_envelope(ctx, chain, chain_key.id)
+        return Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)

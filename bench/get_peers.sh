@@ -17,12 +17,19 @@ peers=$(cd "$1" && pwd -P)
 shift
 root=$peers/sid
 
+# What measuring itself takes: memory by GNU time, and the pipe that stands for the machine's limit.
+for pair in debootstrap time zstd openssl mkfs.ext4:e2fsprogs; do
+    command -v "${pair%%:*}" >/dev/null || missing="${missing:-} ${pair#*:}"
+done
+if [ -n "${missing:-}" ]; then
+    apt-get update -q
+    # shellcheck disable=SC2086  # several words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+fi
+
 if [ ! -e "$root/.ready" ]; then
-    command -v debootstrap >/dev/null || {
-        apt-get update -q
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap
-    }
     # The mirror that this machine already uses, whichever that is.
+    # shellcheck disable=SC2016  # apt-get's own placeholder
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)
     debootstrap --variant=minbase sid "$root" "$mirror"
     cp /etc/resolv.conf "$root/etc/"

@@ -22,7 +22,7 @@ from typing import ClassVar
 
 Command = Sequence[str | Path]
 
-SECRET = "correct horse battery staple"
+SECRET = "only a bench knows 4711 turnips"
 
 
 class Peer:

@@ -164,6 +164,11 @@ def _limits(limits: dict[str, Reading] | None) -> list[str]:
     return [
         "| what the machine can do | wall | CPU |",
         "|---|---|---|",
-        *(f"| {name} | {r['wall']:.2f} s | {r['cpu']:.2f} s |" for name, r in limits.items()),
+        *(
+            f"| {name} | failed ({r['exit']}) | – |"
+            if r["exit"]
+            else f"| {name} | {r['wall']:.2f} s | {r['cpu']:.2f} s |"
+            for name, r in limits.items()
+        ),
         "",
     ]

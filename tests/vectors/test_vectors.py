@@ -88,10 +88,11 @@ def by_our_code(folder: Path, vector: dict[str, Any]) -> bytes:
     for chain_id in repository.chain_ids():
         chain = repository.chain(chain_id)
         keyring = Keyring(chain_id)
+        points = chain.live_points()
         if vector["password"] is not None:
             unlocker = PasswordUnlocker(Password.from_text(vector["password"]))
             keyring = chain.unlock(unlocker, Trust())
-        for live in chain.live_points():
+        for live in points:
             if live.point.point_id.hex() == vector["id"]:
                 content += file_of(chain, keyring, live)
     return content

@@ -18,6 +18,7 @@ from strongroom.control import keys, rekeying
 from strongroom.control.repositories import present_recipients
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey
+from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.keys import DedupKey, MetaKey
 from strongroom.crypto.recipients import PasswordUnlocker, Recipient
 from strongroom.errors import NotFoundError, RefusedError, UnlockError
@@ -106,16 +107,18 @@ class ChainChoice:
         """Return the job's newest published session, whatever chain it is in.
 
         The repository is asked, not the catalog: the catalog may be an old copy, and the
-        history that is signed is the one that goes on.
+        history that is signed is the one that goes on. Chains that somebody else signed are
+        passed over: anyone who can write there could have begun them in the job's name.
 
         Raises:
             RolledBackError, ForkedError: the repository shows an older or another history
                 than this server has seen.
         """
         newest: tuple[EntryRef, SessionBody] | None = None
+        trust = keys.trust(self.ctx)
         for chain_id in self.repository.chain_ids():
             chain = self.repository.chain(chain_id)
-            if chain.header.job_id != self.job.job_id:
+            if chain.header.job_id != self.job.job_id or not trust.knows(chain.identity):
                 continue
             seen = heads.get(self.ctx.database, chain_id)
             if seen is not None:
@@ -152,13 +155,10 @@ class ChainChoice:
                 recipients, newest, next_step(present, wanted, self._facts(moved=True))
             )
         chain = self.repository.chain(row.chain_id)
-        if not keys.trust(ctx).knows(chain.identity) and chain.sealed:
-            raise RefusedError(
-                f"chain {chain.name} of job {job.name} is signed by {chain.identity.fingerprint}, "
-                "which is not this server",
-                hint="'job detach' begins a chain of this server's own",
-            )
-        keyring, record = self._keys_of(chain)
+        # A chain of another identity is one of before the keystore was lost: nobody here can
+        # say that its newest entries are this server's own.
+        own = keys.trust(ctx).knows(chain.identity)
+        keyring, record = self._keys_of(chain) if own else (Keyring(chain.chain_id), None)
         step = next_step(
             PresentChain(
                 sealed=chain.sealed,
@@ -168,8 +168,9 @@ class ChainChoice:
             ),
             wanted,
             self._facts(
-                detached=row.detached,
-                keys_at_hand=not chain.sealed or record is not None,
+                # In a plain chain of another identity this server's entries would be forgeries.
+                detached=row.detached or not (own or chain.sealed),
+                keys_at_hand=own and (not chain.sealed or record is not None),
                 link_possible=record is not None and record.chain_key_seed is not None,
             ),
         )
@@ -262,6 +263,8 @@ class ChainChoice:
             record = ctx.keystore.get(ChainRecord, chain.chain_id.hex())
         except NotFoundError:
             record = None
+        if record is not None:
+            self._refuse_older_recipients(chain, record)
         if record is not None and (
             not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
         ):
@@ -279,7 +282,11 @@ class ChainChoice:
             session = chain.sessions(body).get(body.slot)
             if session is None:
                 break
-            secrets = opened.secrets(session)
+            try:
+                secrets = opened.secrets(session)
+            except UnlockError:
+                # An older secret: it opens what is older, and not the newest state.
+                continue
             chain_key = opened.chain_keys[session.chain_key_id]
             record = self._keep(chain, chain_key, secrets.dedup_key, secrets.chunker_seed)
             ctx.keystore.put_metakey(chain.chain_id, body.session_id, secrets.metakey)
@@ -288,6 +295,21 @@ class ChainChoice:
             )
             return opened, record
         return Keyring(chain.chain_id, {}, kept), None
+
+    def _refuse_older_recipients(self, chain: Chain, record: ChainRecord) -> None:
+        """Go on unless the chain has a newer key than this server remembers.
+
+        Raises:
+            RefusedError: the server was set back to before a change of recipients; what it
+                would write now, the recipients of before could read.
+        """
+        if chain.superseded(PublicKey(record.chain_key_public).id):
+            raise RefusedError(
+                f"chain {chain.name} of job {self.job.name} was given other recipients since "
+                "this server's catalog was saved: it was set back to an older state",
+                hint="'password edit' with the newest password brings the catalog up to date, "
+                "and 'job detach' then begins a new chain",
+            )
 
     def _keep(
         self, chain: Chain, chain_key: ChainKey, dedup_key: DedupKey, chunker_seed: int

@@ -10,7 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-from strongroom.errors import RefusedError
+from strongroom.errors import RefusedError, TargetExistsError
 from strongroom.sources.directory import MOST_OPEN, Directory
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class TargetProbe:
         """Stand at `root`; links in its own path are followed.
 
         Raises:
+            TargetExistsError: what is there is no directory.
             RefusedError: it cannot be looked at.
         """
         self._root = root
@@ -34,8 +35,12 @@ class TargetProbe:
         try:
             fd = os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)
             self._top: Directory | None = Directory(fd, b".", None, os.fstat(fd))
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             self._top = None
+        except NotADirectoryError as error:
+            raise TargetExistsError(
+                f"cannot restore to {root}: it is no directory", path=str(root)
+            ) from error
         except OSError as error:
             raise self._refused(b"", error) from error
         self._here = self._top

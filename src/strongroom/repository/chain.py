@@ -464,7 +464,8 @@ class Chain:
         """Return every key that one secret opens, and check who vouches for the signer.
 
         The newest chain key is tried first; from the one that opens, links lead to all older
-        ones. An old secret opens an old chain key and what is older.
+        ones. Keys that no link leads to are tried with the same secret: a link may be missing.
+        An old secret opens an old chain key and what is older.
 
         Raises:
             NoRecipientMatchedError: the secret is not one of this chain's.
@@ -478,7 +479,10 @@ class Chain:
 
             current = PublicKey(newest.body.chain_public).id
         hints: list[str] = []
+        opened: dict[bytes, ChainKey] = {}
         for chain_key_id in sorted(envelopes, key=lambda one: one != current):
+            if chain_key_id in opened:
+                continue
             envelope = envelopes[chain_key_id]
             try:
                 chain_key = unlock(
@@ -492,8 +496,11 @@ class Chain:
                     hint for hint in _strings(error.fields.get("hints")) if hint not in hints
                 )
                 continue
-            self._check_vouched(envelope.stanzas, unlocker, trust)
-            return Keyring(self.chain_id, self._follow_links(chain_key))
+            if not opened:
+                self._check_vouched(envelope.stanzas, unlocker, trust)
+            opened.update(self._follow_links(chain_key))
+        if opened:
+            return Keyring(self.chain_id, opened)
         if not envelopes:
             raise EnvelopeDamagedError(f"chain {self.name} has no envelope: removed from storage")
         shown = f"; its hint: {'; '.join(hints)}" if hints else ""
@@ -514,6 +521,13 @@ class Chain:
             f"chain {self.name} is signed by {self.identity.fingerprint}, for which the secret "
             "does not vouch: anyone who knows its public half could have made these points",
             fingerprint=self.identity.fingerprint,
+        )
+
+    def superseded(self, chain_key_id: bytes) -> bool:
+        """Tell whether some newer chain key links to this one."""
+        suffix = "-" + chain_key_id.hex()
+        return any(
+            info.key.endswith(suffix) for info in self.storage.list(layout.links(self.chain_id))
         )
 
     def _follow_links(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:

@@ -116,7 +116,7 @@ def test_every_command_of_the_page_does_what_the_page_says(page: str, sandbox: P
     assert commands, f"{page} has no console block"
     script = "".join(
         # Standard input is nobody: a command that asks has to fail, not to wait.
-        f"{{ {command.text}\n}} </dev/null\necho \"{_END} {number} $?\"\n"
+        f'{{ {command.text}\n}} </dev/null\necho "{_END} {number} $?"\n'
         for number, command in enumerate(commands)
     )
     done = subprocess.run(
@@ -157,9 +157,10 @@ def test_every_unit_that_a_page_names_is_in_packaging():
 
 
 def test_the_documents_link_to_what_is_there():
-    broken = []
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
     assert not broken

@@ -14,7 +14,7 @@ outside wants it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -598,6 +598,33 @@ def runs_of(first: int, leaf: DiskLeaf, size: int) -> Iterator[DiskRun]:
             leaf.hashes[at:end],
         )
         at = end
+
+
+def paths_using(
+    reader: BlockReader, root: TreeRoot, addresses: Collection[BlockAddress], most: int
+) -> list[Path]:
+    """Return paths below the root of files that have a part in one of some blocks.
+
+    Args:
+        reader: Opens the pages.
+        root: The tree.
+        addresses: The blocks.
+        most: No more paths than this; pages that do not open are passed over.
+    """
+    found: list[Path] = []
+    for leaf in tree_leaves(reader, root, on_gap=lambda _: None):
+        page = leaf.page
+        if not page.chunk_lists and not any(pair in addresses for pair in page.blocks):
+            continue
+        for entry in entries_of(leaf):
+            if entry.file < 0:
+                continue
+            pieces = file_pieces(reader, page, entry.file, lambda _: None)
+            if any(piece.address in addresses for piece in pieces):
+                found.append(entry.below)
+                if len(found) >= most:
+                    return found
+    return found
 
 
 # --- blocks ----------------------------------------------------------------------------------

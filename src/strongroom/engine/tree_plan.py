@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat as modes
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final
 
 from strongroom.engine.index_reader import (
@@ -40,6 +39,7 @@ from strongroom.model.entry import EntryKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path as FilePath
 
     from strongroom.format.point import TreeRoot
 

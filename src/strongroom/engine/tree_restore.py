@@ -21,11 +21,13 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from strongroom.engine.blocks_ahead import BlocksAhead
 from strongroom.engine.index_reader import (
     ROOT,
+    ContentGap,
     Leaf,
     Path,
     Piece,
@@ -33,9 +35,9 @@ from strongroom.engine.index_reader import (
     attributes_of,
     file_pieces,
     part_of,
+    paths_using,
     tree_leaves,
     walk_chunks,
-    walk_tree,
 )
 from strongroom.engine.restore_work import SHOWN, RestoreWork
 from strongroom.engine.target import TreeTarget
@@ -98,6 +100,7 @@ class _TreeRestore:
         self._root = root
         self._plan = plan
         self._hasher: ContentHasher = work.view.hasher()
+        assert work.request.target is not None
         self._undo = _Undo(work.request.target) if plan.fresh else None
         self._suffix = b".damaged-" + work.view.id[:8].encode("ascii")
         self._sets_attributes = plan.fresh or work.request.overwrite != "never"
@@ -106,7 +109,10 @@ class _TreeRestore:
         self._choices: list[int] = []
         self._attributes: list[Attributes | None] = []
         self._made: list[bool] = []
-        self._last_file: Path | None = None
+        self._ways = 0
+        self._last: Path | None = None
+        self._damaged: Path | None = None
+        """The path whose content did not open."""
         self._firsts: dict[bytes, Path] = {}
         """Files that were restored only for their further names, and as what."""
         self._lost: set[bytes] = set()
@@ -123,6 +129,7 @@ class _TreeRestore:
             with BlocksAhead(work.reader) as self._ahead:
                 for name in plan.landing.way:
                     target.enter(name)
+                    self._ways += 1
                 for leaf, choices in self._leaves():
                     work.cancel.check()
                     if tuple(self._names) != leaf.before:
@@ -186,19 +193,13 @@ class _TreeRestore:
         """Write the entries of one page."""
         # Everything an entry needs is a local: this loop is the speed of a whole restore.
         page = leaf.page
-        target, result, salvage = self._target, self._work.result, self._work.request.salvage
-        names, mtimes, rows, attributes = page.names, page.mtimes, page.rows, page.attributes
-        sizes, counts, blocks, piece_blocks = (
-            page.sizes,
-            page.counts,
-            page.blocks,
-            page.piece_blocks,
-        )
-        offsets, lengths, hashes = page.piece_offsets, page.piece_lengths, page.piece_hashes
-        digest, take = self._hasher.digest, self._ahead.take
-        small_file = target.small_file
-        opened, raw, view = HOLE, b"", memoryview(b"")
-        file = piece = next_piece = 0
+        result, salvage = self._work.result, self._work.request.salvage
+        names, mtimes, rows, row_of = page.names, page.mtimes, page.attributes, page.rows
+        sizes, counts, offsets = page.sizes, page.counts, page.piece_offsets
+        blocks, piece_blocks, hashes = page.blocks, page.piece_blocks, page.piece_hashes
+        digest, take, small_file = self._hasher.digest, self._ahead.take, self._target.small_file
+        opened, view = HOLE, memoryview(b"")
+        file = next_piece = size = piece = count = 0
         written = 0
         files_before = result.files
         for index, kind in enumerate(page.kinds):
@@ -206,58 +207,307 @@ class _TreeRestore:
                 self._leave()
                 continue
             if kind == _FILE:
+                size, count, piece = sizes[file], counts[file], next_piece
                 file += 1
-                count = counts[file - 1]
-                piece = next_piece
                 if count > 0:
                     next_piece += count
             choice = NEW if choices is None else choices[index]
             name = names[index]
             if kind == _DIRECTORY:
-                own = attributes_of(attributes[rows[index]], mtimes[index])
-                self._go_into(name, choice, own)
+                self._go_into(name, choice, attributes_of(rows[row_of[index]], mtimes[index]))
                 continue
             if choice in (LEFT_OUT, SAME):
                 continue
-            if len(self._made) < len(self._names):
+            if self._entered < len(self._names):
                 self._enter_all()
-            if not self._names:
-                name = self._plan.landing.root_name or name
-            own = attributes_of(attributes[rows[index]], mtimes[index])
+            own = attributes_of(rows[row_of[index]], mtimes[index])
             try:
                 if kind != _FILE:
                     self._write_other(page, index, kind, name, own, choice)
                     continue
-                size = sizes[file - 1]
                 if count == 1 and piece_blocks[piece] != HOLE:
                     block = piece_blocks[piece]
                     if block != opened:
                         opened = HOLE
-                        raw = take(BlockAddress(*blocks[block]))
-                        view = memoryview(raw)
+                        view = memoryview(take(BlockAddress(*blocks[block])))
                         opened = block
-                    offset = offsets[piece]
-                    data = view[offset : offset + size]
-                    if (
-                        len(data) != size
-                        or lengths[piece] != size
-                        or digest(data) != hashes[32 * piece : 32 * piece + 32]
-                    ):
-                        raise _not_its_content(BlockAddress(*blocks[block]))
-                    small_file(name, data, own, replace=choice == REPLACE)
+                    data = view[offsets[piece] : offsets[piece] + size]
+                    if digest(data) != hashes[32 * piece : 32 * piece + 32]:
+                        raise _not_its_content(name, BlockAddress(*blocks[block]))
                 elif count == 0:
-                    small_file(name, b"", own, replace=choice == REPLACE)
+                    data = view[:0]
                 else:
-                    pieces = file_pieces
-                    self._write_large(page, file - 1, name, own, choice)
+                    self._write_pieces(page, file - 1, name, own, choice)
+                    continue
+                small_file(self._name_of(name), data, own, replace=choice == REPLACE)
             except IntegrityError as error:
                 if not salvage:
-                    self._damaged_path = (*self._names[1:], names[index])
+                    self._damaged = self._below(name)
                     raise
-                self._lose(names[index], str(error))
+                self._lose(name, str(error))
             else:
                 written += size
                 result.files += 1
-                self._last_file = (*self._names[1:], names[index])
+                self._last = self._below(name)
         result.bytes += written
         self._work.progress.advance(written, result.files - files_before)
+
+    # --- directories -----------------------------------------------------------------------
+
+    def _go_to(self, before: Path) -> None:
+        """Follow the walk over pages that were left out, or do not open."""
+        kept = shared_depth(self._names, before)
+        while len(self._names) > kept:
+            self._leave()
+        for name in before[kept:]:
+            self._go_into(name, LEFT_OUT, None)
+
+    def _go_into(self, name: bytes, choice: int, attributes: Attributes | None) -> None:
+        """Follow the walk into a directory; the target follows once something is written."""
+        self._names.append(name)
+        self._choices.append(choice)
+        self._attributes.append(attributes)
+        if choice != LEFT_OUT:
+            self._enter_all()
+
+    def _enter_all(self) -> None:
+        """Enter, at the target, the directories that the walk is in."""
+        target = self._target
+        while self._entered < len(self._names):
+            depth = self._entered
+            name: bytes | None = self._names[depth]
+            if depth == 0:
+                name = self._plan.landing.root_name
+            made = False
+            if name is not None:
+                if self._choices[depth] == REPLACE:
+                    target.remove(name)
+                made = target.enter(name)
+            self._made.append(made)
+
+    @property
+    def _entered(self) -> int:
+        return len(self._made)
+
+    def _leave(self) -> None:
+        name = self._names.pop()
+        choice = self._choices.pop()
+        attributes = self._attributes.pop()
+        if self._entered <= len(self._names):
+            return
+        made = self._made.pop()
+        if not self._names and name == ROOT and self._plan.landing.root_name is None:
+            return
+        keeps = not made and (choice == LEFT_OUT or not self._sets_attributes)
+        self._target.leave(None if keeps else attributes)
+
+    # --- entries ---------------------------------------------------------------------------
+
+    def _name_of(self, name: bytes) -> bytes:
+        """Return what an entry is called at the target."""
+        return name if self._names else self._plan.landing.root_name or name
+
+    def _below(self, name: bytes) -> Path:
+        """Return an entry's path below the root."""
+        return (*self._names[1:], name) if self._names else ()
+
+    def _path(self, name: bytes) -> str:
+        return self._plan.landing.path(self._below(name))
+
+    def _write_other(
+        self, page: TreePage, index: int, kind: int, name: bytes, own: Attributes, choice: int
+    ) -> None:
+        """Write what is no file and no directory."""
+        if kind == _HARD_LINK:
+            self._write_link(name, page.links[index], choice)
+            return
+        target, name = self._target, self._name_of(name)
+        if choice == REPLACE:
+            target.remove(name)
+        if kind == _SYMLINK:
+            target.symlink(name, page.links[index], own)
+        else:
+            target.special(EntryKind(kind), name, page.devices.get(index, 0), own)
+
+    def _write_link(self, name: bytes, link: bytes, choice: int) -> None:
+        """Write a further name of a file, or the file itself if its first name is left out."""
+        if link in self._lost:
+            raise PointDamagedError(f"a further name of {os.fsdecode(link)}, which was lost")
+        first: Path | None = (*self._plan.landing.prefix, *link.split(b"/"))
+        if link in self._firsts:
+            first = self._firsts[link]
+        elif not self._plan.selection.covers(tuple(link.split(b"/"))):
+            first = None
+        if first is None:
+            entry = first_of(self._work, self._root, link)
+            if self._write_content(entry, name, choice):
+                self._firsts[link] = (*self._plan.landing.prefix, *self._below(name))
+            return
+        if choice == REPLACE:
+            self._target.remove(name)
+        try:
+            self._target.hard_link(name, first)
+        except RefusedError as error:
+            number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+            if number == errno.ENOENT:
+                # Where the index is in order, what a link leads to was restored before it.
+                first_of(self._work, self._root, link)
+            if number not in _NO_HARD_LINKS:
+                raise
+            self._work.warn(
+                Problem(os.fsencode(self._path(name)), "is a file of its own: no links here")
+            )
+            self._write_content(first_of(self._work, self._root, link), name, NEW)
+
+    def _write_content(self, entry: TreeEntry, name: bytes, choice: int) -> bool:
+        """Write a file that stands elsewhere in the index; tell whether it is whole."""
+        return self._write_pieces(entry.page, entry.file, name, entry.attributes, choice)
+
+    def _write_pieces(
+        self, page: TreePage, file: int, name: bytes, own: Attributes, choice: int
+    ) -> bool:
+        """Write a file piece by piece; tell whether it is whole."""
+        work = self._work
+        size = page.sizes[file]
+        lost: list[str] = []
+        on_gap = None
+        if work.request.salvage:
+
+            def on_gap(gap: ContentGap) -> None:
+                lost.append(_lost_range(gap.position, gap.length, gap.error))
+
+        work.progress.reading(self._path(name))
+        writer = self._target.file(self._name_of(name), replace=choice == REPLACE)
+        wrote = False
+        try:
+            for piece in file_pieces(work.reader, page, file, on_gap):
+                work.cancel.check()
+                if piece.address is not None:
+                    try:
+                        data = self._data(name, piece)
+                    except IntegrityError as error:
+                        if not work.request.salvage:
+                            raise
+                        lost.append(_lost_range(piece.position, piece.length, error))
+                        continue
+                    writer.write_at(piece.position, data)
+                    wrote = True
+                work.progress.advance(piece.length)
+        except BaseException:
+            writer.abandon()
+            raise
+        if not lost:
+            writer.finish(size, own)
+            work.result.files += 1
+            work.result.bytes += size
+            work.progress.advance(files=1)
+            self._last = self._below(name)
+            return True
+        where = ""
+        if wrote:
+            # What is not whole gets no name that looks so.
+            writer.name = writer.name[: _LONGEST_NAME - len(self._suffix)] + self._suffix
+            writer.replace = False
+            where = f"; the rest is in {os.fsdecode(writer.name)}, with holes for it"
+            writer.finish(size, own)
+        else:
+            writer.abandon()
+        more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+        self._lose(name, "; ".join(lost[:SHOWN]) + more + where)
+        return False
+
+    def _data(self, name: bytes, piece: Piece) -> memoryview:
+        """Return the content of a piece, which is what its hash says."""
+        assert piece.address is not None
+        block = self._ahead.take(piece.address)
+        data = part_of(block, piece.offset, piece.length, os.fsdecode(name))
+        if self._hasher.digest(data) != piece.content_hash:
+            raise _not_its_content(name, piece.address)
+        return data
+
+    # --- damage ----------------------------------------------------------------------------
+
+    def _lose(self, name: bytes, reason: str) -> None:
+        self._lost.add(b"/".join(self._below(name)))
+        self._work.lose(self._path(name), reason)
+
+    def _stop(self) -> None:
+        """Close the target; directories that were made get their attributes."""
+        with suppress(StrongroomError):
+            self._go_to(())
+            for _ in range(self._ways):
+                self._target.leave(None)
+        self._target.close()
+
+    def _fail_damaged(self, error: IntegrityError) -> NoReturn:
+        """Leave nothing behind, or say exactly what stays."""
+        paths = [self._plan.landing.path(self._damaged)] if self._damaged is not None else []
+        fields = dict(error.fields)
+        slot, number = fields.get("slot"), fields.get("number")
+        if isinstance(slot, int) and isinstance(number, int):
+            address = BlockAddress(slot, number)
+            with suppress(StrongroomError):
+                for below in paths_using(self._work.reader, self._root, {address}, SHOWN):
+                    path = self._plan.landing.path(below)
+                    if path not in paths:
+                        paths.append(path)
+        fields["paths"] = paths
+        concerned = f"; it concerns {', '.join(paths)}" if paths else ""
+        if self._undo is None:
+            raise self._told(error, concerned, fields) from error
+        self._undo.run()
+        hint = "'restore --salvage' restores everything else"
+        words = f"{error}{concerned}; nothing is left of this restore"
+        raise type(error)(words, hint=hint, **fields) from error
+
+    def _told(
+        self, error: StrongroomError, concerned: str = "", fields: dict[str, Any] | None = None
+    ) -> StrongroomError:
+        """Return the error with what was restored before it."""
+        files = self._work.result.files
+        last = None if self._last is None else self._plan.landing.path(self._last)
+        words = "; no file was restored before"
+        if last is not None:
+            words = (
+                f"; {files} files were restored before, the last one {last}: in the order of "
+                "'point files', all up to it are whole and none behind it was touched"
+            )
+        return type(error)(
+            f"{error}{concerned}{words}",
+            hint=error.hint,
+            **(error.fields if fields is None else fields),
+            restored=files,
+            last_restored=last,
+        )
+
+
+class _Undo:
+    """Makes a target that was empty what it was."""
+
+    def __init__(self, target: FilePath) -> None:
+        self._target = target
+        self._missing = [path for path in (target, *target.parents) if not path.exists()]
+
+    def run(self) -> None:
+        """Remove what is in the target, and the directories that were made for it."""
+        with suppress(OSError):
+            fd = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                remove_all(fd)
+            finally:
+                os.close(fd)
+            for path in self._missing:
+                path.rmdir()
+
+
+def _not_its_content(name: bytes, address: BlockAddress) -> PointDamagedError:
+    return PointDamagedError(
+        f"block {address.number} of session {address.slot} opens, but does not hold what the "
+        f"index says of {os.fsdecode(name)}",
+        slot=address.slot,
+        number=address.number,
+    )
+
+
+def _lost_range(position: int, length: int, error: IntegrityError) -> str:
+    return f"bytes {position} to {position + length}: {error}"

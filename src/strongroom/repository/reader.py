@@ -149,6 +149,14 @@ class BlockReader:
         if address.place not in birth.index_of:
             raise self._unknown_place(birth, address)
 
+    def offset(self, address: BlockAddress, block_class: BlockClass) -> int:
+        """Return where in its pack a block lies; raises as `check_place`."""
+        birth = self.birth(address, block_class)
+        index = birth.index_of.get(address.place)
+        if index is None:
+            raise self._unknown_place(birth, address)
+        return birth.directory.offsets[index]
+
     @staticmethod
     def _unknown_place(birth: Birth, address: BlockAddress) -> PointDamagedError:
         return PointDamagedError(

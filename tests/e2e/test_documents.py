@@ -66,8 +66,8 @@ def pattern_of(shown: str) -> re.Pattern[str]:
         whole = re.escape(word).replace("…", ".*")
         if re.search(r"\d", word):
             whole = r"\S+"
-        elif word in ("B", "KiB", "MiB", "GiB"):
-            whole = "(B|KiB|MiB|GiB)"
+        elif word.rstrip(",") in ("B", "KiB", "MiB", "GiB"):
+            whole = "(B|KiB|MiB|GiB),?"
         parts.append(whole)
     return re.compile(r"\s*" + r"\s+".join(parts) + r"\s*")
 

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Transcript
+    from tests.e2e.conftest import Transcript
 
 SESSION_FIELDS = {
     "session",

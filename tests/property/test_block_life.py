@@ -8,7 +8,7 @@ model keeps what each point really needs, and compares.
 
 from __future__ import annotations
 
-import random
+import random  # noqa: TID251 - a model, not keys
 from dataclasses import dataclass, field
 
 import pytest
@@ -124,7 +124,7 @@ class Chain:
 def test_removing_entries_in_any_order_frees_all_that_nobody_needs_and_nothing_else(
     seed: int,
 ) -> None:
-    rng = random.Random(seed)  # noqa: S311 - a model
+    rng = random.Random(seed)  # noqa: S311
     chain = Chain(rng)
     for _ in range(STEPS):
         if not chain.entries or rng.random() < 0.4:
@@ -143,7 +143,7 @@ def test_removing_entries_in_any_order_frees_all_that_nobody_needs_and_nothing_e
 
 @pytest.mark.parametrize("seed", range(10))
 def test_what_is_held_never_exceeds_the_sets_of_the_entries(seed: int) -> None:
-    rng = random.Random(seed)  # noqa: S311 - a model
+    rng = random.Random(seed)  # noqa: S311
     chain = Chain(rng)
     for _ in range(60):
         chain.session(base=chain.newest())
@@ -157,7 +157,7 @@ def test_a_plan_is_stale_once_a_neighbour_changed() -> None:
     """Why prune judges newer entries before it appends its condemnation."""
     found_loss = False
     for seed in range(50):
-        chain = Chain(random.Random(seed))  # noqa: S311 - a model
+        chain = Chain(random.Random(seed))  # noqa: S311
         for _ in range(3):
             chain.session(base=chain.newest())
         newest = chain.newest()
@@ -175,7 +175,7 @@ def test_reusing_blocks_of_any_older_state_would_lose_them() -> None:
     """Why a session refers to the state of its base and to no older one."""
     found_loss = False
     for seed in range(50):
-        rng = random.Random(seed)  # noqa: S311 - a model
+        rng = random.Random(seed)  # noqa: S311
         chain = Chain(rng)
         first = chain.session(base=None)
         second = chain.session(base=first)
@@ -194,7 +194,7 @@ def test_believing_a_condemnation_of_promised_points_would_lose_blocks() -> None
     """
     found_loss = False
     for seed in range(50):
-        chain = Chain(random.Random(seed))  # noqa: S311 - a model
+        chain = Chain(random.Random(seed))  # noqa: S311
         first = chain.session(base=None)
         second = chain.session(base=first)
         chain.session(base=second)  # condemned by the stranger, and promised

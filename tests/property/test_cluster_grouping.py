@@ -2,8 +2,9 @@
 
 A model of one disk over 1,000 increments. Which clusters are sealed together is decided by the
 engine's own `disk_policy`; the rest is bookkeeping: a block is held while a kept point uses one of
-its clusters, and a pack until it is compacted, which moves its live blocks once too much of it is
-dead.
+its clusters, a pack while it has such a block. Packs that are half dead are given up in one of two
+ways: prune moves their live blocks into new packs (compaction, without keys), or the next session
+stores what lives in them again from the source (which moves nothing).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ KEPT_POINTS = 14
 GIVE_UP_SHARE = 1 / 4
 """A block whose live share is no more is given up: what lives of it is stored again."""
 COMPACT_SHARE = 1 / 2
-"""A pack of which no more is used is compacted."""
+"""A pack of which no more is used is given up."""
 
 Writes = Callable[[random.Random, int], Iterator[tuple[int, bool]]]
 """Yields clusters that an increment writes, and whether they hold data afterwards."""
@@ -56,8 +57,15 @@ class Block:
 class Disk:
     """A disk's newest point, the blocks that kept points use, and the packs they lie in."""
 
-    def __init__(self, kept_points: int) -> None:
+    def __init__(self, kept_points: int, remedy: str) -> None:
+        """Begin with a full.
+
+        Args:
+            kept_points: How many points retention keeps.
+            remedy: What becomes of packs that are half dead: `compact`, `store again`, `nothing`.
+        """
         self._kept_points = kept_points
+        self._remedy = remedy
         self._used = [True] * CLUSTERS
         self._place: list[Block | None] = [None] * CLUSTERS
         self._released: deque[list[Block]] = deque()
@@ -82,7 +90,7 @@ class Disk:
             self._take_from(cluster)
             if used:
                 new.setdefault(cluster // AREA, []).append(cluster % AREA)
-        for cluster in self._of_worn_blocks():
+        for cluster in self._worth_storing_again():
             self._take_from(cluster)
             new.setdefault(cluster // AREA, []).append(cluster % AREA)
         for area, changed in new.items():
@@ -102,8 +110,12 @@ class Disk:
             if block.live <= block.clusters * GIVE_UP_SHARE:
                 self._worn.add(block)
 
-    def _of_worn_blocks(self) -> list[int]:
+    def _worth_storing_again(self) -> list[int]:
         worn, self._worn = {block for block in self._worn if block.live}, set()
+        if self._remedy == "store again":
+            for pack, blocks in self._blocks.items():
+                if sum(block.live for block in blocks) <= pack.clusters * COMPACT_SHARE:
+                    worn.update(block for block in blocks if block.live)
         if not worn:
             return []
         return [cluster for cluster, block in enumerate(self._place) if block in worn]
@@ -129,7 +141,8 @@ class Disk:
         self._blocks.setdefault(block.pack, set()).add(block)
 
     def _prune(self) -> None:
-        for pack in [one for one in self._blocks if one.used <= one.clusters * COMPACT_SHARE]:
+        share = COMPACT_SHARE if self._remedy == "compact" else 0
+        for pack in [one for one in self._blocks if one.used <= one.clusters * share]:
             alive = [block for block in self._blocks.pop(pack) if block.used]
             if alive and sum(block.clusters for block in alive) == pack.clusters:
                 # Dead only inside blocks: moving them would free nothing.
@@ -198,9 +211,11 @@ def with_holes(rng: random.Random, number: int) -> Iterator[tuple[int, bool]]:
 PATTERNS = [uniform, hot_spots, all_but_one, runs]
 
 
-def aged(pattern: Writes, kept_points: int, increments: int = INCREMENTS) -> Iterator[Disk]:
+def aged(
+    pattern: Writes, kept_points: int, remedy: str = "nothing", increments: int = INCREMENTS
+) -> Iterator[Disk]:
     rng = random.Random(4711)  # noqa: S311
-    disk = Disk(kept_points)
+    disk = Disk(kept_points, remedy)
     for number in range(increments):
         disk.session(dict(pattern(rng, number)))
         if number % 25 == 0 or number == increments - 1:
@@ -214,28 +229,39 @@ def test_a_restore_reads_at_most_twice_what_lives(pattern: Writes) -> None:
         assert disk.read_by_restore() <= (2 - 1 / AREA) * disk.live()
 
 
-@pytest.mark.parametrize("kept_points", [1, KEPT_POINTS])
-@pytest.mark.parametrize("pattern", [uniform, hot_spots])
-def test_at_most_half_of_what_is_held_is_dead(pattern: Writes, kept_points: int) -> None:
-    for disk in aged(pattern, kept_points):
-        assert disk.held() <= 2 * disk.in_use()
-
-
 def test_holes_do_not_break_the_bound_either() -> None:
     for disk in aged(with_holes, 1):
         assert disk.read_by_restore() <= 2 * disk.live()
 
 
+@pytest.mark.parametrize("kept_points", [1, KEPT_POINTS])
+@pytest.mark.parametrize("remedy", ["compact", "store again"])
+@pytest.mark.parametrize("pattern", [*PATTERNS, with_holes])
+def test_at_most_half_of_what_is_held_is_dead(
+    pattern: Writes, remedy: str, kept_points: int
+) -> None:
+    for disk in aged(pattern, kept_points, remedy):
+        assert disk.held() <= 2 * disk.in_use()
+
+
+def test_packs_that_are_never_given_up_fill_with_dead_blocks() -> None:
+    """The rule is needed: each pack is kept alive by its last block."""
+    *_, disk = aged(hot_spots, KEPT_POINTS)
+    assert disk.held() > 5 * disk.in_use()
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_an_increment_stores_what_changed_and_hardly_more(pattern: Writes) -> None:
     *_, disk = aged(pattern, 1)
-    assert disk.stored_by_increments <= 1.25 * disk.written_by_guests
+    assert disk.stored_by_increments <= 1.05 * disk.written_by_guests
 
 
-def test_moving_what_lives_costs_less_than_was_written() -> None:
-    for pattern in (uniform, hot_spots):
-        *_, disk = aged(pattern, KEPT_POINTS)
-        assert disk.moved <= disk.written_by_guests
+@pytest.mark.parametrize("pattern", [*PATTERNS, with_holes])
+def test_keeping_packs_alive_costs_no_more_than_twice_what_was_written(pattern: Writes) -> None:
+    *_, disk = aged(pattern, KEPT_POINTS, "compact")
+    assert disk.moved <= 2 * disk.written_by_guests
+    *_, disk = aged(pattern, KEPT_POINTS, "store again")
+    assert disk.stored_by_increments <= 2 * disk.written_by_guests
 
 
 def test_grouping_neighbours_would_break_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +282,10 @@ def test_grouping_neighbours_would_break_the_bound(monkeypatch: pytest.MonkeyPat
             for index in range(number % 4 * 5, AREA):
                 yield area * AREA + index, True
 
-    assert max(disk.read_by_restore() / disk.live() for disk in aged(creeping, 1, 28)) <= 2
+    def worst() -> float:
+        aging = aged(creeping, 1, increments=28)
+        return max(disk.read_by_restore() / disk.live() for disk in aging)
+
+    assert worst() <= 2
     monkeypatch.setitem(globals(), "plan_area", neighbours)
-    assert max(disk.read_by_restore() / disk.live() for disk in aged(creeping, 1, 28)) > 2
+    assert worst() > 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -337,14 +337,8 @@ def read_tree(reader: BlockReader, root: TreeRoot) -> dict[tuple[bytes, ...], Se
             first,
         )
     for path in linked:
-        found[path] = Seen(**{**_fields(found[path]), "first_name": path})
+        found[path] = replace(found[path], first_name=path)
     return found
-
-
-def _fields(seen: Seen) -> dict[str, object]:
-    return {name: getattr(seen, name) for name in Seen.__slots__} if hasattr(
-        Seen, "__slots__"
-    ) else dict(vars(seen))
 
 
 _KINDS = {

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from strongroom.clock import SystemClock
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey, SessionSecrets
 from strongroom.crypto.kdf import MINIMUM
-from strongroom.crypto.keys import DedupKey, Password
+from strongroom.crypto.keys import DedupKey, Password, Seed
 from strongroom.crypto.recipients import (
-    PasswordRecipient,
     PasswordUnlocker,
     Recipient,
     make_password_recipient,
+    make_recovery_recipient,
 )
 from strongroom.crypto.signing import SigningKey
 from strongroom.engine.backup import SessionOutcome, SessionPlan, SourcePlan, run_session
@@ -30,8 +29,6 @@ from strongroom.repository.repository import Repository
 from strongroom.repository.writer import SealedKeys, seal_keys
 from strongroom.storage.local import LocalStorage
 
-EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
-
 
 @dataclass
 class ARepository:
@@ -43,6 +40,8 @@ class ARepository:
     signer: SigningKey = field(default_factory=lambda: SigningKey.from_seed(random.seed()))
     sources: tuple[SourcePlan, ...] = ()
     block_size: int = 1 << 20
+    recovery: Seed | None = None
+    """A recovery key that chains are sealed to as well."""
     counter: int = 0
     previous: EntryRef | None = None
 
@@ -117,11 +116,14 @@ class ARepository:
     def _recipients(self) -> list[Recipient]:
         if self.password is None:
             return []
-        recipient: PasswordRecipient
+        recipients: list[Recipient] = []
+        if self.recovery is not None:
+            identity = self.signer.public
+            recipients.append(make_recovery_recipient(self.recovery, "a kit", identity))
         recipient, _ = make_password_recipient(
             Password.from_text(self.password), "a hint", self.signer.public, MINIMUM
         )
-        return [recipient]
+        return [*recipients, recipient]
 
     def _secrets(self, session_id: bytes) -> tuple[SessionSecrets | None, SealedKeys]:
         if self.chain_key is None:

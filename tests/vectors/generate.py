@@ -158,9 +158,7 @@ def opening(base: Base) -> Iterator[Vector]:
     yield Vector(
         "old-password", "success", "an old password opens what was sealed for it", "sealed", OLD, 0
     )
-    yield Vector(
-        "old-password-new-point", "no-recipient", "… and nothing newer", "sealed", OLD, 1
-    )
+    yield Vector("old-password-new-point", "no-recipient", "… and nothing newer", "sealed", OLD, 1)
     yield Vector("wrong-password", "no-recipient", "not a damaged envelope", "sealed", "wrong")
     yield Vector(
         "no-link",
@@ -275,7 +273,7 @@ def strangers(base: Base) -> Iterator[Vector]:
         NEW,
         put=objects,
     )
-    names, envelope = base.newest_envelope()
+    _, envelope = base.newest_envelope()
     alien = ChainKey(Seed(b"a chain key that the stranger ha"))
     sealed = seal_stanzas(
         alien, [recipient_of(one) for one in envelope.stanzas], header.chain_key_context(base.id)
@@ -315,9 +313,7 @@ def envelopes(base: Base) -> Iterator[Vector]:
     other = ChainKey(Seed(b"another chain key than is named!"))
     info = bind("stanza", envelope.chain_key_id, header.chain_key_context(base.id))
     public = hpke.PublicKey(stanza.public)
-    swapped = msgspec.structs.replace(
-        stanza, sealed=hpke.seal(public, info, other.seed.expose())
-    )
+    swapped = msgspec.structs.replace(stanza, sealed=hpke.seal(public, info, other.seed.expose()))
     yield vector(
         "stanza-of-another-key",
         "envelope-altered",
@@ -331,7 +327,9 @@ def envelopes(base: Base) -> Iterator[Vector]:
         "refused before it is tried",
         base.signed_envelope(msgspec.structs.replace(envelope, stanzas=[dear])),
     )
-    unvouched = msgspec.structs.replace(stanza, vouch=vouch_for(Seed(bytes(32)), base.signer.public))
+    unvouched = msgspec.structs.replace(
+        stanza, vouch=vouch_for(Seed(bytes(32)), base.signer.public)
+    )
     yield vector(
         "vouch-by-another-secret",
         "forged",
@@ -352,7 +350,10 @@ def entries(base: Base) -> Iterator[Vector]:
         codec.encode(msgspec.structs.replace(entry.raw, signer=b"")), b""
     )
     yield vector(
-        "signature-stripped", "forged", "only a condemnation may be unsigned", put={second: stripped}
+        "signature-stripped",
+        "forged",
+        "only a condemnation may be unsigned",
+        put={second: stripped},
     )
     yield vector(
         "entry-replayed",

@@ -7,8 +7,9 @@ suffices, and the way to a backup when nothing else is left. It favours being re
 
 POINT is the beginning of an id, by default the newest point; TARGET is a folder that is empty or
 not there yet (trees), or a file that is not there yet (disks, streams). `--list` in place of
-TARGET lists points. PASSWORD-FILE holds a password, or the 64 hexadecimal digits of a recovery
-key's seed; `--plain` in its place reads unencrypted chains. `--signer FINGERPRINT` trusts a signer.
+TARGET lists points. PASSWORD-FILE holds a password, or a recovery kit, or the 64 hexadecimal
+digits of its seed; `--plain` in its place reads unencrypted chains. `--signer FINGERPRINT` trusts
+a signer.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Refused(Exception):
     def __init__(self, outcome, message):
         super().__init__(f"{outcome}: {message}")
         self.outcome = outcome
+
+
+def say(message):
+    print(f"reader: {message}", file=sys.stderr)
 
 
 def need(holds, outcome, message):
@@ -81,9 +86,8 @@ def record(name, fields):
     made = namedtuple(name, fields)
 
     def read(found, outcome="header-malformed"):
-        need(
-            isinstance(found, list) and len(found) == len(made._fields), outcome, f"this is no {name}"
-        )
+        fits = isinstance(found, list) and len(found) == len(made._fields)
+        need(fits, outcome, f"this is no {name}")
         return made(*found)
 
     return read
@@ -229,10 +233,13 @@ class Secret:
     def __init__(self, text):
         self.password = unicodedata.normalize("NFC", text).encode()
         self.seed = bytes.fromhex(text) if re.fullmatch("[0-9a-fA-F]{64}", text) else None
+        kit = re.search(r"^\s*secret\s+([a-z2-7 -]+)$", text, re.MULTILINE | re.IGNORECASE)
+        if kit and text.lstrip().lower().startswith("strongroom recovery kit"):
+            letters = re.sub("[ -]", "", kit[1]).upper()
+            self.seed = base64.b32decode(letters + "=" * (-len(letters) % 8))
 
     def key_pair(self, stanza):
         """Return the key pair the stanza was sealed to, or None if it is not for this secret."""
-        need(key_id(stanza.public) == stanza.recipient_id, "envelope-altered", "a stanza's id")
         if stanza.kind == "recovery":
             seed = self.seed
         elif stanza.kind == "password":
@@ -253,7 +260,10 @@ class Secret:
         else:
             seed = None
         pair = seed and KeyPair(seed)
-        return pair if pair and pair.public == stanza.public else None
+        if not pair or pair.public != stanza.public:
+            return None
+        need(pair.id == stanza.recipient_id, "envelope-altered", "a stanza's id")
+        return pair
 
 
 # --- Chains -------------------------------------------------------------------------------------
@@ -323,7 +333,7 @@ class Chain:
             need(follows, "forked", f"entry {number} follows another history")
             number += 1
         if number <= max(self.entries):
-            print(f"reader: entry {number} is missing; what is behind it is left out", file=sys.stderr)
+            say(f"entry {number} is missing; what is behind it is left out")
         if 1 in self.entries:
             follows = self.entries[1].raw.previous_hash == self.header_hash
             need(follows, "forked", "the first entry follows another header")
@@ -401,7 +411,7 @@ class Chain:
                 signer.check("envelope", body, signature)
             except Refused as refused:
                 broken.add(path.name[:64])
-                print(f"reader: {path.name}: {refused}", file=sys.stderr)
+                say(f"{path.name}: {refused}")
                 continue
             held = best.get(envelope.chain_key_id)
             if held is None or held.generation < envelope.generation:
@@ -423,7 +433,7 @@ class Chain:
                     fingerprints, lambda one: voucher.signed("vouch", one.public, stanza.vouch)
                 )
                 signer = Signer(envelope.identity)
-                need(signer.id in self.trusted, "forged", "the envelope's signer is not vouched for")
+                need(signer.id in self.trusted, "forged", "nobody vouches for the envelope's signer")
                 self.chain_keys.setdefault(chain_key.id, chain_key)
                 break
         need(self.chain_keys, "no-recipient", "the secret opens no envelope of this chain")
@@ -728,8 +738,8 @@ class TreeWriter:
 
     def __init__(self, blocks, target):
         self.blocks = blocks
-        os.makedirs(target, exist_ok=True)
-        need(not os.listdir(target), "target", f"{target} is not empty")
+        Path(target).mkdir(parents=True, exist_ok=True)
+        need(not any(Path(target).iterdir()), "target", f"{target} is not empty")
         self.top = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
         self.open = []
         """Open directories: descriptor, attributes, mtime."""
@@ -759,7 +769,8 @@ class TreeWriter:
                 size, count = page.sizes[files], page.counts[files]
                 files += 1
                 if count == -1:
-                    found = chunk_list(self.blocks, page.chunk_lists[lists][0], page.chunk_lists[lists][1:])
+                    depth, *address = page.chunk_lists[lists]
+                    found = chunk_list(self.blocks, depth, address)
                     lists += 1
                 else:
                     found = pieces_of(page, pieces, count)
@@ -818,7 +829,7 @@ class TreeWriter:
             try:
                 os.setxattr(fd, key, content)
             except OSError as error:
-                print(f"reader: {key!r}: {error.strerror}", file=sys.stderr)
+                say(f"{key!r}: {error.strerror}")
         os.utime(fd, ns=(mtime, mtime))
 
     def finish(self):
@@ -837,12 +848,12 @@ def open_chains(root, secret, fingerprints):
     for path in sorted((root / "headers").iterdir()):
         chain = Chain(root, bytes.fromhex(path.name))
         if chain.sealed != (secret is not None):
-            print(f"reader: passing over chain {path.name}: other encryption", file=sys.stderr)
+            say(f"passing over chain {path.name}: other encryption")
             continue
         try:
             if secret is None:
                 signer = chain.first_signer
-                print(f"reader: {path.name} is signed by {signer.fingerprint}", file=sys.stderr)
+                say(f"{path.name} is signed by {signer.fingerprint}")
                 pinned = fingerprints or {signer.fingerprint}
                 chain.trust(pinned, lambda one: False)
             else:
@@ -924,7 +935,7 @@ def main(arguments):
         point, entry, chain = found[-1]
         restore(chain, point, entry, target)
     except Refused as refused:
-        print(f"reader: {refused}", file=sys.stderr)
+        say(refused)
         return 20
     return 0
 

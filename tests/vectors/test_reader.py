@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.control.recovery_kit import format_kit, make_kit
 from strongroom.crypto import random
 from strongroom.engine.backup import SourcePlan
 from tests.vectors.building import ARepository
@@ -57,12 +58,12 @@ def write_tree(folder: Path) -> None:
     (folder / "deep" / "er").mkdir(parents=True)
     for index in range(700):
         (folder / "deep" / f"file {index}").write_bytes(b"%d " % index * (index % 90))
-    (folder / "deep" / "er" / "large").write_bytes(os.urandom(9 << 20) + bytes(1 << 20))
+    (folder / "deep" / "er" / "large").write_bytes(random.token(9 << 20) + bytes(1 << 20))
     with (folder / "sparse").open("wb") as file:
         file.seek(3 << 20)
         file.write(b"behind a hole")
         file.truncate(8 << 20)
-    (folder / "many pieces").write_bytes(os.urandom(30 << 20))
+    (folder / "many pieces").write_bytes(random.token(30 << 20))
     (folder / os.fsdecode(b"not \xff utf-8")).write_bytes(b"x")
     (folder / "link").symlink_to("deep/er/../nowhere")
     (folder / "zz second name").hardlink_to(folder / "deep" / "file 3")
@@ -75,25 +76,27 @@ def write_tree(folder: Path) -> None:
 def sources(tmp_path: Path) -> tuple[SourcePlan, ...]:
     write_tree(tmp_path / "tree")
     image = bytearray(5 << 20)
-    image[1 << 20 : 3 << 20] = os.urandom(2 << 20)
+    image[1 << 20 : 3 << 20] = random.token(2 << 20)
     (tmp_path / "image").write_bytes(image + b"the end")
     return (
         SourcePlan(source_id=random.token(16), kind="files", value=str(tmp_path / "tree")),
         SourcePlan(source_id=random.token(16), kind="image", value=str(tmp_path / "image")),
         SourcePlan(
-            source_id=random.token(16), kind="command", value=f"cat {tmp_path}/image; echo {{1..99}}"
+            source_id=random.token(16),
+            kind="command",
+            value=f"cat {tmp_path}/image; echo {{1..99}}",
         ),
     )
 
 
 def change(tmp_path: Path) -> None:
-    (tmp_path / "tree" / "deep" / "file 7").write_bytes(os.urandom(70))
-    (tmp_path / "tree" / "deep").rename(tmp_path / "tree" / f"moved {os.urandom(4).hex()}")
+    (tmp_path / "tree" / "deep" / "file 7").write_bytes(random.token(70))
+    (tmp_path / "tree" / "deep").rename(tmp_path / "tree" / f"moved {random.token(4).hex()}")
     (tmp_path / "tree" / "deep").mkdir()
     (tmp_path / "tree" / "deep" / "new").write_bytes(b"new")
     with (tmp_path / "image").open("r+b") as file:
         file.seek(2 << 20)
-        file.write(os.urandom(100_000))
+        file.write(random.token(100_000))
         file.seek(4 << 20)
         file.write(b"no longer zero")
 
@@ -168,6 +171,20 @@ def test_a_wrong_password_is_told_from_damage(small: ARepository, tmp_path: Path
     assert "no-recipient" in done.stderr
 
 
+def test_a_recovery_kit_opens_what_was_sealed_for_it(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"content")
+    source = SourcePlan(source_id=random.token(16), kind="files", value=str(tmp_path / "tree"))
+    seed = random.seed()
+    repository = ARepository(tmp_path / "repository", OLD, sources=(source,), recovery=seed)
+    repository.run()
+    kit = make_kit(seed, repository.signer.public.fingerprint, repository.clock.now())
+    for number, text in enumerate((format_kit(kit), seed.expose().hex())):
+        done = read(repository, text, str(tmp_path / str(number)))
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / str(number) / "file").read_bytes() == b"content"
+
+
 def test_a_secret_refuses_a_plain_chain(tmp_path: Path) -> None:
     repository = ARepository(tmp_path / "repository", None)
     done = read(repository, OLD, str(tmp_path / "target"))
@@ -205,8 +222,8 @@ def test_a_withheld_point_is_missed(small: ARepository, tmp_path: Path) -> None:
 
 def test_the_reader_imports_nothing_of_strongroom() -> None:
     tree = ast.parse(READER.read_text())
-    names = {
-        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
-    } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    nodes = list(ast.walk(tree))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     outside = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
     assert outside == {"blake3", "cryptography", "msgspec", "zstandard"}

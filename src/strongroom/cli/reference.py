@@ -162,8 +162,7 @@ def write(folder: Path) -> None:
 
 def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
     """Yield every command and group with its words and a context to ask it for its help."""
-    root = click.Context(main.cli, info_name=main.PROGRAM, terminal_width=WIDTH)
-    yield from _below("", main.cli, root)
+    yield from _below("", main.cli, _context(main.cli, None, main.PROGRAM))
 
 
 def _below(
@@ -175,8 +174,12 @@ def _below(
     for name in command.list_commands(ctx):
         inner = command.get_command(ctx, name)
         if inner is not None:
-            inner_ctx = click.Context(inner, ctx, info_name=name, terminal_width=WIDTH)
-            yield from _below(f"{words} {name}".strip(), inner, inner_ctx)
+            yield from _below(f"{words} {name}".strip(), inner, _context(inner, ctx, name))
+
+
+def _context(command: click.Command, parent: click.Context | None, name: str) -> click.Context:
+    settings = command.context_settings
+    return click.Context(command, parent, info_name=name, terminal_width=WIDTH, **settings)
 
 
 def command_line() -> str:

@@ -8,8 +8,6 @@ from strongroom.cli.output import counted, plain
 from strongroom.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from strongroom.cli.door import Door
     from strongroom.control.care import PruneResult
     from strongroom.engine.verify import VerifyReport
@@ -39,3 +37,20 @@ def _show(door: Door, report: VerifyReport | ScrubReport, what: str, damages: in
         "'strongroom job run JOB --full'",
     )
     door.show_with_error(document, lines, error)
+
+
+def nothing_to_prune(result: PruneResult) -> bool:
+    """Tell whether no chain has anything to remove."""
+    return all(plan.nothing for plan in result.plans)
+
+
+def show_prune(door: Door, result: PruneResult) -> None:
+    """Answer with a prune, or the plan of one."""
+    door.show(result, prune_lines(result))
+    door.tell_warnings(result.warnings)
+
+
+def prune_lines(result: PruneResult) -> list[str]:
+    """Return what goes from each chain, and what stays."""
+    lines = [line for plan in result.plans for line in plan.text().splitlines()]
+    return lines or ["there is no chain to prune"]

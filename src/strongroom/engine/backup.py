@@ -234,6 +234,7 @@ class _Run:
             # A plain pack's contents are only what the store says; nothing is learnt of them.
             self._rebuild_cache()
         self.adopted = self._adopt_dead()
+        self.wear = _load_wear(cache, chain)
         self.writer = SessionWriter(chain, plan.session_id, plan.keys, signer, clock, self.adopted)
         self.writer.begin()
         self.adopted_slots = frozenset(one.slot for one in self.adopted if one.directories)
@@ -268,7 +269,7 @@ class _Run:
             reusable=self._reusable,
             own_slot=slot,
             reader=self.reader,
-            wear=_load_wear(self.cache, self.chain),
+            wear=self.wear,
             block_size=plan.block_size,
             clock=self.clock,
             progress=self.progress,
@@ -277,7 +278,10 @@ class _Run:
         )
 
     def _reusable(self, slot: int, number: int) -> bool:
-        return slot in self.adopted_slots or self.state.contains(slot, number)
+        """Tell whether a block of the state before may be referred to from now on."""
+        if slot in self.adopted_slots:
+            return True
+        return self.state.contains(slot, number) and not self.wear.is_doomed(slot, number)
 
     def _store_pack(self, pack_id: bytes, ordinal: int, directory: bytes, data: Buffer) -> None:
         self.writer.put_pack(pack_id, ordinal, directory, data)
@@ -370,7 +374,6 @@ class _Run:
                 and previous is not None
                 and recognition
                 and recognition == previous.recognition
-                and not self.work.wear.doomed
             ):
                 usage = BlockUsage()
                 assert self.reader is not None
@@ -483,7 +486,7 @@ class _Run:
         """Keep the cache; what fails here costs the next session time and nothing else."""
         try:
             self.dedup.save(entry.number, entry.hash, usage.bitmaps())
-            _save_wear(self.cache, self.work.wear, usage, entry)
+            self._save_wear(usage, entry)
             for session_id in (self.plan.session_id, *(one.session_id for one in self.adopted)):
                 self.notes.forget(session_id)
         except OSError as error:
@@ -493,6 +496,43 @@ class _Run:
                     f"the cache could not be kept ({error.strerror}); the next session rebuilds it",
                 )
             )
+
+    def _save_wear(self, usage: BlockUsage, entry: Entry) -> None:
+        """Note which blocks and packs the next session is to give up."""
+        if self.cache is None:
+            return
+        wear = self.wear
+        lost = []
+        blocks = []
+        for (slot, number), count in wear.lost.items():
+            live = usage.live_bytes(slot, number)
+            if live:
+                lost.append((slot, number, count))
+                if count >= 3 * live:
+                    blocks.append((slot, number))
+        places = []
+        worn = []
+        for (slot, ordinal), bits in usage.bitmaps().items():
+            born = wear.places.get((slot, ordinal)) or self._born_with(slot, ordinal)
+            places.append((slot, ordinal, born))
+            if 2 * bits.bit_count() <= born:
+                worn.append((slot, ordinal))
+        self.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = self.cache / "wear.tmp"
+        temporary.write_bytes(
+            msgspec.msgpack.encode((entry.number, entry.hash, lost, places, blocks, worn))
+        )
+        temporary.replace(self.cache / "wear")
+
+    def _born_with(self, slot: int, ordinal: int) -> int:
+        """Return how many blocks a pack was born with."""
+        for session in (self.writer.own, *self.adopted):
+            if session.slot == slot:
+                encoded = session.directories[ordinal]
+                return len(decode(packs.Directory, encoded, "a directory").places)
+        if self.reader is None:
+            return 0
+        return len(self.reader.directory(slot, ordinal).places)
 
     # --- what earlier sessions left ------------------------------------------------------------
 
@@ -627,38 +667,34 @@ def open_details(
 
 # --- wear ------------------------------------------------------------------------------------
 
+_WearFile = tuple[
+    int,
+    bytes,
+    list[tuple[int, int, int]],
+    list[tuple[int, int, int]],
+    list[tuple[int, int]],
+    list[tuple[int, int]],
+]
+
 
 def _load_wear(cache: Path | None, chain: Chain) -> Wear:
     """Return what earlier sessions noted; nothing when it belongs to another history."""
     if cache is None:
         return Wear()
     try:
-        number, entry_hash, lost, doomed = msgspec.msgpack.decode(
-            (cache / "wear").read_bytes(),
-            type=tuple[int, bytes, list[tuple[int, int, int]], list[tuple[int, int]]],
+        number, entry_hash, lost, places, blocks, packs_given_up = msgspec.msgpack.decode(
+            (cache / "wear").read_bytes(), type=_WearFile
         )
     except (OSError, msgspec.DecodeError):
         return Wear()
     if chain.hash_of(number) != entry_hash:
         return Wear()
-    return Wear({(slot, at): count for slot, at, count in lost}, frozenset(doomed))
-
-
-def _save_wear(cache: Path | None, wear: Wear, usage: BlockUsage, entry: Entry) -> None:
-    if cache is None:
-        return
-    lost: list[tuple[int, int, int]] = []
-    doomed: list[tuple[int, int]] = []
-    for (slot, number), count in wear.lost.items():
-        live = usage.live_bytes(slot, number)
-        if live:
-            lost.append((slot, number, count))
-            if count >= 3 * live:
-                doomed.append((slot, number))
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = cache / "wear.tmp"
-    temporary.write_bytes(msgspec.msgpack.encode((entry.number, entry.hash, lost, doomed)))
-    temporary.replace(cache / "wear")
+    return Wear(
+        {(slot, at): count for slot, at, count in lost},
+        {(slot, at): count for slot, at, count in places},
+        frozenset(blocks),
+        frozenset(packs_given_up),
+    )
 
 
 def points_of(results: Iterable[SourceResult]) -> list[bytes]:

@@ -76,19 +76,10 @@ class ContentStore:
         self.stored_raw_bytes = 0
         """Bytes of content that were not recognised."""
 
-    def put_small(self, data: bytes, again: Callable[[int, int], bool] | None = None) -> PiecePlace:
-        """Return where `data` lies, at most `SMALL` bytes and not empty.
-
-        Args:
-            data: The content.
-            again: Tells of a block, by slot and number, whether its content is to be stored
-                anew although it is there: blocks that are mostly dead are given up so.
-        """
+    def put_small(self, data: bytes) -> PiecePlace:
+        """Return where `data` lies, at most `SMALL` bytes and not empty."""
         content_hash = self._hasher.digest(data)
-        found = self.recognise(content_hash)
-        if found is not None and not (again and again(found[0], found[1])):
-            return found
-        return self._pack(data, content_hash)
+        return self.recognise(content_hash) or self._pack(data, content_hash)
 
     def recognise(self, content_hash: bytes) -> PiecePlace | None:
         """Return where content with this hash lies and may be referred to, if anywhere."""

@@ -85,7 +85,6 @@ class _ImageBackup:
         self._old_leaves: dict[int, tuple[int, int]] = (
             old_leaves(work.reader, previous) if previous and work.reader else {}
         )
-        self._budget = 0
 
     def run(self) -> SourceOutcome:
         """Compare every area in order and put the leaves together as they fill."""
@@ -182,7 +181,7 @@ class _ImageBackup:
         outcome.read_bytes += len(area.data)
         work.progress.advance(len(area.data))
         hashes = area.hashes
-        doomed = work.wear.doomed
+        wear = work.wear
         again = 0
         new: list[int] = []
         result: list[Place | None] = []
@@ -193,8 +192,11 @@ class _ImageBackup:
                 self._lose(before)
                 result.append(None)
             elif before is not None and before.content_hash == found:
-                if doomed and (before.slot, before.number) in doomed and self._budget >= CLUSTER:
-                    self._budget -= CLUSTER
+                if (
+                    wear.active
+                    and wear.is_doomed(before.slot, before.number)
+                    and wear.spend(CLUSTER)
+                ):
                     new.append(index)
                     again += 1
                     result.append(None)
@@ -208,8 +210,7 @@ class _ImageBackup:
             return result
         changed = len(new) - again
         outcome.changed_bytes += changed * CLUSTER
-        # What giving up worn blocks may cost is bounded by what changed anyway.
-        self._budget += changed * CLUSTER // 8
+        wear.earn(changed * CLUSTER)
         for seal in plan_area(new, [value is not None for value in hashes]):
             self._store(area, seal, result)
         return result
@@ -220,7 +221,7 @@ class _ImageBackup:
         hashes = [area.hashes[index] or _ZERO_HASH for index in range(first, first + count)]
         key = hashes[0] if count == 1 else work.hasher.of_digests(b"".join(hashes))
         found = work.content.recognise(key)
-        if found is not None and not work.wear.is_doomed(found[0], found[1]):
+        if found is not None:
             slot, number, begin = found[0], found[1], found[2]
         else:
             part = memoryview(area.data)[first * CLUSTER : (first + count) * CLUSTER]
@@ -256,7 +257,9 @@ class _ImageBackup:
         before: DiskLeaf | None,
     ) -> None:
         now = places[:LEAF_CLUSTERS]
-        if before is not None and now == old[: len(now)]:
+        # A page that maps more than a disk cut short has is not its page any more.
+        missing = [None] * (LEAF_CLUSTERS - len(now))
+        if before is not None and [*now, *missing] == old[:LEAF_CLUSTERS]:
             self._index.keep(self._old_leaves[index], before)
         else:
             self._index.add(leaf_of(now))

@@ -260,6 +260,57 @@ def tree_leaves(
         yield Leaf(below.before, page, below.pair)
 
 
+class TreeCursor:
+    """Goes over a tree page by page, and lets the caller pass over what it knows already."""
+
+    def __init__(self, reader: BlockReader, root: TreeRoot) -> None:
+        check_root(root)
+        self._reader = reader
+        self._stack = [iter((_Below(root.page, root.levels, -1, 0, (), (), b"", None),))]
+        self._next: _Below | None = None
+        self.skip()
+
+    @property
+    def at(self) -> tuple[Pair, Path] | None:
+        """The next page, a node maybe, and the directories open before it; None at the end."""
+        return None if self._next is None else (self._next.pair, self._next.before)
+
+    @property
+    def level(self) -> int:
+        """Levels between the next page and the leaves; -1 at the end."""
+        return -1 if self._next is None else self._next.level
+
+    def skip(self) -> None:
+        """Pass over the next page and all below it."""
+        self._next = None
+        while self._stack and self._next is None:
+            self._next = next(self._stack[-1], None)
+            if self._next is None:
+                self._stack.pop()
+
+    def descend(self) -> None:
+        """Make the first page below the next one, which is a node, the next."""
+        assert self._next is not None
+        node = decode(TreeNode, self._read(self._next), "a node of a tree's index")
+        self._stack.append(_children(_checked_node(node, self._next), self._next, None))
+        self.skip()
+
+    def leaf(self) -> Leaf | None:
+        """Return the next page of entries and go on behind it; None at the end."""
+        while self.level > 0:
+            self.descend()
+        below = self._next
+        if below is None:
+            return None
+        page = check_tree_page(decode(TreePage, self._read(below), "a page of a tree's index"))
+        check_leaf(page, below.before, below.after, below.entries, below.first)
+        self.skip()
+        return Leaf(below.before, page, below.pair)
+
+    def _read(self, below: _Below) -> bytes:
+        return self._reader.read(BlockAddress(*below.pair), BlockClass.INDEX)
+
+
 def _checked_node(node: TreeNode, above: _Below) -> TreeNode:
     """Return the node if its pages together do what the node above says of it."""
     check_tree_node(node, above.level)
@@ -527,13 +578,15 @@ class DiskRun(NamedTuple):
     """32 bytes for each cluster; a cluster that the disk ends in is hashed with zeros behind."""
 
 
-def disk_leaves(
+def disk_pages(
     reader: BlockReader, root: DiskRoot, on_gap: OnContentGap | None = None
-) -> Iterator[tuple[int, DiskLeaf, Pair]]:
-    """Yield the pages of a disk's map in order, each with the index of its first cluster.
+) -> Iterator[tuple[int, Pair]]:
+    """Yield the addresses of the pages of a disk's map, each with its first cluster's index.
+
+    Only nodes are read: one page in 65.
 
     Raises:
-        IntegrityError: a page does not open, or maps what the disk does not have.
+        IntegrityError: a node does not open, or maps what the disk does not have.
     """
     check_root(root)
     if root.page is None:
@@ -542,37 +595,67 @@ def disk_leaves(
     stack: list[tuple[Pair, int, int]] = [(root.page, root.levels, 0)]
     while stack:
         pair, level, index = stack.pop()
-        span = LEAF_CLUSTERS * DISK_FAN_OUT**level
-        first = index * span
+        first = index * LEAF_CLUSTERS * DISK_FAN_OUT**level
+        if not level:
+            yield first, pair
+            continue
+        below = LEAF_CLUSTERS * DISK_FAN_OUT ** (level - 1)
         try:
             data = reader.read(BlockAddress(*pair), BlockClass.INDEX)
-            if level:
-                node = check_disk_node(decode(DiskNode, data, "a node of a disk's map"))
-                if first + (len(node.children) - 1) * (span // DISK_FAN_OUT) >= clusters:
-                    raise MalformedError("a node of a disk's map reaches beyond the disk")
-                stack.extend(
-                    (child, level - 1, index * DISK_FAN_OUT + place)
-                    for place, child in reversed(list(enumerate(node.children)))
-                    if child is not None
-                )
-                continue
-            leaf = check_disk_leaf(decode(DiskLeaf, data, "a page of a disk's map"))
-            if first + leaf.starts[-1] + leaf.counts[-1] > clusters:
-                raise MalformedError("a page of a disk's map reaches beyond the disk")
+            node = check_disk_node(decode(DiskNode, data, "a node of a disk's map"))
+            if first + (len(node.children) - 1) * below >= clusters:
+                raise MalformedError("a node of a disk's map reaches beyond the disk")
         except IntegrityError as error:
             if on_gap is None:
                 raise
             position = first * CLUSTER
-            on_gap(ContentGap(position, min(span * CLUSTER, root.size - position), error))
+            length = min(below * DISK_FAN_OUT * CLUSTER, root.size - position)
+            on_gap(ContentGap(position, length, error))
             continue
-        yield first, leaf, pair
+        stack.extend(
+            (child, level - 1, index * DISK_FAN_OUT + place)
+            for place, child in reversed(list(enumerate(node.children)))
+            if child is not None
+        )
+
+
+def read_disk_leaf(reader: BlockReader, root: DiskRoot, first: int, pair: Pair) -> DiskLeaf:
+    """Return a page of a disk's map.
+
+    Raises:
+        IntegrityError: it does not open, or maps what the disk does not have.
+    """
+    data = reader.read(BlockAddress(*pair), BlockClass.INDEX)
+    leaf = check_disk_leaf(decode(DiskLeaf, data, "a page of a disk's map"))
+    if first + leaf.starts[-1] + leaf.counts[-1] > -(-root.size // CLUSTER):
+        raise MalformedError("a page of a disk's map reaches beyond the disk")
+    return leaf
 
 
 def walk_disk(
     reader: BlockReader, root: DiskRoot, on_gap: OnContentGap | None = None
 ) -> Iterator[DiskRun]:
-    """Yield what of a disk is not zeros, in order; raises as `disk_leaves`."""
-    for first, leaf, _ in disk_leaves(reader, root, on_gap):
+    """Yield what of a disk is not zeros, in order.
+
+    Args:
+        reader: Opens the pages.
+        root: The disk.
+        on_gap: Is told of pages that do not open, and the walk goes on behind them; without
+            it the walk ends there.
+
+    Raises:
+        IntegrityError: a page does not open, or maps what the disk does not have.
+    """
+    for first, pair in disk_pages(reader, root, on_gap):
+        try:
+            leaf = read_disk_leaf(reader, root, first, pair)
+        except IntegrityError as error:
+            if on_gap is None:
+                raise
+            position = first * CLUSTER
+            length = min(LEAF_CLUSTERS * CLUSTER, root.size - position)
+            on_gap(ContentGap(position, length, error))
+            continue
         yield from runs_of(first, leaf, root.size)
 
 

@@ -82,6 +82,16 @@ class PageStore:
         self._reusable = reusable
         self._own_slot = own_slot
 
+    def keep(self, pair: Pair, page: IndexPage, usage: BlockUsage) -> Pair:
+        """Return where a page of the state before lies from now on, and count it as used.
+
+        That is where it was, unless its block is given up.
+        """
+        if not self._reusable(*pair):
+            return self.put(page, usage)
+        usage.add(*pair, 1)
+        return pair
+
     def put(self, page: IndexPage, usage: BlockUsage) -> Pair:
         """Return where `page` lies, storing it if it lies nowhere yet, and count it as used."""
         encoded = encode_page(page)
@@ -409,14 +419,14 @@ class TreeIndexWriter:
     def _reuse(self, old: OldPage) -> None:
         page = old.page
         usage = self._usage
-        usage.add(*old.address, 1)
-        usage.add(*old.recognition_address, 1)
+        address = self._store.keep(old.address, page, usage)
+        recognition = self._store.keep(old.recognition_address, old.recognition, usage)
         _count_pieces(usage, page.blocks, page.piece_blocks, page.piece_lengths)
         for chunk_list in page.chunk_lists:
             self._chunk_usage(*chunk_list)
         self._kept = None
         self._reset()
-        self._append(old.address, old.recognition_address, old.effect)
+        self._append(address, recognition, old.effect)
 
     def _cut(self) -> None:
         blocks = list(self._block_of)
@@ -628,7 +638,7 @@ class DiskIndexWriter:
         """Add the next 64 clusters, which are as they were."""
         if address is not None and leaf is not None:
             self._count(leaf)
-            self._usage.add(*address, 1)
+            address = self._store.keep(address, leaf, self._usage)
         self._leaves.append(address)
 
     def finish(self, size: int, block_size: int) -> DiskRoot:

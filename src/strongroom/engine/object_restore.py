@@ -17,7 +17,8 @@ import stat as modes
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from strongroom.engine.blocks_ahead import WORKERS, BlocksAhead
 from strongroom.engine.index_reader import (
@@ -29,7 +30,7 @@ from strongroom.engine.index_reader import (
     walk_disk,
     walk_stream,
 )
-from strongroom.engine.restore_work import PacksNeeded, RestoreWork
+from strongroom.engine.restore_work import PacksNeeded, RestoreWork, with_words
 from strongroom.engine.target import ImageTarget
 from strongroom.errors import (
     IntegrityError,
@@ -141,7 +142,7 @@ class _ObjectRestore:
         self._root = root
         self._path = object_path(work)
         self._is_device = _is_device(self._path)
-        self._hasher = work.view.hasher()
+        self._hasher = work.hasher
         self._lost: list[tuple[int, int, str]] = []
         self._found: set[int] = set()
 
@@ -165,9 +166,9 @@ class _ObjectRestore:
         except BaseException as error:
             target.abandon()
             if existed and isinstance(error, StrongroomError):
-                raise _with_words(error, f"; {self._path} holds a part of the restore") from error
+                raise with_words(error, f"; {self._path} holds a part of the restore") from error
             if isinstance(error, StrongroomError):
-                raise _with_words(error, f"; nothing is left at {self._path}") from error
+                raise with_words(error, f"; nothing is left at {self._path}") from error
             raise
         target.finish()
         work.progress.finish()
@@ -224,14 +225,10 @@ class _ObjectRestore:
         ended = False
         while not ended:
             window: dict[BlockAddress, list[Run]] = {}
-            count = 0
-            for run in found:
+            ended = True
+            for run in islice(found, _WINDOW):
                 window.setdefault(run.address, []).append(run)
-                count += 1
-                if count >= _WINDOW:
-                    break
-            else:
-                ended = True
+                ended = False
             where: list[tuple[int, int, int, BlockAddress]] = []
             for address in window:
                 try:
@@ -266,7 +263,7 @@ class _ObjectRestore:
         if not self._work.request.salvage:
             first = group[0]
             words = f"; it concerns {self._path} from {first.position}, {first.length} bytes"
-            raise _with_words(error, words, paths=[str(self._path)]) from error
+            raise with_words(error, words, paths=[str(self._path)]) from error
         self._lost.extend((run.position, run.length, str(error)) for run in group)
 
     def _tell_losses(self, *, existed: bool) -> None:
@@ -294,10 +291,6 @@ def _batches(groups: Iterator[list[Run]]) -> Iterator[list[list[Run]]]:
             batch, held = [], 0
     if batch:
         yield batch
-
-
-def _with_words(error: StrongroomError, words: str, **fields: Any) -> StrongroomError:
-    return type(error)(f"{error}{words}", hint=error.hint, **(error.fields | fields))
 
 
 # --- where to --------------------------------------------------------------------------------
@@ -371,7 +364,7 @@ def stream_runs(
         return
     work.progress.begin("restore", stored)
     work.progress.reading(what)
-    hasher = work.view.hasher()
+    hasher = work.hasher
     ignore = (lambda _: None) if salvage else None
     at = 0
     with BlocksAhead(work.reader) as ahead:
@@ -385,7 +378,7 @@ def stream_runs(
             except IntegrityError as error:
                 if not salvage:
                     words = f"; {what} was written up to {at}, and is not whole"
-                    raise _with_words(error, words, paths=[what], written=at) from error
+                    raise with_words(error, words, paths=[what], written=at) from error
                 work.lose(what, _zeros(run.position, run.length, error))
                 continue
             _write_all(stream, data)
@@ -430,5 +423,4 @@ def _write_zeros(stream: BinaryIO, count: int) -> None:
 
 def _write_all(stream: BinaryIO, data: memoryview) -> None:
     while data:
-        done = stream.write(data)
-        data = data[len(data) if done is None else done :]
+        data = data[stream.write(data) :]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from strongroom.errors import BlockDamagedError, IntegrityError, ObjectMissingError
+from strongroom.errors import BlockDamagedError, IntegrityError, ObjectMissingError, StrongroomError
 from strongroom.format.block import BlockAddress, BlockClass
 from strongroom.format.pack import FOOTER_LENGTH
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from strongroom.repository.reader import Birth, BlockReader
     from strongroom.sources.base import Problem
 
+E = TypeVar("E", bound=StrongroomError)
 Overwrite = Literal["never", "if-different", "always"]
 
 SHOWN: Final = 10
@@ -100,6 +101,8 @@ class RestoreWork:
         self.progress = progress
         self.cancel = cancel
         self.reader: BlockReader = view.reader()
+        # Data that no key at hand opens is found out here, before anything else.
+        self.hasher = view.hasher()
         self.result = RestoreResult()
         self._begun = time.monotonic()
         self._silenced = 0
@@ -188,3 +191,9 @@ class PacksNeeded:
                 f"{birth.directory.size}: cut short in storage; nothing was restored",
                 **fields,
             )
+
+
+def with_words(error: E, words: str, hint: str | None = None, **fields: object) -> E:
+    """Return the same error with more to say: what it concerns, what is left behind."""
+    merged: dict[str, Any] = error.fields | fields
+    return type(error)(f"{error}{words}", hint=hint or error.hint, **merged)

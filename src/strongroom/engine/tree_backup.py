@@ -75,7 +75,7 @@ class _OldTree:
 
     def __init__(self, reader: BlockReader | None, root: TreeRoot | None, work: Work) -> None:
         self._pages = iter(()) if root is None or reader is None else _old_pages(reader, root)
-        self._doomed = work.wear.doomed
+        self._wear = work.wear
         self.page: OldPage | None = None
         self.index = 0
         self.kind = _LEAVE
@@ -104,8 +104,8 @@ class _OldTree:
             self.ended = True
             self.kind, self.name = _LEAVE, b""
             return
-        if self._doomed:
-            page.doomed = any(pair in self._doomed for pair in page.page.blocks)
+        if self._wear.active:
+            page.doomed = any(self._wear.is_doomed(*pair) for pair in page.page.blocks)
         self.kind = page.page.kinds[0]
         self.name = page.page.names[0]
 
@@ -221,7 +221,7 @@ class _TreeBackup:
                     kind = self._link_kind(name, st, parent)
                 if kind == old.kind == _FILE:
                     size = page.page.sizes[page.file_index[index]]
-                    if size == st.st_size and not (page.doomed and self._has_doomed(page, index)):
+                    if size == st.st_size and not (page.doomed and self._gives_up(page, index)):
                         self._outcome.files += 1
                         self._outcome.size_bytes += size
                         self._writer.keep(page, index)
@@ -239,9 +239,15 @@ class _TreeBackup:
             self._lose(old)
         self._add(kind, name, st, parent)
 
-    def _has_doomed(self, page: OldPage, index: int) -> bool:
-        doomed = self._work.wear.doomed
-        return any((slot, number) in doomed for slot, number, _, _, _ in page.content(index).pieces)
+    def _gives_up(self, page: OldPage, index: int) -> bool:
+        """Tell whether the file is to be stored again, so that worn blocks can go."""
+        wear = self._work.wear
+        worn = sum(
+            length
+            for slot, number, _, length, _ in page.content(index).pieces
+            if number != HOLE and wear.is_doomed(slot, number)
+        )
+        return worn > 0 and wear.spend(worn)
 
     def _link_kind(self, name: bytes, st: os.stat_result, parent: Directory) -> int:
         """Return FILE for the first name of a file that has several, else HARD_LINK."""
@@ -350,8 +356,10 @@ class _TreeBackup:
             return EMPTY
         work = self._work
         stored = work.content.stored_raw_bytes
-        piece = work.content.put_small(data, work.wear.is_doomed if work.wear.doomed else None)
-        self._outcome.changed_bytes += work.content.stored_raw_bytes - stored
+        piece = work.content.put_small(data)
+        changed = work.content.stored_raw_bytes - stored
+        self._outcome.changed_bytes += changed
+        work.wear.earn(changed)
         return Content(len(data), (piece,))
 
     def _large(self, fd: int, size: int) -> Content:
@@ -375,7 +383,9 @@ class _TreeBackup:
                 break
         if at < size:
             pieces.append(hole(size - at))
-        self._outcome.changed_bytes += work.content.stored_raw_bytes - stored
+        changed = work.content.stored_raw_bytes - stored
+        self._outcome.changed_bytes += changed
+        work.wear.earn(changed)
         return content_of(size, pieces, work.pages, self._usage)
 
     def _use_chunk_list(self, levels: int, slot: int, number: int) -> None:

@@ -22,7 +22,7 @@ import errno
 import os
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from strongroom.engine.blocks_ahead import BlocksAhead
 from strongroom.engine.index_reader import (
@@ -39,7 +39,7 @@ from strongroom.engine.index_reader import (
     tree_leaves,
     walk_chunks,
 )
-from strongroom.engine.restore_work import SHOWN, RestoreWork
+from strongroom.engine.restore_work import SHOWN, E, RestoreWork, with_words
 from strongroom.engine.target import TreeTarget
 from strongroom.engine.target_probe import remove_all
 from strongroom.engine.tree_plan import (
@@ -61,10 +61,9 @@ from strongroom.model.entry import Attributes, EntryKind
 from strongroom.sources.base import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path as FilePath
 
-    from strongroom.crypto.content import ContentHasher
     from strongroom.format.point import TreeRoot
 
 _LEAVE: Final = int(EntryKind.LEAVE)
@@ -99,7 +98,7 @@ class _TreeRestore:
         self._work = work
         self._root = root
         self._plan = plan
-        self._hasher: ContentHasher = work.view.hasher()
+        self._hasher = work.hasher
         assert work.request.target is not None
         self._undo = _Undo(work.request.target) if plan.fresh else None
         self._suffix = b".damaged-" + work.view.id[:8].encode("ascii")
@@ -442,8 +441,7 @@ class _TreeRestore:
     def _fail_damaged(self, error: IntegrityError) -> NoReturn:
         """Leave nothing behind, or say exactly what stays."""
         paths = [self._plan.landing.path(self._damaged)] if self._damaged is not None else []
-        fields = dict(error.fields)
-        slot, number = fields.get("slot"), fields.get("number")
+        slot, number = error.fields.get("slot"), error.fields.get("number")
         if isinstance(slot, int) and isinstance(number, int):
             address = BlockAddress(slot, number)
             with suppress(StrongroomError):
@@ -451,34 +449,29 @@ class _TreeRestore:
                     path = self._plan.landing.path(below)
                     if path not in paths:
                         paths.append(path)
-        fields["paths"] = paths
-        concerned = f"; it concerns {', '.join(paths)}" if paths else ""
+        words = f"; it concerns {', '.join(paths)}" if paths else ""
         if self._undo is None:
-            raise self._told(error, concerned, fields) from error
+            raise self._told(error, words, paths=paths) from error
         self._undo.run()
-        hint = "'restore --salvage' restores everything else"
-        words = f"{error}{concerned}; nothing is left of this restore"
-        raise type(error)(words, hint=hint, **fields) from error
+        raise with_words(
+            error,
+            f"{words}; nothing is left of this restore",
+            "'restore --salvage' restores everything else",
+            paths=paths,
+        ) from error
 
-    def _told(
-        self, error: StrongroomError, concerned: str = "", fields: dict[str, Any] | None = None
-    ) -> StrongroomError:
+    def _told(self, error: E, words: str = "", paths: Sequence[str] = ()) -> E:
         """Return the error with what was restored before it."""
         files = self._work.result.files
         last = None if self._last is None else self._plan.landing.path(self._last)
-        words = "; no file was restored before"
-        if last is not None:
-            words = (
+        if last is None:
+            words += "; no file was restored before"
+        else:
+            words += (
                 f"; {files} files were restored before, the last one {last}: in the order of "
                 "'point files', all up to it are whole and none behind it was touched"
             )
-        return type(error)(
-            f"{error}{concerned}{words}",
-            hint=error.hint,
-            **(error.fields if fields is None else fields),
-            restored=files,
-            last_restored=last,
-        )
+        return with_words(error, words, restored=files, last_restored=last, paths=list(paths))
 
 
 class _Undo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from strongroom.format.block import BlockAddress
+from strongroom.format.block import PLACE_BITS, BlockAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,19 +23,34 @@ if TYPE_CHECKING:
     from strongroom.repository.usage import BlockUsage
 
 
+_LEAST_BUDGET = 8 << 20
+
+
 @dataclass(slots=True)
 class Wear:
-    """Blocks of the state that lost some of what they hold, and which to give up.
+    """Blocks and packs of the state that are mostly dead, and are to be given up.
 
-    A block is stored and moved as a whole, so one that is mostly dead costs its full size for
-    the little that lives. Once three quarters of what is known of it are dead, what lives is
-    stored again and the block can go; `budget` bounds what that may cost a session.
+    A block is stored and removed as a whole, and so is a pack. Once three quarters of what is
+    known of a block are dead, or half of a pack's blocks, what lives there is stored again
+    from the source, and the old place can go (docs/decisions, "Cluster grouping"). What that
+    may cost a session is bounded by what changed anyway.
     """
 
     lost: dict[tuple[int, int], int] = field(default_factory=dict)
     """Bytes that died, by slot and number, as earlier sessions saw it."""
-    doomed: frozenset[tuple[int, int]] = frozenset()
-    """Blocks whose live content is to be stored again."""
+    places: dict[tuple[int, int], int] = field(default_factory=dict)
+    """How many blocks each pack was born with, by slot and ordinal, as far as is known."""
+    blocks: frozenset[tuple[int, int]] = frozenset()
+    """Blocks to give up, by slot and number."""
+    packs: frozenset[tuple[int, int]] = frozenset()
+    """Packs to give up, by slot and ordinal."""
+    budget: int = _LEAST_BUDGET
+    """Bytes that may still be stored again for the sake of giving up."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is to be given up at all."""
+        return bool(self.blocks or self.packs)
 
     def lose(self, slot: int, number: int, byte_count: int) -> None:
         """So many bytes of a block are no longer used where they were."""
@@ -43,7 +58,19 @@ class Wear:
         self.lost[key] = self.lost.get(key, 0) + byte_count
 
     def is_doomed(self, slot: int, number: int) -> bool:
-        return (slot, number) in self.doomed
+        """Tell whether a block is to be given up."""
+        return (slot, number) in self.blocks or (slot, number >> PLACE_BITS) in self.packs
+
+    def earn(self, byte_count: int) -> None:
+        """So much was stored because it changed: as much may be stored again."""
+        self.budget += byte_count
+
+    def spend(self, byte_count: int) -> bool:
+        """Tell whether so much may be stored again, and count it."""
+        if byte_count > self.budget:
+            return False
+        self.budget -= byte_count
+        return True
 
 
 @dataclass(slots=True, kw_only=True)

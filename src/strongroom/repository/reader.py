@@ -181,17 +181,24 @@ class BlockReader:
             )
         return birth
 
-    def _find(self, address: BlockAddress) -> Birth:
-        record, ledger = self._ledger(address.slot)
-        page = ledger.get(address.ordinal)
-        if page is None:
-            raise PointDamagedError(
-                f"session {record.session_id.hex()[:12]} has no pack {address.ordinal}"
-            )
+    def directory(self, slot: int, ordinal: int) -> Directory:
+        """Return a pack's directory as the ledger has it; no key is needed."""
+        with self._lock:
+            return self._directory(slot, ordinal)[1]
+
+    def _directory(self, slot: int, ordinal: int) -> tuple[SessionRecord, Directory]:
+        record, ledger = self._ledger(slot)
         what = f"the ledger of session {record.session_id.hex()[:12]}"
+        page = ledger.get(ordinal)
+        if page is None:
+            raise PointDamagedError(f"{what} has no pack {ordinal}")
         directory = decode(Directory, page.directory, what).check(what)
-        if directory.ordinal != address.ordinal:
-            raise PointDamagedError(f"{what} has pack {directory.ordinal} as {address.ordinal}")
+        if directory.ordinal != ordinal:
+            raise PointDamagedError(f"{what} has pack {directory.ordinal} as {ordinal}")
+        return record, directory
+
+    def _find(self, address: BlockAddress) -> Birth:
+        record, directory = self._directory(address.slot, address.ordinal)
         sealer = None
         if self._chain.sealed:
             key = (

@@ -25,7 +25,8 @@ def test_every_error_has_a_family_with_an_exit_status(kind: type[errors.Strongro
 
 
 def test_no_two_errors_share_a_code() -> None:
-    codes = Counter(kind.code for kind in [errors.StrongroomError, *MEMBERS])
+    kinds: list[type[errors.StrongroomError]] = [errors.StrongroomError, *MEMBERS]
+    codes = Counter(kind.code for kind in kinds)
     assert [code for code, count in codes.items() if count > 1] == []
 
 

@@ -32,7 +32,7 @@ def _process(
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "strongroom"]
     settings: dict[str, object] = {"stdin": subprocess.DEVNULL, "capture_output": True}
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(  # type: ignore[call-overload]
         [*command, *words], text=True, check=False, **{**settings, **options}
     )
 

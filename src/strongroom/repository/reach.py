@@ -1,0 +1,142 @@
+"""Every page that signed entries lead to, each read once however many states share it.
+
+Successive states share most of their pages, so looking through all kept states costs little
+more than looking through one. Scrub and prune both stand on this: what a kept entry reaches
+has to be whole, and nothing that one reaches may go.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, TypeVar
+
+from strongroom.errors import IntegrityError, MalformedError
+from strongroom.format.codec import Value, decode
+from strongroom.format.pack import Directory
+from strongroom.format.paging import (
+    FAN_OUT,
+    MAX_LEVELS,
+    MAX_PAGE,
+    Node,
+    PageRef,
+    TableRoot,
+    check_page,
+)
+from strongroom.format.tables import (
+    HISTORY_SPAN,
+    LEDGER_SPAN,
+    PACK_SET_SPAN,
+    SESSION_SPAN,
+    SET_SPAN,
+    HistoryRecord,
+    LedgerPage,
+    PackSet,
+    SessionRecord,
+    SessionSet,
+    places_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from strongroom.format.journal import SessionBody
+    from strongroom.repository.chain import Chain
+
+R = TypeVar("R", bound=Value)
+
+_SEEN = struct.Struct(">16sQQB")
+
+
+class Reach:
+    """Walks tables of a chain and passes over what it has seen.
+
+    What a walk yields is therefore everything of a first state, and of each further one what
+    no state before it had.
+    """
+
+    def __init__(
+        self, chain: Chain, damaged: Callable[[PageRef, IntegrityError], None] | None = None
+    ) -> None:
+        """Begin; nothing is seen yet.
+
+        Args:
+            chain: Whose tables.
+            damaged: Is told of pages that are not what was signed, and the walk goes on without
+                them; without it they are raised.
+        """
+        self._chain = chain
+        self._damaged = damaged
+        self._seen: set[bytes] = set()
+        self.objects: set[bytes] = set()
+        """Ids of the tables objects that hold what was seen."""
+
+    def sessions(self, body: SessionBody) -> Iterator[tuple[int, SessionRecord]]:
+        """Yield records with their slots."""
+        return self._walk(SessionRecord, SESSION_SPAN, body.sessions)
+
+    def blocks(self, body: SessionBody) -> Iterator[tuple[int, int, int]]:
+        """Yield slot, pack ordinal and the used places as the bits of an integer."""
+        for slot, record in self._walk(SessionSet, SET_SPAN, body.sets):
+            for ordinal, packs in self._walk(PackSet, PACK_SET_SPAN, record.packs):
+                yield slot, ordinal, places_of(packs.used)
+
+    def ledger(self, root: TableRoot) -> Iterator[tuple[int, bytes, Directory]]:
+        """Yield the packs of a session: ordinal, encoded directory, directory."""
+        for ordinal, page in self._walk(LedgerPage, LEDGER_SPAN, root):
+            what = f"pack {ordinal} of a ledger"
+            directory = decode(Directory, page.directory, what).check(what)
+            if directory.ordinal != ordinal:
+                raise MalformedError(f"{what} calls itself pack {directory.ordinal}")
+            yield ordinal, page.directory, directory
+
+    def history(self, root: TableRoot) -> Iterator[tuple[int, HistoryRecord]]:
+        """Yield what is remembered, by entry number."""
+        return self._walk(HistoryRecord, HISTORY_SPAN, root)
+
+    def _walk(self, kind: type[R], span: int, root: TableRoot) -> Iterator[tuple[int, R]]:
+        if not 0 <= root.levels <= MAX_LEVELS:
+            raise MalformedError(f"a table claims {root.levels} levels")
+        leaf_type: type[list[R | None]] = list[kind | None]  # type: ignore[valid-type]
+        stack = [(root.page, root.levels, 0)]
+        while stack:
+            ref, level, first = stack.pop()
+            if ref is None:
+                continue
+            # With its place: a page means other records at another.
+            seen = _SEEN.pack(ref.object_id, ref.offset, first, level)
+            if seen in self._seen:
+                continue
+            self._seen.add(seen)
+            self.objects.add(ref.object_id)
+            try:
+                page = self._read(ref)
+                if level:
+                    children = decode(Node, page, "a page of a table").children
+                    _check_page_of(children, FAN_OUT)
+                    step = span * FAN_OUT ** (level - 1)
+                    below = [
+                        (child, level - 1, first + place * step)
+                        for place, child in enumerate(children)
+                    ]
+                    stack.extend(reversed(below))
+                    continue
+                records = decode(leaf_type, page, "a page of a table")
+                _check_page_of(records, span)
+            except IntegrityError as error:
+                if self._damaged is None:
+                    raise
+                self._damaged(ref, error)
+                continue
+            for place, record in enumerate(records):
+                if record is not None:
+                    yield first + place, record
+
+    def _read(self, ref: PageRef) -> bytes:
+        if not 0 < ref.length <= MAX_PAGE:
+            raise MalformedError(f"a reference to a page of {ref.length} bytes")
+        return check_page(ref, self._chain.load_page(ref))
+
+
+def _check_page_of(items: list[R | None] | list[PageRef | None], most: int) -> None:
+    if not 0 < len(items) <= most or items[-1] is None:
+        raise MalformedError(f"a page with {len(items)} items, or none last")

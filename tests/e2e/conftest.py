@@ -14,8 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-PASSWORD = "Mauve-otters-juggle-7-lanterns"  # noqa: S105 - of a test
-OTHER_PASSWORD = "Quiet-harbours-sell-9-violins"  # noqa: S105 - of a test
+PASSWORD = "Mauve-otters-juggle-7-lanterns"
+OTHER_PASSWORD = "Quiet-harbours-sell-9-violins"
 
 
 @dataclass

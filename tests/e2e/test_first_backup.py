@@ -176,7 +176,12 @@ def test_chosen_paths_are_restored_and_no_others(
 def test_a_clean_machine_needs_the_repository_and_the_password_alone(
     elsewhere: Transcript, first: dict[str, Any], tree: Path, tmp_path: Path
 ) -> None:
-    there = ["--repository", tmp_path / "repository", "--password-env", "PASSWORD"]
+    there: list[str | Path] = [
+        "--repository",
+        tmp_path / "repository",
+        "--password-env",
+        "PASSWORD",
+    ]
     (point,) = elsewhere.json("point", "list", *there)["points"]
     assert point["id"] == first["points"][0]
     elsewhere.run("restore", "home@latest", "--to", tmp_path / "back", "--strip", *there)
@@ -187,7 +192,7 @@ def test_a_clean_machine_needs_the_repository_and_the_password_alone(
 def test_a_wrong_password_opens_nothing_and_says_the_hint(
     elsewhere: Transcript, first: dict[str, Any], tmp_path: Path
 ) -> None:
-    there = ["--repository", tmp_path / "repository", "--password-env", "OTHER"]
+    there: list[str | Path] = ["--repository", tmp_path / "repository", "--password-env", "OTHER"]
     done = elsewhere.run("restore", "home@latest", "--to", tmp_path / "x", *there, status=12)
     assert "animals" in done.stderr
     assert not (tmp_path / "x").exists()
@@ -196,7 +201,7 @@ def test_a_wrong_password_opens_nothing_and_says_the_hint(
 def test_without_a_terminal_and_without_a_secret_a_clean_machine_is_told_what_to_say(
     elsewhere: Transcript, first: dict[str, Any], tmp_path: Path
 ) -> None:
-    there = ["--repository", tmp_path / "repository"]
+    there: list[str | Path] = ["--repository", tmp_path / "repository"]
     done = elsewhere.run("restore", first["points"][0], "--to", tmp_path / "x", *there, status=12)
     assert "--password-file" in done.stderr
 

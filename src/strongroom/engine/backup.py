@@ -262,6 +262,7 @@ class _Run:
                 self.hasher,
                 self.dedup,
                 self._reusable,
+                self.wear.regain,
                 slot,
                 plan.secrets.chunker_seed if plan.secrets else 0,
                 plan.block_size,
@@ -401,15 +402,14 @@ class _Run:
             return None
         base = self.writer.base
         assert base is not None
-        gone = self.chain.condemned()
         for number in reversed(self.chain.listing):
-            if number > base.number or number in gone:
+            if number > base.number:
                 continue
-            entry = self.chain.entry(number)
+            entry = self.chain.remembered(number)
             if not isinstance(entry.body, SessionBody):
                 continue
             for point in entry.body.points:
-                if point.source_id == source_id:
+                if point.source_id == source_id and not self.chain.is_condemned(number):
                     details = open_details(self.chain, self.keyring, entry.body, point)
                     return point.point_id, details
         return None
@@ -506,7 +506,7 @@ class _Run:
         blocks = []
         for (slot, number), count in wear.lost.items():
             live = usage.live_bytes(slot, number)
-            if live:
+            if live and count > 0:
                 lost.append((slot, number, count))
                 if count >= 3 * live:
                     blocks.append((slot, number))

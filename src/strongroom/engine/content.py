@@ -40,6 +40,7 @@ class ContentStore:
         hasher: ContentHasher,
         dedup: DedupIndex,
         reusable: Callable[[int, int], bool],
+        regain: Callable[[int, int, int], None],
         own_slot: int,
         chunker_seed: int,
         block_size: int,
@@ -51,6 +52,7 @@ class ContentStore:
             hasher: Names content.
             dedup: Where content lies already.
             reusable: Whether a block of the state before may be referred to.
+            regain: Is told of every content that was recognised: slot, number, length.
             own_slot: Blocks of this slot are this session's.
             chunker_seed: The chain's; boundaries depend on it (0: unseeded, plain chains).
             block_size: Average length of a chunk of a large content.
@@ -59,6 +61,7 @@ class ContentStore:
         self._hasher = hasher
         self._dedup = dedup
         self._reusable = reusable
+        self._regain = regain
         self._own_slot = own_slot
         average = min(block_size, _LARGEST_AVERAGE)
         self._chunker = pyfastcdc.FastCDC(
@@ -88,6 +91,7 @@ class ContentStore:
             found.slot == self._own_slot or self._reusable(found.slot, found.number)
         ):
             return None
+        self._regain(found.slot, found.number, found.length)
         return (found.slot, found.number, found.offset, found.length, content_hash)
 
     def put_stream(self, read_into: ReadInto) -> Iterator[PiecePlace]:

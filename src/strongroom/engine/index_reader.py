@@ -14,7 +14,7 @@ outside wants it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -181,19 +181,70 @@ class Gap(NamedTuple):
     error: IntegrityError
 
 
+class Effect(NamedTuple):
+    """How a page moves through the tree: what the node above has to say of it."""
+
+    entries: int
+    leaves: int
+    """Directories that were open before the page and that it leaves."""
+    lead: int
+    """Those of them that it leaves before its first entry."""
+    enters: tuple[bytes, ...]
+    """Directories that it enters and that are still open behind it."""
+    first: bytes
+    """Name of its first entry; empty if it has none."""
+
+
+def effects_in(node: TreeNode) -> Iterator[Effect]:
+    """Yield what a node says of each of its pages."""
+    for entries, leaves, lead, enters, first in zip(
+        node.entries, node.leaves, node.leads, node.enters, node.firsts, strict=True
+    ):
+        yield Effect(entries, leaves, lead, tuple(enters), first)
+
+
+def effect_together(effects: Iterable[Effect]) -> Effect:
+    """Return how pages that follow each other move through the tree together."""
+    entries = leaves = lead = 0
+    enters: list[bytes] = []
+    first = b""
+    for effect in effects:
+        entries += effect.entries
+        if not first:
+            # Nothing was entered so far: what leads here are marks alone.
+            first, lead = effect.first, leaves + effect.lead
+        leaves += max(0, effect.leaves - len(enters))
+        del enters[max(0, len(enters) - effect.leaves) :]
+        enters.extend(effect.enters)
+    return Effect(entries, leaves, lead, tuple(enters), first)
+
+
 class _Below(NamedTuple):
-    """A page that a node refers to, with what the node says of it."""
+    """A page that a node refers to."""
 
     pair: Pair
     level: int
-    entries: int
-    """-1 where nothing says."""
-    leaves: int
     before: Path
-    after: Path
-    first: bytes
-    upper: Path | None
+    """The directories open before it."""
+    effect: Effect | None
+    """What the node says of it; None for the topmost page."""
+    upper: Path | None = None
     """The page's last entry comes before this path; None where nothing comes behind."""
+
+    @property
+    def after(self) -> Path:
+        """The directories open behind it."""
+        if self.effect is None:
+            return ()
+        return (*self.before[: len(self.before) - self.effect.leaves], *self.effect.enters)
+
+    @property
+    def lower(self) -> Path:
+        """The path of its first entry."""
+        if self.effect is None:
+            return ()
+        outer = self.before[: len(self.before) - self.effect.lead]
+        return (*outer, self.effect.first) if self.effect.first else outer
 
 
 OnGap: TypeAlias = Callable[[Gap], None]
@@ -238,7 +289,7 @@ def tree_leaves(
         IntegrityError: a page does not open, or says what cannot be.
     """
     check_root(root)
-    stack = [iter((_Below(root.page, root.levels, -1, 0, (), (), b"", None),))]
+    stack = [iter((_Below(root.page, root.levels, (), None),))]
     while stack:
         below = next(stack[-1], None)
         if below is None:
@@ -251,7 +302,7 @@ def tree_leaves(
                 stack.append(_children(_checked_node(node, below), below, scope))
                 continue
             page = check_tree_page(decode(TreePage, data, "a page of a tree's index"))
-            check_leaf(page, below.before, below.after, below.entries, below.first)
+            check_leaf(page, below.before, below.effect)
         except IntegrityError as error:
             if on_gap is None:
                 raise
@@ -266,7 +317,7 @@ class TreeCursor:
     def __init__(self, reader: BlockReader, root: TreeRoot) -> None:
         check_root(root)
         self._reader = reader
-        self._stack = [iter((_Below(root.page, root.levels, -1, 0, (), (), b"", None),))]
+        self._stack = [iter((_Below(root.page, root.levels, (), None),))]
         self._next: _Below | None = None
         self.skip()
 
@@ -303,7 +354,7 @@ class TreeCursor:
         if below is None:
             return None
         page = check_tree_page(decode(TreePage, self._read(below), "a page of a tree's index"))
-        check_leaf(page, below.before, below.after, below.entries, below.first)
+        check_leaf(page, below.before, below.effect)
         self.skip()
         return Leaf(below.before, page, below.pair)
 
@@ -314,111 +365,108 @@ class TreeCursor:
 def _checked_node(node: TreeNode, above: _Below) -> TreeNode:
     """Return the node if its pages together do what the node above says of it."""
     check_tree_node(node, above.level)
-    if above.entries >= 0:
-        first = next((name for name in node.firsts if name), b"")
-        if sum(node.entries) != above.entries or first != above.first:
-            raise MalformedError("a node of a tree's index is not what the node above says of it")
     depth = len(above.before)
-    low, open_names = depth, list[bytes]()
     for place, (leaves, enters) in enumerate(zip(node.leaves, node.enters, strict=True)):
         if leaves > depth or depth - leaves + len(enters) > MAX_DEPTH:
             raise MalformedError("a tree's index leaves a directory that was never entered")
         if depth == 0 and place:
             raise MalformedError("a tree's index goes on behind its root")
-        low = min(low, depth - leaves)
         depth += len(enters) - leaves
-        del open_names[max(0, len(open_names) - leaves) :]
-        open_names.extend(enters)
-    if (*above.before[:low], *open_names) != above.after:
-        raise MalformedError("a node of a tree's index is not what the node above says of it")
+    _check_effect(effect_together(effects_in(node)), above.effect)
     return node
+
+
+def _check_effect(found: Effect, said: Effect | None) -> None:
+    """Go on if a page does what is said of it; of the topmost one, that it leaves all it enters."""
+    if found != said and (said is not None or found.enters or found.leaves):
+        raise MalformedError("a page of a tree's index is not what the node above says of it")
 
 
 def _children(node: TreeNode, above: _Below, scope: Scope | None) -> Iterator[_Below]:
     """Yield the pages below a node that may have to do with `scope`."""
     before = above.before
     held: list[_Below] = []
-    for pair, entries, leaves, enters, first in zip(
-        node.pages, node.entries, node.leaves, node.enters, node.firsts, strict=True
-    ):
-        after = (*before[: len(before) - leaves], *enters)
-        child = _Below(pair, above.level - 1, entries, leaves, before, after, first, None)
-        before = after
+    for pair, effect in zip(node.pages, effects_in(node), strict=True):
+        child = _Below(pair, above.level - 1, before, effect)
+        before = child.after
         if scope is None:
             yield child
             continue
-        # How far a page reaches is known once the next one begins.
-        if first:
-            latest = _latest(child)
-            yield from (one for one in _bounded(held, latest) if scope.touches(*_bounds(one)))
+        if effect.first:
+            # How far a page reaches is known once the next one begins.
+            yield from _touched(scope, held, child.lower)
             held.clear()
         held.append(child)
     if scope is not None:
-        yield from (one for one in _bounded(held, above.upper) if scope.touches(*_bounds(one)))
+        yield from _touched(scope, held, above.upper)
 
 
-def _bounded(held: list[_Below], upper: Path | None) -> list[_Below]:
-    return [child._replace(upper=upper) for child in held]
+def _touched(scope: Scope, pages: list[_Below], upper: Path | None) -> Iterator[_Below]:
+    for page in pages:
+        if scope.touches(page.lower, upper):
+            yield page._replace(upper=upper)
 
 
-def _bounds(child: _Below) -> tuple[Path, Path | None]:
-    """Return the earliest path that an entry of a page can have, and one that is too late."""
-    lower = (*child.before, child.first) if child.first else child.before
-    return lower, child.upper
-
-
-def _latest(child: _Below) -> Path:
-    """Return the latest path that a page's first entry can have.
-
-    Before that entry a page may leave any number of the directories that it leaves in all.
-    The node does not say how many, but names ascend.
-    """
-    before, first = child.before, child.first
-    for depth in range(len(before) - child.leaves, len(before)):
-        if first > before[depth]:
-            return (*before[:depth], first)
-    return (*before, first)
-
-
-def check_leaf(page: TreePage, before: Path, after: Path, entries: int, first: bytes) -> None:
+def check_leaf(page: TreePage, before: Path, said: Effect | None) -> None:
     """Go on if a page does what the node above says, and its names ascend.
 
     Args:
         page: A page whose columns fit each other.
         before: The directories that are open before it.
-        after: And those that are to be open behind it.
-        entries: How many it is to have; -1 where nothing says.
-        first: The name of its first entry that is no LEAVE, where `entries` is given.
+        said: What the node above says of it; None where there is none.
 
     Raises:
         MalformedError: it does not.
     """
-    names = page.names
-    path = list(before)
-    # The name that came last in each open directory, as far as this page knows.
-    last: list[bytes] = [b""] * (len(path) + 1)
-    found = b""
-    for kind, name in zip(page.kinds, names, strict=True):
+    effect = effect_of(page)
+    depth = len(before)
+    if effect.leaves > depth:
+        raise MalformedError("a tree's index leaves a directory that was never entered")
+    if depth + len(page.kinds) > MAX_DEPTH:
+        raise MalformedError(f"a tree's index is deeper than {MAX_DEPTH} directories")
+    _check_effect(effect, said)
+    # A tree has one entry at its top: `ROOT` with all it holds, or a single one.
+    for index, (kind, name) in enumerate(zip(page.kinds, page.names, strict=True)):
         if kind == _LEAVE:
-            if not path:
-                raise MalformedError("a tree's index leaves a directory that was never entered")
-            last.pop()
-            # Come back from a directory, this level has that one's name as its last.
-            last[-1] = path.pop()
+            depth -= 1
             continue
-        if name <= last[-1] or (name == ROOT) != (not path and kind == _DIRECTORY):
-            raise MalformedError("a tree's index has names out of order")
-        if not path and (found or before):
+        if depth == 0 and (index or before):
             raise MalformedError("a tree's index goes on behind its root")
-        found = found or name
+        if (name == ROOT) != (depth == 0 and kind == _DIRECTORY):
+            raise MalformedError("a tree's index has another root than a tree can have")
+        if kind == _DIRECTORY:
+            depth += 1
+
+
+def effect_of(page: TreePage) -> Effect:
+    """Return what a node has to say of a page.
+
+    Raises:
+        MalformedError: the page's names are out of order.
+    """
+    leaves = lead = 0
+    enters: list[bytes] = []
+    # The name that came last in each open directory, as far as this page knows.
+    last = [b""]
+    first = b""
+    for kind, name in zip(page.kinds, page.names, strict=True):
+        if kind == _LEAVE:
+            last.pop()
+            if enters:
+                enters.pop()
+            else:
+                leaves += 1
+                last.append(b"")
+            continue
+        if name <= last[-1]:
+            raise MalformedError("a tree's index has names out of order")
+        if not first:
+            first, lead = name, leaves
         last[-1] = name
         if kind == _DIRECTORY:
-            path.append(name)
+            enters.append(name)
             last.append(b"")
-            if len(path) > MAX_DEPTH:
-                raise MalformedError(f"a tree's index is deeper than {MAX_DEPTH} directories")
-    if tuple(path) != after or (entries >= 0 and (entries != len(names) or found != first)):
-        raise MalformedError("a page of a tree's index is not what the node above says of it")
+    return Effect(len(page.kinds), leaves, lead if first else leaves, tuple(enters), first)
 
 
 # --- trees: entries --------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import stat as modes
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -144,7 +145,8 @@ class _ObjectRestore:
         self._is_device = _is_device(self._path)
         self._hasher = work.hasher
         self._lost: list[tuple[int, int, str]] = []
-        self._found: set[int] = set()
+        # The kernel lets one thread write a file at a time; others would spin for their turn.
+        self._writing = threading.Lock()
 
     def run(self) -> None:
         work, request = self._work, self._work.request
@@ -255,7 +257,8 @@ class _ObjectRestore:
                 except IntegrityError as error:
                     self._lose_runs([run], error)
                     continue
-                target.write_at(run.position, data)
+                with self._writing:
+                    target.write_at(run.position, data)
                 written += run.length
         return written
 

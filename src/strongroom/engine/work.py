@@ -57,6 +57,10 @@ class Wear:
         key = (slot, number)
         self.lost[key] = self.lost.get(key, 0) + byte_count
 
+    def regain(self, slot: int, number: int, byte_count: int) -> None:
+        """So many bytes of a block were recognised: what moved is not dead."""
+        self.lose(slot, number, -byte_count)
+
     def is_doomed(self, slot: int, number: int) -> bool:
         """Tell whether a block is to be given up."""
         return (slot, number) in self.blocks or (slot, number >> PLACE_BITS) in self.packs

@@ -215,23 +215,19 @@ class Chain:
         """Numbers of the entries that belong to this history, as they were when first asked.
 
         Behind the newest entry that carries a history, numbers follow without a hole and each
-        entry follows the hash of the one before; below it, what is there must be what that
-        history remembers. An entry far behind a hole is nobody's successor: it is left out,
+        entry follows the hash of the one before. What lies below is compared with that history
+        when it is used (`remembered`), so that opening a chain does not read all of it. An entry far behind a hole is nobody's successor: it is left out,
         so that nobody can end a journal by planting one.
 
         Raises:
-            ForkedError: an entry follows, or is, another one than the history says.
+            ForkedError: an entry follows another one than the one before it.
         """
         newest = self.promise_entry
         start = newest.number if newest else 0
-        history = self.history(newest) if newest else None
         listing = []
         previous = newest.hash if newest else self.root_hash
         for number in self.numbers():
-            if number < start:
-                listing.append(number)
-                self._check_remembered(number, history)
-            elif number == start:
+            if number <= start:
                 listing.append(number)
             elif number == (listing[-1] if listing else 0) + 1:
                 entry = self.entry(number)
@@ -242,10 +238,19 @@ class Chain:
                 listing.append(number)
         return listing
 
-    def _check_remembered(self, number: int, history: Table[HistoryRecord] | None) -> None:
-        record = history.get(number) if history else None
-        if record is not None and record.entry_hash != self.entry(number).hash:
-            raise self._forked(number)
+    def remembered(self, number: int) -> Entry:
+        """Return an entry of the listing, compared with what the newest history says of it.
+
+        Raises:
+            ForkedError: another entry stands in its place.
+        """
+        entry = self.entry(number)
+        newest = self.promise_entry
+        if newest is not None and number < newest.number:
+            record = self.history(newest).get(number)
+            if record is not None and record.entry_hash != entry.hash:
+                raise self._forked(number)
+        return entry
 
     def _forked(self, number: int) -> ForkedError:
         return ForkedError(
@@ -262,12 +267,15 @@ class Chain:
     @cached_property
     def newest_session(self) -> Entry | None:
         """The newest session entry that is not given up, or None in an empty chain."""
-        gone = self.condemned()
         for number in reversed(self.listing):
             entry = self.entry(number)
-            if isinstance(entry.body, SessionBody) and number not in gone:
-                return entry
+            if isinstance(entry.body, SessionBody) and not self.is_condemned(number):
+                return self.remembered(number)
         return None
+
+    def is_condemned(self, number: int) -> bool:
+        """Tell whether prune has given up this session entry; reads only what came after it."""
+        return number in self._condemned_after(number)
 
     def condemned(self) -> set[int]:
         """Return the numbers of the session entries that prune has given up.
@@ -275,19 +283,30 @@ class Chain:
         A condemnation may come from anybody, so it counts for an entry only if the newest
         history before it remembers that entry and promises none of its points.
         """
+        return self._condemned_after(0)
+
+    def _condemned_after(self, start: int) -> set[int]:
+        """Return what the condemnations numbered above `start` give up."""
         gone: set[int] = set()
-        bearer: Entry | None = None
-        for number in self.listing:
-            entry = self.entry(number)
-            if isinstance(entry.body, SessionBody | PromiseBody):
-                bearer = entry
-            elif isinstance(entry.body, CondemnationBody) and bearer is not None:
-                history = self.history(bearer)
-                for condemned in entry.body.entries:
-                    record = history.get(condemned)
+        for number in reversed(self.listing):
+            if number <= start:
+                break
+            body = self.entry(number).body
+            if isinstance(body, CondemnationBody):
+                history = self._history_before(number)
+                for condemned in body.entries if history else ():
+                    record = history.get(condemned) if history else None
                     if record is not None and not record.promised:
                         gone.add(condemned)
         return gone
+
+    def _history_before(self, number: int) -> Table[HistoryRecord] | None:
+        for earlier in reversed(self.listing):
+            if earlier < number:
+                entry = self.entry(earlier)
+                if isinstance(entry.body, SessionBody | PromiseBody):
+                    return self.history(entry)
+        return None
 
     def head(self) -> Head | None:
         """Return the newest signed entry, as a reader would remember it."""
@@ -336,18 +355,19 @@ class Chain:
 
     def hash_of(self, number: int) -> bytes | None:
         """Return the hash of an entry that is there or that the newest history remembers."""
-        if number in self.listing:
-            return self.entry(number).hash
-        if self.promise_entry is None:
-            return None
-        record = self.history(self.promise_entry).get(number)
-        return record.entry_hash if record else None
+        newest = self.promise_entry
+        if newest is not None and number < newest.number:
+            record = self.history(newest).get(number)
+            if record is not None:
+                return record.entry_hash
+        return self.entry(number).hash if number in self.listing else None
 
     def live_points(self) -> list[LivePoint]:
         """Return every point that the newest signed entry promises, oldest first.
 
         Raises:
-            PointWithheldError: a promised entry is missing, or another stands in its place.
+            PointWithheldError: a promised entry is missing.
+            ForkedError: another stands in its place.
         """
         promise = self.promise_entry
         if promise is None:
@@ -357,10 +377,10 @@ class Chain:
         for number, record in self.history(promise).items():
             if not record.promised:
                 continue
-            if number not in self.listing or self.entry(number).hash != record.entry_hash:
+            if number not in self.listing:
                 missing.extend(point.hex() for point in record.promised)
                 continue
-            entry = self.entry(number)
+            entry = self.remembered(number)
             live.extend(
                 LivePoint(point, entry, point.point_id in record.held)
                 for point in _points(entry)

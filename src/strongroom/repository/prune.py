@@ -21,15 +21,46 @@ may take them over until then.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from strongroom.clock import Clock
-from strongroom.repository.chain import Chain
+from strongroom.clock import to_microseconds
+from strongroom.crypto import random
+from strongroom.errors import (
+    ConflictError,
+    IntegrityError,
+    LockedError,
+    MalformedError,
+    ObjectMissingError,
+    StrongroomError,
+    UnsupportedVersionError,
+)
+from strongroom.format import pack as packs
+from strongroom.format.codec import MAX_ENTRY
+from strongroom.format.journal import (
+    CondemnationBody,
+    DeathBody,
+    Entry,
+    PromiseBody,
+    SessionBody,
+    read_entry,
+)
+from strongroom.repository import layout, locks
+from strongroom.repository.append import append_entry
+from strongroom.repository.chain import get_framed
+from strongroom.repository.moments import claimed_moment
+from strongroom.repository.reach import Reach
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from datetime import datetime, timedelta
+
+    from strongroom.clock import Clock
     from strongroom.crypto.signing import SigningKey
+    from strongroom.format.paging import PageRef
+    from strongroom.format.tables import HistoryRecord, SessionRecord
+    from strongroom.repository.chain import Chain
     from strongroom.repository.repository import Repository
+    from strongroom.storage.base import ObjectInfo
 
 _MOST_NAMED: Final = 50_000
 """Objects that one condemnation names: an entry has to stay far below its limit."""
@@ -49,7 +80,7 @@ class Removal:
     """End of its quarantine; None where no entry condemns it yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PrunePlan:
     """What may go from one chain."""
 
@@ -117,7 +148,7 @@ class PruneResult:
 
 def plan_prune(
     repository: Repository, chain: Chain, clock: Clock, quarantine: timedelta
-) -> PreparedPrune:
+) -> PrunePlan:
     """Decide what may go from a chain; changes nothing.
 
     The caller has checked that it believes the chain's signer, and that the chain is not older
@@ -128,41 +159,560 @@ def plan_prune(
         repository: Where the chain is; the job's other chains say whether it goes on.
         chain: The chain.
         clock: Tells whose quarantine is over.
-        quarantine: How long what is condemned stays.
+        quarantine: How long what is condemned from now on stays.
 
     Raises:
         IntegrityError: the chain is damaged or withheld in part; nothing may go from it.
     """
-    return PreparedPrune(repository, chain, clock, quarantine)
+    return _Prune(repository, chain, clock, quarantine).decide()
 
 
-def carry_out(prepared: PreparedPrune, signer: SigningKey | None = None) -> PruneResult:
+def carry_out(plan: PrunePlan, signer: SigningKey | None = None) -> PruneResult:
     """Condemn what the plan names, and remove what was condemned and has served its quarantine.
 
-    Safe to repeat after a crash at any instant. What the chain became since the plan was made
-    counts: only what may still go does.
+    Safe to repeat after a crash at any instant. If the chain has changed since the plan was made,
+    it is made anew, and only what stands in both goes.
 
     Args:
-        prepared: From `plan_prune`.
-        signer: Signs the condemnation, if the chain knows it; keyless machines have none.
+        plan: From `plan_prune`.
+        signer: Signs the condemnation, if it is one of the chain's signers; keyless machines
+            have none.
 
     Raises:
+        IntegrityError: the chain is damaged or withheld in part; nothing was removed.
         StorageUnavailableError: the storage did not answer; prune again.
         ConflictError: others keep changing the chain.
     """
-    return prepared.carry_out(signer)
+    if not isinstance(plan, _ChainPlan):
+        raise TypeError("a plan to carry out comes from plan_prune")
+    return plan.prune.carry_out(plan, signer)
+
+
+def remove_leftovers(repository: Repository) -> int:
+    """Remove what a crash left of chains whose header prune had already removed.
+
+    A chain's last entries and their pages go after its header, which nothing precedes in a
+    chain's life but its envelopes. So a journal without a header, with no session and no pack
+    left, is such a remainder.
+
+    Returns:
+        How many objects went.
+    """
+    storage = repository.storage
+    begun = {chain_id.hex() for chain_id in repository.chain_ids()}
+    found: dict[str, list[str]] = {}
+    for info in storage.list("chains/"):
+        chain_id = info.key.split("/")[1]
+        if chain_id not in begun:
+            found.setdefault(chain_id, []).append(info.key)
+    removed = 0
+    for chain_id, keys in found.items():
+        kinds = {key.split("/")[2] for key in keys}
+        entries = [key for key in keys if key.split("/")[2] == "journal"]
+        if "journal" not in kinds or not kinds <= {"journal", "tables"}:
+            continue
+        if storage.exists(f"{layout.HEADERS}{chain_id}") or any(
+            _may_be_session(repository, key) for key in entries
+        ):
+            continue
+        # The journal last: while one of its entries is there, this can be repeated.
+        for key in sorted(keys, key=lambda one: (one in entries, one)):
+            storage.delete(key)
+            removed += 1
+    return removed
+
+
+def _may_be_session(repository: Repository, key: str) -> bool:
+    try:
+        entry = read_entry(get_framed(repository.storage, key, MAX_ENTRY), key)
+    except ObjectMissingError:
+        return False
+    except (IntegrityError, UnsupportedVersionError):
+        return True
+    return isinstance(entry.body, SessionBody)
 
 
 # --- deciding --------------------------------------------------------------------------------
 
 
+class _ChainPlan(PrunePlan):
+    """A plan that knows what it was made from."""
+
+    prune: _Prune
+    top: tuple[int, bytes]
+    """Number and hash of the journal's newest entry when the plan was made."""
+    bearers: dict[int, set[bytes]]
+    """Tables objects that the history of an entry that goes is read from, by entry: as long as
+    the entry is there, so must they be."""
+
+
 @dataclass(slots=True)
-class _Kept:
-    """What kept entries need."""
+class _Needed:
+    """What must stay."""
 
     packs: set[bytes] = field(default_factory=set)
-    sessions: set[bytes] = field(default_factory=set)
-    """Sessions that signed tables know; their keys stand there."""
     tables: set[bytes] = field(default_factory=set)
     live_bytes: int = 0
     dead_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """A chain's entries by what becomes of them."""
+
+    kept: list[Entry] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
+    """Session entries of which no point is promised, and which no session will build on."""
+    spent: list[int] = field(default_factory=list)
+    """Other entries that a newer session has made meaningless."""
+
+    @property
+    def gone(self) -> list[int]:
+        return sorted([*self.given_up, *self.spent])
+
+
+class _Prune:
+    """Decides for one chain, and acts."""
+
+    def __init__(
+        self, repository: Repository, chain: Chain, clock: Clock, quarantine: timedelta
+    ) -> None:
+        self._repository = repository
+        self._storage = repository.storage
+        self._chain = chain
+        self._clock = clock
+        self._quarantine = quarantine
+        self._prefix = layout.chain(chain.chain_id)
+
+    def decide(self) -> _ChainPlan:
+        """Return what may go as the chain is now."""
+        chain = self._chain
+        chain.refresh()
+        live = chain.live_points()
+        remarks: list[str] = []
+        elsewhere = not live and self._goes_on_elsewhere(remarks)
+        whole = elsewhere and not self._named_elsewhere(remarks)
+        entries = self._sort(elsewhere)
+        stay = [
+            entry
+            for number in chain.listing
+            if number not in entries.gone
+            for entry in [chain.entry(number)]
+            if isinstance(entry.body, SessionBody | PromiseBody)
+        ]
+        needed = self._needed(entries.kept, stay)
+        removals = self._removals(entries, needed, whole)
+        plan = _ChainPlan(
+            chain=chain.chain_id.hex(),
+            job=chain.header.job_id.hex(),
+            whole_chain=whole,
+            kept_points=len(live),
+            entries=tuple(entries.given_up),
+            removals=tuple(removals),
+            freed_bytes=sum(one.stored_bytes for one in removals),
+            live_bytes=needed.live_bytes,
+            dead_bytes=needed.dead_bytes,
+            remarks=tuple(remarks),
+        )
+        plan.prune = self
+        plan.top = self._top()
+        plan.bearers = self._bearers(entries)
+        return plan
+
+    def _top(self) -> tuple[int, bytes]:
+        listing = self._chain.listing
+        return (listing[-1], self._chain.entry(listing[-1]).hash) if listing else (0, b"")
+
+    def _sort(self, elsewhere: bool) -> _Sorted:
+        """Tell which entries stay, and which of the others may go.
+
+        What no history remembers stays, and so does the newest entry that has one: what is
+        promised stands there.
+        """
+        chain = self._chain
+        promise = chain.promise_entry
+        if promise is None:
+            return _Sorted()
+        assert isinstance(promise.body, SessionBody | PromiseBody)
+        history = dict(Reach(chain).history(promise.body.history))
+        kept = {entry.number: entry for entry in chain.kept_entries()}
+        newest = chain.newest_session
+        if newest is not None and not elsewhere:
+            kept[newest.number] = newest  # the next session builds on it
+        found = _Sorted(kept=[kept[number] for number in sorted(kept)])
+        bound = promise.number if elsewhere else newest.number if newest else 0
+        for number in chain.listing:
+            entry = chain.entry(number)
+            if number in kept or not _is_given_up(entry, history.get(number)):
+                continue
+            if isinstance(entry.body, SessionBody):
+                found.given_up.append(number)
+            elif number < bound and isinstance(
+                entry.body, PromiseBody | CondemnationBody | DeathBody
+            ):
+                # Whoever could still need it began before the session that follows it, so
+                # finds that session and does not publish.
+                found.spent.append(number)
+        return found
+
+    def _needed(self, kept: Iterable[Entry], stay: Iterable[Entry]) -> _Needed:
+        """Look through every kept state, and the history of every entry that stays.
+
+        Raises:
+            IntegrityError: something of it is not what was signed; nothing may go then.
+        """
+        reach = Reach(self._chain)
+        needed = _Needed()
+        records: dict[int, SessionRecord] = {}
+        used: dict[tuple[int, int], int] = {}
+        for entry in kept:
+            body = entry.body
+            assert isinstance(body, SessionBody)
+            for slot, record in reach.sessions(body):
+                if records.setdefault(slot, record) != record:
+                    raise MalformedError(f"slot {slot} of chain {self._chain.name} is two sessions")
+            for slot, ordinal, bits in reach.blocks(body):
+                used[(slot, ordinal)] = used.get((slot, ordinal), 0) | bits
+        for slot, record in records.items():
+            for ordinal, _, directory in reach.ledger(record.ledger):
+                bits = used.pop((slot, ordinal), 0)
+                if not bits:
+                    continue
+                needed.packs.add(directory.pack_id)
+                for place, length in zip(directory.places, directory.lengths, strict=True):
+                    if bits >> place & 1:
+                        needed.live_bytes += length
+                    else:
+                        needed.dead_bytes += length
+        if used:
+            raise MalformedError(
+                f"states of chain {self._chain.name} use {len(used)} packs that no ledger knows"
+            )
+        for entry in stay:
+            assert isinstance(entry.body, SessionBody | PromiseBody)
+            for _ in reach.history(entry.body.history):
+                pass
+        needed.tables = reach.objects
+        return needed
+
+    def _bearers(self, entries: _Sorted) -> dict[int, set[bytes]]:
+        found: dict[int, set[bytes]] = {}
+        for number in entries.gone:
+            body = self._chain.entry(number).body
+            if isinstance(body, SessionBody | PromiseBody):
+                # Perhaps part of it is gone already, in an earlier prune that did not end.
+                reach = Reach(self._chain, _ignore)
+                for _ in reach.history(body.history):
+                    pass
+                found[number] = reach.objects
+        return found
+
+    # --- the job's other chains --------------------------------------------------------------
+
+    def _others(self, remarks: list[str]) -> list[Chain]:
+        found = []
+        for chain_id in self._repository.chain_ids():
+            if chain_id == self._chain.chain_id:
+                continue
+            try:
+                other = self._repository.chain(chain_id)
+            except StrongroomError as error:
+                remarks.append(f"chain {chain_id.hex()[:12]} cannot be read: {error}")
+                continue
+            if other.header.job_id == self._chain.header.job_id:
+                found.append(other)
+        return found
+
+    def _goes_on_elsewhere(self, remarks: list[str]) -> bool:
+        """Tell whether the job has published in a newer chain."""
+        own = max((body.counter for body in self._session_bodies()), default=0)
+        for other in self._others(remarks):
+            newest = other.newest_session
+            if newest is None or not isinstance(newest.body, SessionBody):
+                continue
+            if own:
+                if newest.body.counter > own:
+                    return True
+            elif other.header.created_at > self._chain.header.created_at:
+                return True
+        return False
+
+    def _session_bodies(self) -> list[SessionBody]:
+        bodies = (self._chain.entry(number).body for number in self._chain.listing)
+        return [body for body in bodies if isinstance(body, SessionBody)]
+
+    def _named_elsewhere(self, remarks: list[str]) -> bool:
+        """Tell whether a newer chain still says that this one is kept."""
+        for other in self._others([]):
+            newest = other.newest_session
+            if (
+                newest is not None
+                and isinstance(newest.body, SessionBody)
+                and any(ref.chain_id == self._chain.chain_id for ref in newest.body.older)
+            ):
+                remarks.append(
+                    f"header and journal stay until the job's next session: chain {other.name} "
+                    "says that this one is there"
+                )
+                return True
+        return False
+
+    # --- objects -----------------------------------------------------------------------------
+
+    def _removals(self, entries: _Sorted, needed: _Needed, whole: bool) -> list[Removal]:
+        """Return the objects that may go, in the order in which they go.
+
+        Packs first, since everything else can be decided anew without them. Entries go from the
+        oldest on, and pages after the entries that they are read for. Of a whole chain the
+        newest history stays until the header is gone: up to then a prune that was interrupted
+        finds a chain none of whose points is promised, and goes on.
+        """
+        condemned = self._condemned()
+        published = {body.session_id for body in self._session_bodies()}
+        promise = self._chain.promise_entry
+        last = promise.number if promise else 0
+        lasting: set[bytes] = set()
+        if whole and promise is not None:
+            assert isinstance(promise.body, SessionBody | PromiseBody)
+            reach = Reach(self._chain)
+            for _ in reach.history(promise.body.history):
+                pass
+            lasting = reach.objects
+        ordered: list[tuple[int, Removal]] = []
+        for info in self._storage.list(self._prefix):
+            name = info.key.removeprefix(self._prefix)
+            kind, _, tail = name.partition("/")
+            found: tuple[int, str] | None = None
+            if kind == "packs" and _id_of(tail[3:], 32) not in needed.packs:
+                found = 0, self._why_pack(info, published)
+            elif kind == "keys":
+                found = 1, "sealed keys of sessions that are over"
+            elif kind == "journal" and tail.isdigit():
+                number = int(tail)
+                if number in entries.given_up:
+                    found = 2, "entries whose points are all given up"
+                elif number in entries.spent:
+                    found = 2, "entries that a newer session made meaningless"
+                elif whole:
+                    found = (2 if number < last else 6), "the journal of an expired chain"
+            elif kind == "tables" and (whole or _id_of(tail, 16) not in needed.tables):
+                last_page = whole and _id_of(tail, 16) in lasting
+                found = (6 if last_page else 3), "pages that no kept entry leads to"
+            elif whole:
+                found = 4, "the rest of an expired chain"
+            if found is not None:
+                until = condemned.get(name)
+                ordered.append(
+                    (
+                        found[0],
+                        Removal(
+                            object=name,
+                            stored_bytes=info.size,
+                            reason=found[1],
+                            condemned_until=until,
+                        ),
+                    )
+                )
+        if whole:
+            key = layout.header(self._chain.chain_id)
+            ordered.append(
+                (
+                    5,
+                    Removal(
+                        object=key,
+                        stored_bytes=self._storage.size(key),
+                        reason="the rest of an expired chain",
+                        condemned_until=None,
+                    ),
+                )
+            )
+        return [one for _, one in sorted(ordered, key=lambda pair: (pair[0], pair[1].object))]
+
+    def _why_pack(self, info: ObjectInfo, published: Collection[bytes]) -> str:
+        """Say what an unneeded pack is, as it says itself: for people, nothing hangs on it."""
+        try:
+            start = self._storage.get(info.key, 0, packs.HEADER_LENGTH)
+            session_id = packs.read_header(start, info.key).session_id
+        except StrongroomError:
+            session_id = b""
+        if session_id in published:
+            return "packs that no kept point uses"
+        return "packs of sessions that did not publish, or whose points are gone"
+
+    def _condemned(self) -> dict[str, datetime]:
+        """Return what entries condemn, with the end of its quarantine."""
+        found: dict[str, int] = {}
+        for number in self._chain.listing:
+            body = self._chain.entry(number).body
+            if isinstance(body, CondemnationBody):
+                for name in (*body.objects, *map(_entry_name, body.entries)):
+                    found[name] = min(found.get(name, body.not_before), body.not_before)
+        return {name: claimed_moment(until) for name, until in found.items()}
+
+    # --- acting ------------------------------------------------------------------------------
+
+    def carry_out(self, plan: _ChainPlan, signer: SigningKey | None) -> PruneResult:
+        """See the function of this name."""
+        agreed = {one.object for one in plan.removals}
+        try:
+            lock = locks.acquire(
+                self._storage,
+                layout.job_lock(self._chain.header.job_id),
+                random.token(16).hex(),
+                self._clock,
+                command="repository prune",
+            )
+        except LockedError as error:
+            return self._result(plan, left=str(error))
+        with lock:
+            self._chain.refresh()
+            if self._top() != plan.top:
+                plan = self.decide()
+            condemned = 0
+            for _ in range(_ATTEMPTS):
+                try:
+                    condemned += self._condemn(plan, agreed, signer)
+                except _MovedError as moved:
+                    condemned += moved.condemned
+                    plan = self.decide()
+                    continue
+                if condemned:
+                    # What was condemned has its date now, and may have been taken into use
+                    # just before it was.
+                    plan = self.decide()
+                    if self._fresh(plan, agreed):
+                        continue
+                return self._remove(plan, agreed, condemned, lock)
+        raise ConflictError(f"chain {self._chain.name} is changed again and again; prune later")
+
+    def _fresh(self, plan: PrunePlan, agreed: Collection[str]) -> list[Removal]:
+        """Return what was agreed on and has still to be condemned."""
+        latest = self._clock.now() + self._quarantine
+        header = layout.header(self._chain.chain_id)
+        return [
+            one
+            for one in plan.removals
+            if one.object in agreed
+            and one.object != header
+            and (one.condemned_until is None or one.condemned_until > latest)
+        ]
+
+    def _condemn(self, plan: _ChainPlan, agreed: Collection[str], signer: SigningKey | None) -> int:
+        """Announce what is to go; return how many objects were named.
+
+        Raises:
+            _MovedError: an entry that the plan does not know came first.
+        """
+        fresh = self._fresh(plan, agreed)
+        if signer is not None and signer.public not in self._chain.signers:
+            signer = None  # a stranger's signature would be refused, none is not
+        seen = plan.top[0]
+        not_before = to_microseconds(self._clock.now() + self._quarantine)
+        given_up = {_entry_name(number): number for number in plan.entries}
+
+        named = 0
+
+        def refuse(_: Entry) -> None:
+            raise _MovedError(named)
+
+        for at in range(0, len(fresh), _MOST_NAMED):
+            names = [one.object for one in fresh[at : at + _MOST_NAMED]]
+            body = CondemnationBody(
+                [given_up[name] for name in names if name in given_up],
+                [name for name in names if name not in given_up],
+                not_before,
+            )
+            entry = append_entry(self._chain, body, signer, self._clock, refuse, seen)
+            seen = entry.number
+            named += len(names)
+        return named
+
+    def _remove(
+        self, plan: _ChainPlan, agreed: Collection[str], condemned: int, lock: locks.Lock
+    ) -> PruneResult:
+        """Remove what is due, in the plan's order."""
+        now = self._clock.now()
+        header = layout.header(self._chain.chain_id)
+        removed = freed = 0
+        held_back = False
+        reading = dict(plan.bearers)
+        waiting: list[Removal] = []
+        for one in plan.removals:
+            kind, _, tail = one.object.partition("/")
+            due = one.object in agreed and (
+                one.condemned_until is not None and one.condemned_until <= now
+            )
+            if one.object == header:
+                due = not waiting
+            if kind == "journal":
+                # An older entry never outlives a newer one that says that it is given up.
+                held_back = held_back or not due
+                due = not held_back
+            elif kind == "tables" and due:
+                object_id = _id_of(tail, 16)
+                due = not any(object_id in objects for objects in reading.values())
+            if not due:
+                waiting.append(one)
+                continue
+            lock.refresh()
+            if one.object == header:
+                self._storage.delete(header)
+            else:
+                self._storage.delete(self._prefix + one.object)
+            removed += 1
+            freed += one.stored_bytes
+            if kind == "journal":
+                reading.pop(int(tail), None)
+        if plan.whole_chain and not waiting:
+            for info in [*self._storage.list(self._prefix)]:  # this prune's own condemnation
+                self._storage.delete(info.key)
+        dates = [one.condemned_until for one in waiting if one.condemned_until is not None]
+        return PruneResult(
+            chain=plan.chain,
+            condemned=condemned,
+            removed=removed,
+            freed_bytes=freed,
+            waiting=len(waiting),
+            due_at=max(dates, default=None),
+            left=None,
+        )
+
+    def _result(self, plan: PrunePlan, left: str) -> PruneResult:
+        return PruneResult(
+            chain=plan.chain,
+            condemned=0,
+            removed=0,
+            freed_bytes=0,
+            waiting=len(plan.removals),
+            due_at=None,
+            left=left,
+        )
+
+
+class _MovedError(Exception):
+    """An entry came in between; what was decided has to be decided anew."""
+
+    def __init__(self, condemned: int) -> None:
+        self.condemned = condemned
+        super().__init__(condemned)
+
+
+def _is_given_up(entry: Entry, record: HistoryRecord | None) -> bool:
+    return record is not None and not record.promised and record.entry_hash == entry.hash
+
+
+def _entry_name(number: int) -> str:
+    return f"journal/{number:010d}"
+
+
+def _id_of(name: str, length: int) -> bytes:
+    """Return the id that a name is, or nothing."""
+    try:
+        found = bytes.fromhex(name)
+    except ValueError:
+        return b""
+    return found if len(found) == length else b""
+
+
+def _ignore(ref: PageRef, error: IntegrityError) -> None:
+    """Pass over a page that is gone."""

@@ -1,0 +1,148 @@
+"""A job in a repository, with short words for what care does to it.
+
+job = a_job(MemoryStorage(), source("files", tree))
+job.run()
+assert job.contents() == [look_at(tree)]
+job.prune()
+assert job.scrub().ok
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from strongroom.crypto import random
+from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.progress import NullProgress
+from strongroom.errors import NotARepositoryError
+from strongroom.format.point import StreamRoot, TreeRoot
+from strongroom.repository import layout, locks, promises
+from strongroom.repository.chain import Head, Trust
+from strongroom.repository.prune import PrunePlan, PruneResult, carry_out, plan_prune
+from strongroom.repository.repository import Repository
+from strongroom.repository.scrub import ScrubReport, scrub
+from tests.support.engine_job import AheadClock, EngineJob, Point, read_stream, read_tree, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from strongroom.clock import Clock
+    from strongroom.crypto.signing import SigningKey
+    from strongroom.engine.backup import SessionOutcome, SourcePlan
+    from strongroom.storage.base import Storage
+
+NO_QUARANTINE = timedelta()
+
+
+class Job(EngineJob):
+    """A job whose repository is cared for; its sessions hold the job's lock, as real ones do."""
+
+    repository: Repository
+
+    def run(self, *arguments: Any, **options: Any) -> SessionOutcome:
+        """Run a session to its end, under the job's lock."""
+        with locks.acquire(
+            self.storage,
+            layout.job_lock(self.chain().header.job_id),
+            random.token(16).hex(),
+            self.clock,
+        ):
+            return super().run(*arguments, **options)
+
+    # --- points ------------------------------------------------------------------------------
+
+    def restore(self, point: Point) -> object:
+        """Return what a point holds, opened with the chain's secret alone."""
+        root = point.details.root
+        if isinstance(root, TreeRoot):
+            return read_tree(self.reader(point.body), root)
+        if isinstance(root, StreamRoot):
+            return read_stream(self.reader(point.body), root)
+        return self.read_image(point)
+
+    def contents(self) -> dict[bytes, object]:
+        """Return what every promised point holds, by its id, oldest first."""
+        return {point.id: self.restore(point) for point in self.points()}
+
+    def remove(self, *points: Point) -> None:
+        ids = [point.id for point in points]
+        promises.take_back(self.chain(), ids, self.signer, self.clock, "removed by hand")
+
+    def hold(self, *points: Point) -> None:
+        promises.hold(self.chain(), [point.id for point in points], self.signer, self.clock)
+
+    def release(self, *points: Point) -> None:
+        promises.release(self.chain(), [point.id for point in points], self.signer, self.clock)
+
+    # --- care --------------------------------------------------------------------------------
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(identities=frozenset({self.signer.public.id}))
+
+    def head(self) -> Head:
+        head = self.chain().head()
+        assert head is not None
+        return head
+
+    def scrub(
+        self, trust: Trust | None = None, heads: Mapping[bytes, Head] | None = None
+    ) -> ScrubReport:
+        return scrub(
+            self.repository,
+            self.trust if trust is None else trust,
+            heads or {},
+            progress=NullProgress(),
+            cancel=Cancellation(),
+        )
+
+    def plan_prune(
+        self, quarantine: timedelta = NO_QUARANTINE, clock: Clock | None = None
+    ) -> PrunePlan:
+        return plan_prune(self.repository, self.chain(), clock or self.clock, quarantine)
+
+    def prune(
+        self,
+        quarantine: timedelta = NO_QUARANTINE,
+        clock: Clock | None = None,
+        signer: SigningKey | None = None,
+    ) -> PruneResult:
+        return carry_out(self.plan_prune(quarantine, clock), signer)
+
+    def keys_of(self, kind: str) -> list[str]:
+        """Return the keys of one kind of the chain's objects."""
+        prefix = f"{layout.chain(self.chain_id)}{kind}/"
+        return [info.key for info in self.storage.list(prefix)]
+
+
+def a_job(
+    storage: Storage, *sources: SourcePlan, sealed: bool = True, cache: Path | None = None
+) -> Job:
+    """Return a job in the storage's repository, a new one if need be; it has no point yet."""
+    try:
+        repository = Repository.open(storage)
+    except NotARepositoryError:
+        repository = Repository.create(storage, AheadClock())
+    job = Job(storage, sources, sealed=sealed, cache=cache)
+    job.repository = repository
+    return job
+
+
+def write_tree(root: Path, files: Mapping[str, bytes]) -> None:
+    """Make the files below `root` exactly these; times move on, so that changes are seen."""
+    settle()
+    root.mkdir(exist_ok=True)
+    for path in sorted(root.rglob("*"), reverse=True):
+        name = str(path.relative_to(root))
+        if path.is_dir():
+            if not any(other.startswith(f"{name}/") for other in files):
+                path.rmdir()
+        elif name not in files or path.read_bytes() != files[name]:
+            path.unlink()
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_bytes(content)

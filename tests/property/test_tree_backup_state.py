@@ -287,4 +287,3 @@ class Tree(RuleBasedStateMachine):
 
 Tree.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 TestEveryPointShowsItsOwnMoment = Tree.TestCase
-

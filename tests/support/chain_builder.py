@@ -22,7 +22,6 @@ from strongroom.crypto.recipients import RecoveryUnlocker, make_recovery_recipie
 from strongroom.crypto.signing import SigningKey
 from strongroom.engine import index_writer
 from strongroom.engine.backup import SourcePlan, SourceResult, seal_details
-from strongroom.engine.index_writer import Effect
 from strongroom.engine.pipeline import BlockPipeline, Compression
 from strongroom.engine.points import PointView, open_points
 from strongroom.format.block import BlockClass
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
     from strongroom.crypto.keys import Seed
     from strongroom.crypto.recipients import Unlocker
+    from strongroom.engine.index_writer import Effect
     from strongroom.storage.base import Storage
 
 Pair = tuple[int, int]

@@ -127,9 +127,7 @@ class EngineJob:
         secrets, keys = None, writer.SealedKeys()
         if self.chain_key is not None:
             secrets = SessionSecrets.generate(self.dedup_key, self.chunker_seed)
-            keys = writer.seal_keys(
-                secrets, self.chain_key.public.raw, self.chain_id, session_id
-            )
+            keys = writer.seal_keys(secrets, self.chain_key.public.raw, self.chain_id, session_id)
             self.metakeys[session_id] = secrets.metakey
         self.counter += 1
         return backup.SessionPlan(

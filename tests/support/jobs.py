@@ -9,17 +9,21 @@ assert job.scrub().ok
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from strongroom.crypto import random
+from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
 from strongroom.errors import NotARepositoryError
+from strongroom.format.pack import HEADER_LENGTH, read_header
 from strongroom.format.point import StreamRoot, TreeRoot
 from strongroom.repository import layout, locks, promises
 from strongroom.repository.chain import Head, Trust
 from strongroom.repository.prune import PrunePlan, PruneResult, carry_out, plan_prune
+from strongroom.repository.rekey import start_chain
 from strongroom.repository.repository import Repository
 from strongroom.repository.scrub import ScrubReport, scrub
 from tests.support.engine_job import AheadClock, EngineJob, Point, read_stream, read_tree, settle
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from strongroom.clock import Clock
     from strongroom.crypto.signing import SigningKey
     from strongroom.engine.backup import SessionOutcome, SourcePlan
+    from strongroom.format.block import BlockClass
     from strongroom.storage.base import Storage
 
 NO_QUARANTINE = timedelta()
@@ -116,6 +121,15 @@ class Job(EngineJob):
         prefix = f"{layout.chain(self.chain_id)}{kind}/"
         return [info.key for info in self.storage.list(prefix)]
 
+    def packs_of(self, point: Point, block_class: BlockClass) -> list[str]:
+        """Return the keys of the packs that a point's session wrote."""
+        found = []
+        for key in self.keys_of("packs"):
+            header = read_header(self.storage.get(key, 0, HEADER_LENGTH), key)
+            if (header.session_id, header.block_class) == (point.body.session_id, block_class):
+                found.append(key)
+        return found
+
 
 def a_job(
     storage: Storage, *sources: SourcePlan, sealed: bool = True, cache: Path | None = None
@@ -128,6 +142,25 @@ def a_job(
     job = Job(storage, sources, sealed=sealed, cache=cache)
     job.repository = repository
     return job
+
+
+def next_chain(job: Job) -> Job:
+    """Return the same job, going on in a chain of its own as after a detach."""
+    header = job.chain().header
+    newer = copy(job)
+    recipients = [make_recovery_recipient(random.seed(), "kit", job.signer.public)]
+    started, newer.chain_key = start_chain(
+        job.storage,
+        header.job_id,
+        recipients if job.sealed else [],
+        job.signer,
+        job.clock,
+        None,
+    )
+    newer.chain_id = started.chain_id
+    newer.cache = None
+    newer.metakeys = {}
+    return newer
 
 
 def write_tree(root: Path, files: Mapping[str, bytes]) -> None:

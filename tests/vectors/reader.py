@@ -97,9 +97,7 @@ Header = record(
     "Header", "format_version suite chain_id job_id created_at identity previous recipients"
 )
 Envelope = record("Envelope", "chain_id chain_key_id public generation identity stanzas")
-Stanza = record(
-    "Stanza", "kind recipient_id public salt memory_kib passes lanes hint sealed vouch"
-)
+Stanza = record("Stanza", "kind recipient_id public salt memory_kib passes lanes hint sealed vouch")
 Link = record("Link", "chain_id older_id older_public newer_id sealed")
 RawEntry = record(
     "RawEntry", "format_version chain_id number kind previous_hash made_at signer body"
@@ -433,7 +431,9 @@ class Chain:
                     fingerprints, lambda one: voucher.signed("vouch", one.public, stanza.vouch)
                 )
                 signer = Signer(envelope.identity)
-                need(signer.id in self.trusted, "forged", "nobody vouches for the envelope's signer")
+                need(
+                    signer.id in self.trusted, "forged", "nobody vouches for the envelope's signer"
+                )
                 self.chain_keys.setdefault(chain_key.id, chain_key)
                 break
         need(self.chain_keys, "no-recipient", "the secret opens no envelope of this chain")

@@ -230,23 +230,39 @@ def _paragraph(kind: type) -> list[str]:
 
 def json_answers() -> str:
     """Return the page of all JSON documents."""
-    lines = ["# JSON", "", "Written by `strongroom.cli.reference`.", "", _JSON_RULES]
-    shapes: dict[str, type] = {}
-    for words, answer in ANSWERS.items():
-        lines += [f"### {main.PROGRAM} {words}".rstrip(), "", _answer_text(answer), ""]
+    shapes: list[type] = []
+    for answer in ANSWERS.values():
         if answer.shape is not None:
             _collect(_load(answer.shape), shapes)
+    titles = _titles(shapes)
+    lines = ["# JSON", "", "Written by `strongroom.cli.reference`.", "", _JSON_RULES]
+    for words, answer in ANSWERS.items():
+        lines += [f"### {main.PROGRAM} {words}".rstrip(), "", _answer_text(answer, titles), ""]
     lines += ["## Values", ""]
-    for name in sorted(shapes):
-        lines += _shape_text(shapes[name], shapes)
+    for kind in sorted(shapes, key=lambda kind: titles[kind]):
+        lines += _shape_text(kind, titles)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _answer_text(answer: Answer) -> str:
+def _titles(shapes: list[type]) -> dict[type, str]:
+    """Return a title for each class; of two with one name, with the module's name before it."""
+    names = [kind.__name__ for kind in shapes]
+    return {
+        kind: kind.__name__
+        if names.count(kind.__name__) == 1
+        else f"{kind.__module__.rpartition('.')[2]}-{kind.__name__}"
+        for kind in shapes
+    }
+
+
+def _link(title: str) -> str:
+    return f"[{title}](#{title.lower()})"
+
+
+def _answer_text(answer: Answer, titles: dict[type, str]) -> str:
     if answer.shape is None:
         return f"{answer.note}."
-    name = answer.shape.rpartition(".")[2]
-    link = f"[{name}](#{name.lower()})"
+    link = _link(titles[_load(answer.shape)])
     text = f"The fields of {link}"
     if answer.under is not None:
         text = f"`{answer.under}`: " + (f"a list of {link}" if answer.many else link)
@@ -266,17 +282,39 @@ def _field_names(kind: type) -> Iterable[str]:
     return names
 
 
-def _collect(kind: type, shapes: dict[str, type]) -> None:
+def _collect(kind: type, shapes: list[type]) -> None:
     """Add `kind`, and every class of ours that its fields mention, to `shapes`."""
-    if kind.__name__ in shapes:
+    if kind in shapes:
         return
-    shapes[kind.__name__] = kind
-    module = sys.modules[kind.__module__]
+    shapes.append(kind)
     for annotation, _ in _documented(kind).values():
         for node in ast.walk(ast.parse(annotation, mode="eval")):
-            found: Any = getattr(module, node.id, None) if isinstance(node, ast.Name) else None
-            if isinstance(found, type) and _field_names(found):
+            found = _class_named(kind, node)
+            if found is not None:
                 _collect(found, shapes)
+
+
+def _class_named(kind: type, node: ast.AST) -> type | None:
+    """Return the class with fields that a name in an annotation of `kind`'s means."""
+    if not isinstance(node, ast.Name):
+        return None
+    found: Any = getattr(sys.modules[kind.__module__], node.id, None)
+    if found is None:  # imported for annotations alone
+        found = _imported_for_types(kind.__module__).get(node.id)
+    return found if isinstance(found, type) and _field_names(found) else None
+
+
+def _imported_for_types(module: str) -> dict[str, type]:
+    """Return the classes of ours that a module imports under `if TYPE_CHECKING`."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {
+        alias.name: _load(f"{node.module}.{alias.name}")
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("strongroom.")
+        for alias in node.names
+    }
 
 
 def _documented(kind: type) -> dict[str, tuple[str, str]]:
@@ -300,12 +338,12 @@ def _documented(kind: type) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _shape_text(kind: type, shapes: dict[str, type]) -> list[str]:
-    lines = [f"### {kind.__name__}", "", *_paragraph(kind), ""]
+def _shape_text(kind: type, titles: dict[type, str]) -> list[str]:
+    lines = [f"### {titles[kind]}", "", *_paragraph(kind), ""]
     lines += ["| field | is | |", "| --- | --- | --- |"]
     for name, (annotation, sentence) in _documented(kind).items():
         node = ast.parse(annotation, mode="eval").body
-        lines.append(f"| `{name}` | {_kind(node, shapes)} | {sentence} |")
+        lines.append(f"| `{name}` | {_words_for(node, kind, titles)} | {sentence} |")
     return [*lines, ""]
 
 
@@ -323,20 +361,20 @@ _PLAIN_KINDS: Final = {
 }
 
 
-def _kind(node: ast.expr, shapes: dict[str, type]) -> str:
-    """Return an annotation in JSON's words."""
+def _words_for(node: ast.expr, kind: type, titles: dict[type, str]) -> str:
+    """Return an annotation of `kind`'s in JSON's words."""
     if isinstance(node, ast.BinOp):
-        return f"{_kind(node.left, shapes)} or {_kind(node.right, shapes)}"
+        both = (_words_for(side, kind, titles) for side in (node.left, node.right))
+        return " or ".join(both)
     if isinstance(node, ast.Subscript):
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        outer = ast.unparse(node.value)
-        if outer in ("dict", "Mapping"):
-            return f"object of {_kind(inner[-1], shapes)}"
-        return f"list of {_kind(inner[0], shapes)}"
-    name = ast.unparse(node)
-    if name in shapes:
-        return f"[{name}](#{name.lower()})"
-    return _PLAIN_KINDS.get(name, "text")
+        if ast.unparse(node.value) in ("dict", "Mapping"):
+            return f"object of {_words_for(inner[-1], kind, titles)}"
+        return f"list of {_words_for(inner[0], kind, titles)}"
+    found = _class_named(kind, node)
+    if found is not None:
+        return _link(titles[found])
+    return _PLAIN_KINDS.get(ast.unparse(node), "text")
 
 
 if __name__ == "__main__":

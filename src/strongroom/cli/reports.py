@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.cli.output import counted, plain
+from strongroom.cli.output import counted, plain, size, when
 from strongroom.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -52,5 +52,18 @@ def show_prune(door: Door, result: PruneResult) -> None:
 
 def prune_lines(result: PruneResult) -> list[str]:
     """Return what goes from each chain, and what stays."""
-    lines = [line for plan in result.plans for line in plan.text().splitlines()]
+    if not result.done:
+        lines = [line for plan in result.plans for line in plan.text().splitlines()]
+        return lines or ["there is no chain to prune"]
+    lines = []
+    for one in result.outcomes:
+        if one.left is not None:
+            continue
+        waits = f", {counted(one.waiting, 'object')} in quarantine" if one.waiting else ""
+        until = f" until {when(one.due_at)}" if one.due_at is not None and waits else ""
+        lines.append(
+            f"chain {one.chain[:12]}: {counted(one.removed, 'object')} removed, "
+            f"{size(one.freed_bytes)} freed, {counted(one.condemned, 'object')} condemned"
+            f"{waits}{until}"
+        )
     return lines or ["there is no chain to prune"]

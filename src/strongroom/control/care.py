@@ -6,16 +6,19 @@ pinned on the command, accepted before, or are this installation's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom import logs
+from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads
 from strongroom.control import keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import UnlockError
 from strongroom.repository.chain import Head
+from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
+from strongroom.repository.prune import PruneResult as Pruned
 from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.chain import Chain, Trust
-    from strongroom.repository.prune import PrunePlan
     from strongroom.repository.scrub import ScrubReport
 
 
@@ -38,6 +40,8 @@ class PruneResult:
     """False after a dry run."""
     plans: tuple[PrunePlan, ...]
     """One for each chain."""
+    outcomes: tuple[Pruned, ...] = ()
+    """What became of each plan; empty after a dry run."""
     warnings: tuple[str, ...] = ()
 
 
@@ -120,26 +124,44 @@ def prune(
 
     Chains whose signer is not believed are left alone.
     """
-    from strongroom.repository.prune import carry_out, plan_prune
-
     repository = Repository.open(storage_of(ctx, where))
     believed = keys.trust(ctx, signers)
     known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
+    outcomes: list[Pruned] = []
     warnings: list[str] = []
     for chain_id in repository.chain_ids():
         chain = repository.chain(chain_id)
         if not _may_prune(chain, believed, known, warnings):
             continue
         plan = plan_prune(repository, chain, ctx.clock, quarantine)
-        plans.append(plan)
-        if not dry_run:
-            carry_out(plan)
+        plans.append(_shown(plan))
+        if dry_run:
+            continue
+        outcome = carry_out(plan, ctx.identity if ctx.has_catalog else None)
+        outcomes.append(outcome)
+        if outcome.left is not None:
+            warnings.append(f"chain {chain.name} is left alone: {outcome.left}")
+        if plan.whole_chain and ctx.has_catalog and chain_id not in repository.chain_ids():
+            # Removed on purpose: nobody is to take it for withheld.
+            chain_rows.remove(ctx.database, chain_id)
+            heads.forget(ctx.database, chain_id)
+    if not dry_run:
+        remove_leftovers(repository)
     logs.event("repository.pruned", repository=where, dry_run=dry_run, chains=len(plans))
     return PruneResult(
-        repository=where, done=not dry_run, plans=tuple(plans), warnings=tuple(warnings)
+        repository=where,
+        done=not dry_run,
+        plans=tuple(plans),
+        outcomes=tuple(outcomes),
+        warnings=tuple(warnings),
     )
+
+
+def _shown(plan: PrunePlan) -> PrunePlan:
+    """Return what a plan says, without what it needs to be carried out."""
+    return PrunePlan(**{field.name: getattr(plan, field.name) for field in fields(PrunePlan)})
 
 
 def _may_prune(

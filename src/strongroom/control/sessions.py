@@ -173,14 +173,21 @@ class _Session:
         """Run the job from its lock to its post script."""
         ctx, job = self.ctx, self.job
         begun = ctx.clock.monotonic()
+        record = SessionRecord(
+            session_id=self.session_id,
+            job_id=job.job_id,
+            job=job.name,
+            state=SessionState.RUNNING,
+            started_at=self.started_at,
+        )
         row = repositories.get(ctx.database, job.repository)
-        repository = Repository.open(ctx.storage(row.location))
-        if repository.repository_id != row.repository_id:
-            raise RefusedError(
-                f"{row.location} holds another repository than {row.name}: "
-                f"{repository.repository_id.hex()[:12]} instead of {row.repository_id.hex()[:12]}",
-                hint="is the right disk mounted?",
-            )
+        try:
+            repository = _open(ctx, row)
+        except StrongroomError as error:
+            # An unmounted disk is a failed session like any other: status shows it.
+            session_rows.insert(ctx.database, record)
+            self._record_failure(record, error)
+            raise
         with locks.acquire(
             repository.storage,
             layout.job_lock(job.job_id),
@@ -190,13 +197,6 @@ class _Session:
             command="job run",
         ) as self._lock:
             self._close_dead_sessions()
-            record = SessionRecord(
-                session_id=self.session_id,
-                job_id=job.job_id,
-                job=job.name,
-                state=SessionState.RUNNING,
-                started_at=self.started_at,
-            )
             session_rows.insert(ctx.database, record)
             try:
                 scripts.pre(job, self.session_id)
@@ -478,3 +478,20 @@ class _Session:
         if path is not None:
             own.append(path)
         return tuple(os.fsencode(one) for one in own)
+
+
+def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
+    """Return the job's repository.
+
+    Raises:
+        NotARepositoryError: it is not there; a session never makes one.
+        RefusedError: another one is in its place.
+    """
+    repository = Repository.open(ctx.storage(row.location))
+    if repository.repository_id != row.repository_id:
+        raise RefusedError(
+            f"{row.location} holds another repository than {row.name}: "
+            f"{repository.repository_id.hex()[:12]} instead of {row.repository_id.hex()[:12]}",
+            hint="is the right disk mounted?",
+        )
+    return repository

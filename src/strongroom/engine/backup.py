@@ -28,6 +28,7 @@ from strongroom.engine.stream_backup import back_up_stream
 from strongroom.engine.tree_backup import back_up_tree, count_chunk_list, count_tree
 from strongroom.engine.work import SourceOutcome, Wear, Work
 from strongroom.errors import (
+    FencedError,
     SessionFailedError,
     SourceUnavailableError,
     StrongroomError,
@@ -236,6 +237,9 @@ class _Run:
         self.adopted = self._adopt_dead()
         self.wear = _load_wear(cache, chain)
         self.writer = SessionWriter(chain, plan.session_id, plan.keys, signer, clock, self.adopted)
+        if self.writer.base != base:
+            # Its blocks would be referred to, and they need not be of the newest state.
+            raise FencedError("another session published after this one was planned")
         self.writer.begin()
         self.adopted_slots = frozenset(one.slot for one in self.adopted if one.directories)
         self.pipeline = BlockPipeline(

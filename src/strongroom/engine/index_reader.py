@@ -289,6 +289,7 @@ def tree_leaves(
         IntegrityError: a page does not open, or says what cannot be.
     """
     check_root(root)
+    last: Path = ()
     stack = [iter((_Below(root.page, root.levels, (), None),))]
     while stack:
         below = next(stack[-1], None)
@@ -302,7 +303,7 @@ def tree_leaves(
                 stack.append(_children(_checked_node(node, below), below, scope))
                 continue
             page = check_tree_page(decode(TreePage, data, "a page of a tree's index"))
-            check_leaf(page, below.before, below.effect)
+            last = check_leaf(page, below.before, below.effect, last)
         except IntegrityError as error:
             if on_gap is None:
                 raise
@@ -319,6 +320,7 @@ class TreeCursor:
         self._reader = reader
         self._stack = [iter((_Below(root.page, root.levels, (), None),))]
         self._next: _Below | None = None
+        self._last: Path = ()
         self.skip()
 
     @property
@@ -354,7 +356,7 @@ class TreeCursor:
         if below is None:
             return None
         page = check_tree_page(decode(TreePage, self._read(below), "a page of a tree's index"))
-        check_leaf(page, below.before, below.effect)
+        self._last = check_leaf(page, below.before, below.effect, self._last)
         self.skip()
         return Leaf(below.before, page, below.pair)
 
@@ -407,13 +409,17 @@ def _touched(scope: Scope, pages: list[_Below], upper: Path | None) -> Iterator[
             yield page._replace(upper=upper)
 
 
-def check_leaf(page: TreePage, before: Path, said: Effect | None) -> None:
-    """Go on if a page does what the node above says, and its names ascend.
+def check_leaf(page: TreePage, before: Path, said: Effect | None, last: Path) -> Path:
+    """Go on if a page does what the node above says, and its paths follow those before it.
 
     Args:
         page: A page whose columns fit each other.
         before: The directories that are open before it.
         said: What the node above says of it; None where there is none.
+        last: Path of the last entry of a page before it.
+
+    Returns:
+        The path of its own last entry.
 
     Raises:
         MalformedError: it does not.
@@ -425,17 +431,27 @@ def check_leaf(page: TreePage, before: Path, said: Effect | None) -> None:
     if depth + len(page.kinds) > MAX_DEPTH:
         raise MalformedError(f"a tree's index is deeper than {MAX_DEPTH} directories")
     _check_effect(effect, said)
-    # A tree has one entry at its top: `ROOT` with all it holds, or a single one.
+    if effect.first and (*before[: depth - effect.lead], effect.first) <= last:
+        raise MalformedError("a tree's index has names out of order")
+    # The name that came last at each depth: of an open directory its own.
+    names = [*before, b""]
     for index, (kind, name) in enumerate(zip(page.kinds, page.names, strict=True)):
         if kind == _LEAVE:
             depth -= 1
             continue
+        # A tree has one entry at its top: `ROOT` with all it holds, or a single one.
         if depth == 0 and (index or before):
             raise MalformedError("a tree's index goes on behind its root")
         if (name == ROOT) != (depth == 0 and kind == _DIRECTORY):
             raise MalformedError("a tree's index has another root than a tree can have")
+        if name <= names[depth]:
+            raise MalformedError("a tree's index has names out of order")
+        names[depth:] = (name, b"")
+        last = ()
         if kind == _DIRECTORY:
             depth += 1
+    # Behind the last entry are marks alone, and they change no name.
+    return last or tuple(names[:-1])
 
 
 def effect_of(page: TreePage) -> Effect:

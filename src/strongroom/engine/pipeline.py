@@ -116,6 +116,8 @@ class BlockPipeline:
         self._raw_bytes = 0
         self._unstored = threading.Semaphore(_OPEN_PACKS)
         self._stored: list[Future[None]] = []
+        self._storing: dict[int, _Assembly] = {}
+        """Packs handed to the storers and not done with, by ordinal."""
         self._buffers: list[bytearray] = []
         self.stored_bytes = 0
         self.waited_seconds = {"compress": 0.0, "store": 0.0}
@@ -189,6 +191,10 @@ class BlockPipeline:
     def shut_down(self) -> None:
         """Stop the threads; what is not stored by now is lost, which harms nobody."""
         self._compressors.shutdown(wait=True, cancel_futures=True)
+        # Frames that nobody will make any more: a storer would wait for them for ever.
+        for assembly in list(self._storing.values()):
+            for frame in assembly.frames:
+                frame.cancel()
         self._storers.shutdown(wait=True, cancel_futures=True)
 
     # --- assembling ------------------------------------------------------------------------
@@ -211,6 +217,7 @@ class BlockPipeline:
         while not self._unstored.acquire(timeout=0.5):
             self._reap()
         self.waited_seconds["store"] += time.perf_counter() - begun
+        self._storing[assembly.ordinal] = assembly
         self._stored.append(self._storers.submit(self._finish, assembly))
 
     def _reap(self) -> None:
@@ -289,6 +296,7 @@ class BlockPipeline:
         try:
             self._seal_and_store(assembly)
         finally:
+            self._storing.pop(assembly.ordinal, None)
             self._unstored.release()
 
     def _seal_and_store(self, assembly: _Assembly) -> None:

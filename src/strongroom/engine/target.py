@@ -11,7 +11,6 @@ No file is synced by itself; `finish` syncs the file system once.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -107,7 +106,6 @@ class TreeTarget:
         self._uid = os.geteuid()
         self._told: set[str] = set()
         self._temporary = count()
-        self._many_devices = False
         try:
             root.mkdir(parents=True, exist_ok=True)
             fd = os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)
@@ -141,7 +139,6 @@ class TreeTarget:
         if is_new and (st.st_uid != self._uid or st.st_mode & 0o077):
             is_new = False  # somebody put another in its place
         level = _Level(fd, name, self._here, st, is_new=is_new)
-        self._many_devices |= st.st_dev != self._top.device
         self._levels.append(self._here)
         if len(self._levels) > MOST_OPEN:
             self._levels[-MOST_OPEN].close()
@@ -332,19 +329,8 @@ class TreeTarget:
             self._fail("give attributes to", name, error)
 
     def finish(self) -> None:
-        """Make everything durable that was restored, and close the root.
-
-        Raises:
-            RefusedError: the file system could not write it all.
-        """
-        try:
-            if self._many_devices:
-                os.sync()
-            _sync_file_system(self._top.fd)
-        except OSError as error:
-            self._fail("sync", b".", error)
-        finally:
-            self.close()
+        """Close the root. What was restored is in the kernel's hands, as after `cp -a`."""
+        self.close()
 
     def close(self) -> None:
         """Let go of the target, finished or not."""
@@ -658,7 +644,9 @@ class ImageTarget:
             self._fail(error)
 
     def finish(self) -> None:
-        """Zero what was not written, make all durable, and give a new file its name.
+        """Zero what was not written, and give a new file its name.
+
+        A device is durable then; a file is in the kernel's hands, as after `cp`.
 
         Raises:
             TargetExistsError: the name was taken meanwhile; nothing is left of the image.
@@ -666,9 +654,10 @@ class ImageTarget:
         """
         try:
             if self._written is not None:
+                # A device: what is not durable here is lost when it is taken away.
                 os.fsync(self._fd)
                 self._zero_the_rest(self._written)
-            os.fsync(self._fd)
+                os.fsync(self._fd)
             if self._temporary is not None:
                 self._publish(self._temporary)
                 self._temporary = None
@@ -694,11 +683,6 @@ class ImageTarget:
             temporary.rename(self.path)
         else:
             temporary.unlink()
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _mark_written(self, written: bytearray, offset: int, end: int) -> None:
         """Note whole clusters; of one only begun, the rest is zeroed now."""
@@ -767,13 +751,6 @@ def _write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
 
 def _rename(old: bytes, new: bytes, dir_fd: int) -> None:
     os.rename(old, new, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-
-
-def _sync_file_system(fd: int) -> None:
-    # Unlike `sync`, this tells of what could not be written.
-    if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def _drop_other_xattrs(fd: int, attributes: Attributes) -> None:

@@ -21,6 +21,7 @@ may take them over until then.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from strongroom.clock import to_microseconds
@@ -494,7 +495,7 @@ class _Prune:
                 elif number in entries.spent:
                     found = 2, "entries that a newer session made meaningless"
                 elif whole:
-                    found = (2 if number < last else 6), "the journal of an expired chain"
+                    found = (2 if number < last else 7), "the journal of an expired chain"
             elif kind == "tables" and (whole or _id_of(tail, 16) not in needed.tables):
                 last_page = whole and _id_of(tail, 16) in lasting
                 found = (6 if last_page else 3), "pages that no kept entry leads to"
@@ -586,14 +587,16 @@ class _Prune:
         raise ConflictError(f"chain {self._chain.name} is changed again and again; prune later")
 
     def _fresh(self, plan: PrunePlan, agreed: Collection[str]) -> list[Removal]:
-        """Return what was agreed on and has still to be condemned."""
+        """Return what was agreed on and has still to be condemned.
+
+        A header is no object below the chain, and what goes after it goes with it.
+        """
         latest = self._clock.now() + self._quarantine
-        header = layout.header(self._chain.chain_id)
+        named = takewhile(lambda one: not _is_header(one), plan.removals)
         return [
             one
-            for one in plan.removals
+            for one in named
             if one.object in agreed
-            and one.object != header
             and (one.condemned_until is None or one.condemned_until > latest)
         ]
 
@@ -632,18 +635,19 @@ class _Prune:
     ) -> PruneResult:
         """Remove what is due, in the plan's order."""
         now = self._clock.now()
-        header = layout.header(self._chain.chain_id)
         removed = freed = 0
-        held_back = False
+        held_back = headless = False
         reading = dict(plan.bearers)
         waiting: list[Removal] = []
         for one in plan.removals:
             kind, _, tail = one.object.partition("/")
-            due = one.object in agreed and (
-                one.condemned_until is not None and one.condemned_until <= now
+            due = headless or (
+                one.object in agreed
+                and one.condemned_until is not None
+                and one.condemned_until <= now
             )
-            if one.object == header:
-                due = not waiting
+            if _is_header(one):
+                due = headless = not waiting
             if kind == "journal":
                 # An older entry never outlives a newer one that says that it is given up.
                 held_back = held_back or not due
@@ -655,17 +659,11 @@ class _Prune:
                 waiting.append(one)
                 continue
             lock.refresh()
-            if one.object == header:
-                self._storage.delete(header)
-            else:
-                self._storage.delete(self._prefix + one.object)
+            self._storage.delete(one.object if _is_header(one) else self._prefix + one.object)
             removed += 1
             freed += one.stored_bytes
             if kind == "journal":
                 reading.pop(int(tail), None)
-        if plan.whole_chain and not waiting:
-            for info in [*self._storage.list(self._prefix)]:  # this prune's own condemnation
-                self._storage.delete(info.key)
         dates = [one.condemned_until for one in waiting if one.condemned_until is not None]
         return PruneResult(
             chain=plan.chain,
@@ -695,6 +693,10 @@ class _MovedError(Exception):
     def __init__(self, condemned: int) -> None:
         self.condemned = condemned
         super().__init__(condemned)
+
+
+def _is_header(removal: Removal) -> bool:
+    return removal.object.startswith(layout.HEADERS)
 
 
 def _is_given_up(entry: Entry, record: HistoryRecord | None) -> bool:

@@ -83,6 +83,4 @@ def test_hashes_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
         index.add(content_hash, 1, number, 0, 1)
     index.save(1, b"h" * 32)
     again = DedupIndex(tmp_path)
-    assert [again.find(h) for h in hashes[::7]] == [
-        Location(1, n, 0, 1) for n in range(0, 3000, 7)
-    ]
+    assert [again.find(h) for h in hashes[::7]] == [Location(1, n, 0, 1) for n in range(0, 3000, 7)]

@@ -178,8 +178,8 @@ def _chain_lines(chain: ChainView) -> list[str]:
         ("believed", yes_or_no(chain.trusted)),
         ("entries", str(chain.entries)),
     ]
-    if chain.hints:
-        items.append(("hints", [*chain.hints]))
+    if any(chain.hints):
+        items.append(("hints", [hint for hint in chain.hints if hint]))
     if chain.problem:
         items.append(("problem", chain.problem))
     return pairs(items)

@@ -1,0 +1,126 @@
+"""A job whose secrets lie in a folder beside its repository, so that other processes can run it.
+
+    kept = KeptJob.create(folder)
+    process = kept.start("run")      # python -m tests.support.kept_job FOLDER run
+    process.kill()
+    kept.job().contents()
+
+The folder stands for a server's keystore: what a session needs later is in it, durable, before
+the session stores its first pack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strongroom.crypto import random
+from strongroom.crypto.envelope import ChainKey
+from strongroom.crypto.keys import DedupKey, MetaKey, Seed
+from strongroom.crypto.recipients import make_recovery_recipient
+from strongroom.crypto.signing import SigningKey
+from strongroom.engine.backup import SourcePlan
+from strongroom.repository.rekey import start_chain
+from strongroom.repository.repository import Repository
+from strongroom.storage.local import LocalStorage
+from tests.support.engine_job import AheadClock
+from tests.support.jobs import Job
+
+if TYPE_CHECKING:
+    from strongroom.engine.backup import SessionPlan
+
+
+class KeptJob:
+    """The folder: a repository, a tree, a cache, and secrets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tree = folder / "tree"
+
+    @classmethod
+    def create(cls, folder: Path) -> KeptJob:
+        kept = cls(folder)
+        for name in ("repository", "tree", "metakeys"):
+            (folder / name).mkdir()
+        storage, clock = LocalStorage(folder / "repository"), AheadClock()
+        Repository.create(storage, clock)
+        signer_seed = random.seed()
+        signer = SigningKey.from_seed(signer_seed)
+        recipient = make_recovery_recipient(random.seed(), "kit", signer.public)
+        chain, key = start_chain(storage, random.token(16), [recipient], signer, clock, None)
+        assert key is not None
+        secrets = {
+            "chain": chain.chain_id.hex(),
+            "source": random.token(16).hex(),
+            "signer": signer_seed.expose().hex(),
+            "key": key.seed.expose().hex(),
+            "dedup": random.token(32).hex(),
+            "chunker": random.number(1, 2**63 - 1),
+        }
+        (folder / "secrets").write_text(json.dumps(secrets))
+        return kept
+
+    def job(self) -> KeptSessions:
+        """Return the job as a process finds it that knows nothing but the folder."""
+        return KeptSessions(self.folder, json.loads((self.folder / "secrets").read_text()))
+
+    def start(self, verb: str) -> subprocess.Popen[str]:
+        """Let another process do it; return once it is about to begin."""
+        root = Path(__file__).parents[2]
+        path = os.pathsep.join([str(root), str(root / "src"), os.environ.get("PYTHONPATH", "")])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.kept_job", str(self.folder), verb],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+
+class KeptSessions(Job):
+    """A job with the secrets of a folder."""
+
+    def __init__(self, folder: Path, secrets: dict[str, Any]) -> None:
+        self._metakeys = folder / "metakeys"
+        self.storage = LocalStorage(folder / "repository")
+        self.repository = Repository.open(self.storage)
+        source_id = bytes.fromhex(secrets["source"])
+        self.sources = (SourcePlan(source_id=source_id, kind="files", value=str(folder / "tree")),)
+        self.cache = folder / "cache"
+        self.block_size = 1 << 20
+        self.compression = None
+        self.clock = AheadClock()
+        self.signer = SigningKey.from_seed(Seed(bytes.fromhex(secrets["signer"])))
+        self.chain_key = ChainKey(Seed(bytes.fromhex(secrets["key"])))
+        self.chain_id = bytes.fromhex(secrets["chain"])
+        self.dedup_key = DedupKey(bytes.fromhex(secrets["dedup"]))
+        self.chunker_seed = secrets["chunker"]
+        self.metakeys = {
+            bytes.fromhex(path.name): MetaKey(path.read_bytes())
+            for path in self._metakeys.iterdir()
+        }
+        self.counter = len(self.metakeys)
+
+    def plan(self, *arguments: Any, **options: Any) -> SessionPlan:
+        plan = super().plan(*arguments, **options)
+        kept = self._metakeys / plan.session_id.hex()
+        kept.write_bytes(self.metakeys[plan.session_id].expose())
+        return plan
+
+
+def main() -> None:
+    folder, verb = sys.argv[1:]
+    job = KeptJob(Path(folder)).job()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    getattr(job, verb)()
+
+
+if __name__ == "__main__":
+    main()

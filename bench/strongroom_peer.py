@@ -55,7 +55,7 @@ class Strongroom(Peer):
         return [["strongroom", "repository", "verify", "bench"]]
 
     def prune(self) -> list[Command]:
-        return [["strongroom", "repository", "prune", "bench"]]
+        return [["strongroom", "repository", "prune", "bench", "--yes"]]
 
 
 def _image(source: Path) -> Path | None:

@@ -8,6 +8,7 @@ says which is true.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from strongroom.testing.memory_storage import Snapshot
 
 VERBS: tuple[Verb, ...] = ("put", "get", "size", "exists", "list", "delete")
-SPREAD = 12
+SPREAD = 8
 """Of a verb that is called more often than this, so many calls are tried, the last included."""
 
 
@@ -79,10 +80,8 @@ class Stage:
         for nth in tried:
             faulty = self.again()
             faulty.fail(verb, nth, StorageUnavailableError(f"{when} {verb} number {nth}"), when)
-            try:
+            with suppress(StorageUnavailableError):
                 act()
-            except StorageUnavailableError:
-                pass
             faulty.assert_all_hit()
             self.look()
         return len(tried)

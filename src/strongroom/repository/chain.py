@@ -216,8 +216,9 @@ class Chain:
 
         Behind the newest entry that carries a history, numbers follow without a hole and each
         entry follows the hash of the one before. What lies below is compared with that history
-        when it is used (`remembered`), so that opening a chain does not read all of it. An entry far behind a hole is nobody's successor: it is left out,
-        so that nobody can end a journal by planting one.
+        when it is used (`remembered`), so that opening a chain does not read all of it. An entry
+        far behind a hole is nobody's successor: it is left out, so that nobody can end a
+        journal by planting one.
 
         Raises:
             ForkedError: an entry follows another one than the one before it.

@@ -1,4 +1,4 @@
-"""Cost follows change: bytes stored, objects touched and memory, none of which a machine decides."""
+"""What a backup costs: figures that depend on the work and not on the machine."""
 
 from __future__ import annotations
 

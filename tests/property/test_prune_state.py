@@ -194,6 +194,6 @@ class PruneStates(RuleBasedStateMachine):
 
 
 PruneStates.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=14, deadline=None, print_blob=True
+    max_examples=20, stateful_step_count=14, deadline=None, print_blob=True
 )
 TestPruneStates = PruneStates.TestCase

@@ -269,7 +269,11 @@ class _Session:
             one_file_system=job.one_file_system,
             exclude_caches=job.exclude_caches,
             own_paths=self._own_paths(location),
-            environment={"STRONGROOM_JOB": job.name, "STRONGROOM_SESSION": self.session_id.hex()},
+            environment={
+                **os.environ,
+                "STRONGROOM_JOB": job.name,
+                "STRONGROOM_SESSION": self.session_id.hex(),
+            },
         )
         outcome = backup.run_session(
             plan,

@@ -361,7 +361,7 @@ class _Run:
             return self._back_up_image(source, previous)
         self.progress.begin(str(source))
         command = CommandSource(source.arguments or source.value, self.plan.environment)
-        with command.open() as stream:
+        with command.open() as stream, self.cancel.calling(stream.cancel):
             return back_up_stream(stream.readinto, self.work)
 
     def _back_up_image(self, source: SourcePlan, previous: PointDetails | None) -> SourceOutcome:
@@ -413,8 +413,15 @@ class _Run:
             if not isinstance(entry.body, SessionBody):
                 continue
             for point in entry.body.points:
-                if point.source_id == source_id and not self.chain.is_condemned(number):
+                if point.source_id == source_id:
                     details = open_details(self.chain, self.keyring, entry.body, point)
+                    page = details.root.page
+                    if self.chain.is_condemned(number) or not (
+                        page is None or self.state.contains(*page)
+                    ):
+                        # Given up, or older than what the state carries: blocks it uses
+                        # may be on their way out.
+                        return None
                     return point.point_id, details
         return None
 

@@ -7,6 +7,7 @@ it goes on while the writer waits for the kernel.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
     from strongroom.repository.reader import BlockReader
 
-WORKERS: Final = 2
+WORKERS: Final = min(4, max(2, os.cpu_count() or 2))
+"""Threads that open blocks."""
 _AHEAD_BYTES: Final = 32 << 20
 _KEPT_BYTES: Final = 64 << 20
 _FIRST_GUESS: Final = 1 << 20
+_LEAST_GUESS: Final = 8 << 10
 _STEPS: Final = 256
 """Addresses looked at in one go: some may be open already, and cost no room."""
 
@@ -54,8 +57,11 @@ class BlocksAhead:
         self._pool = ThreadPoolExecutor(workers, "open")
         self._wanted: deque[Iterator[BlockAddress]] = deque()
         self._blocks: OrderedDict[BlockAddress, Future[bytes]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         # Guarded by the lock, since workers tell what they opened:
+        self._needed: Future[bytes] | None = None
+        """What somebody waits for: until it is open, workers hold nothing back."""
+        self._closed = False
         self._opening = 0
         self._sizes: dict[BlockAddress, int] = {}
         self._held = 0
@@ -94,13 +100,22 @@ class BlocksAhead:
             if first:
                 self._ahead.remove(address)
                 self._ahead_held -= self._sizes.get(address, 0)
+                self._lock.notify_all()
         if first:
             self.fill()
             self._forget_oldest()
+        if not future.done():
+            # It may stand behind others in the queue, whose workers wait for room.
+            with self._lock:
+                self._needed = future
+                self._lock.notify_all()
         return future.result()
 
     def close(self) -> None:
         """Stop opening."""
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._blocks.clear()
         self._wanted.clear()
@@ -134,6 +149,10 @@ class BlocksAhead:
     def _opened(self, address: BlockAddress) -> bytes:
         """Open a block; runs on a worker."""
         size = 0
+        with self._lock:
+            # Sizes were guessed: what turns out larger waits here.
+            while self._holds_back(address):
+                self._lock.wait()
         try:
             raw = self._reader.read_uncached(address, BlockClass.DATA)
             size = len(raw)
@@ -145,7 +164,16 @@ class BlocksAhead:
                 self._held += size
                 if address in self._ahead:
                     self._ahead_held += size
-                self._average += (size - self._average) / 8
+                self._average += (max(size, _LEAST_GUESS) - self._average) / 8
+
+    def _holds_back(self, address: BlockAddress) -> bool:
+        """Tell whether a worker has to wait for room before it opens a block."""
+        return (
+            self._ahead_held >= self._ahead_bytes
+            and address in self._ahead
+            and (self._needed is None or self._needed.done())
+            and not self._closed
+        )
 
     def _forget_oldest(self) -> None:
         """Let go of what was asked for longest ago."""

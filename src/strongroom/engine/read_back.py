@@ -1,7 +1,7 @@
 """Reading back what a restore wrote, and comparing it with the content hashes of the point.
 
-The kernel is asked to forget what it holds in memory first, so that what is compared is what
-the disk gives, as far as that can be had.
+Everything is made durable first and the kernel is asked to forget what it holds in memory, so
+that what is compared is what the disk gives, as far as that can be had.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def read_back_object(work: RestoreWork, root: DiskRoot | StreamRoot) -> None:
         return
     path = object_path(work)
     work.progress.begin("verify", root.size)
+    os.sync()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _forget(fd)
@@ -85,6 +86,7 @@ class _TreeComparison:
     def run(self) -> None:
         work, plan = self._work, self._plan
         work.progress.begin("verify", plan.bytes)
+        os.sync()
         on_gap = (lambda _: None) if work.request.salvage else None
         try:
             for name in plan.landing.way:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from strongroom.repository.progress import Cancellation, Progress
     from strongroom.storage.base import Storage
 
-PIECE = 8 << 20
-"""As much is held at once."""
+PIECE = 2 << 20
+"""As much is read at once: it fits the caches, so that hashing runs at memory speed."""
 
 
 @dataclass(frozen=True, slots=True)

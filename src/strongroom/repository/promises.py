@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.errors import NotFoundError
-from strongroom.format.journal import Entry, PromiseBody, SessionBody
+from strongroom.format.journal import CondemnationBody, Entry, PromiseBody, SessionBody
 from strongroom.format.paging import Table, TableRoot
 from strongroom.format.tables import HISTORY_SPAN, HistoryRecord
 from strongroom.repository.append import append_entry
@@ -71,7 +71,8 @@ def _publish(
     seen = chain.listing[-1]
 
     def refuse_newer(entry: Entry) -> None:
-        if isinstance(entry.body, PromiseBody | SessionBody):
+        # A condemnation may name the pages that were just stored for this entry.
+        if isinstance(entry.body, PromiseBody | SessionBody | CondemnationBody):
             raise _PromiseMovedError
 
     try:

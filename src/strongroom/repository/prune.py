@@ -31,6 +31,7 @@ from strongroom.errors import (
     IntegrityError,
     LockedError,
     MalformedError,
+    NotFoundError,
     ObjectMissingError,
     StrongroomError,
     UnsupportedVersionError,
@@ -410,33 +411,35 @@ class _Prune:
 
     # --- the job's other chains --------------------------------------------------------------
 
-    def _others(self, remarks: list[str]) -> list[Chain]:
-        found = []
+    def _others(self, remarks: list[str]) -> list[tuple[Chain, SessionBody | None]]:
+        """Return the job's other chains, each with its newest session."""
+        found: list[tuple[Chain, SessionBody | None]] = []
         for chain_id in self._repository.chain_ids():
             if chain_id == self._chain.chain_id:
                 continue
             try:
                 other = self._repository.chain(chain_id)
-            except StrongroomError as error:
+                if other.header.job_id != self._chain.header.job_id:
+                    continue
+                newest = other.newest_session
+            except NotFoundError:
+                continue  # removed since it was listed
+            except (IntegrityError, UnsupportedVersionError) as error:
                 remarks.append(f"chain {chain_id.hex()[:12]} cannot be read: {error}")
                 continue
-            if other.header.job_id == self._chain.header.job_id:
-                found.append(other)
+            body = newest.body if newest is not None else None
+            found.append((other, body if isinstance(body, SessionBody) else None))
         return found
 
     def _goes_on_elsewhere(self, remarks: list[str]) -> bool:
         """Tell whether the job has published in a newer chain."""
         own = max((body.counter for body in self._session_bodies()), default=0)
-        for other in self._others(remarks):
-            newest = other.newest_session
-            if newest is None or not isinstance(newest.body, SessionBody):
-                continue
-            if own:
-                if newest.body.counter > own:
-                    return True
-            elif other.header.created_at > self._chain.header.created_at:
-                return True
-        return False
+        started = self._chain.header.created_at
+        return any(
+            newest.counter > own if own else other.header.created_at > started
+            for other, newest in self._others(remarks)
+            if newest is not None
+        )
 
     def _session_bodies(self) -> list[SessionBody]:
         bodies = (self._chain.entry(number).body for number in self._chain.listing)
@@ -444,12 +447,9 @@ class _Prune:
 
     def _named_elsewhere(self, remarks: list[str]) -> bool:
         """Tell whether a newer chain still says that this one is kept."""
-        for other in self._others([]):
-            newest = other.newest_session
-            if (
-                newest is not None
-                and isinstance(newest.body, SessionBody)
-                and any(ref.chain_id == self._chain.chain_id for ref in newest.body.older)
+        for other, newest in self._others([]):
+            if newest is not None and any(
+                ref.chain_id == self._chain.chain_id for ref in newest.older
             ):
                 remarks.append(
                     f"header and journal stay until the job's next session: chain {other.name} "

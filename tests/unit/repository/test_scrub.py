@@ -15,6 +15,7 @@ from strongroom.errors import CancelledError, StorageUnavailableError
 from strongroom.format.block import BlockClass
 from strongroom.repository import layout
 from strongroom.repository.chain import Head, Trust
+from strongroom.repository.packs import PIECE
 from strongroom.repository.scrub import ScrubReport, scrub
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
@@ -199,6 +200,22 @@ def test_packs_of_a_session_that_never_published_are_noted(
     stray = report.notes[0].object
     storage.flip(stray, 90)
     assert found(job.scrub()) == {stray: ()}
+
+
+def test_a_block_longer_than_what_is_read_at_once_is_compared_too(
+    storage: AdversaryStorage, tmp_path: Path
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(random.token(2 * PIECE + 5))
+    job = a_job(storage, source("image", image))
+    job.block_size = 8 << 20
+    job.run()
+    assert job.scrub().ok
+    (pack,) = job.packs_of(job.points()[0], BlockClass.DATA)
+
+    storage.flip(pack, PIECE + 100_000)
+
+    assert found(job.scrub()) == {pack: (ids(job)[0],)}
 
 
 # --- pages and entries -----------------------------------------------------------------------

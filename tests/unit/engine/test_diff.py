@@ -19,6 +19,15 @@ def changes(before, after) -> dict[str, str]:
     return {change.path: change.change for change in found}
 
 
+def spoil(path, at: int) -> None:
+    """Make one byte of a file another."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        before = file.read(1)
+        file.seek(at)
+        file.write(bytes([before[0] ^ 1]))
+
+
 @pytest.fixture
 def origin(tmp_path):
     root = tmp_path / "origin"
@@ -84,9 +93,7 @@ def test_every_kind_of_change_is_told(job, origin) -> None:
 def test_a_change_inside_a_large_file_is_a_change(job, origin) -> None:
     settle()
     st = (origin / "large").stat()
-    with (origin / "large").open("r+b") as file:
-        file.seek(10 * MIB)
-        file.write(b"!")
+    spoil(origin / "large", 10 * MIB)
     os.utime(origin / "large", ns=(st.st_atime_ns, st.st_mtime_ns))
     job.run()
     one, other = views_of(job)
@@ -135,10 +142,8 @@ def test_points_of_two_chains_are_compared_by_content(origin, sealed) -> None:
     settle()
     # Touched and not changed, changed, and changed in its middle alone.
     os.utime(origin / "d1" / "f001", ns=(5, 5))
-    (origin / "d2" / "f002").write_bytes(b"zz")
-    with (origin / "large").open("r+b") as file:
-        file.seek(12 * MIB)
-        file.write(b"!")
+    (origin / "d2" / "f002").write_bytes(b"zzz")
+    spoil(origin / "large", 12 * MIB)
     other = EngineJob(
         MemoryStorage(), [source("files", origin)], sealed=sealed, block_size=256 << 10
     )
@@ -176,12 +181,10 @@ def test_ranges_of_a_disk_that_changed_are_told(image, same_chain) -> None:
     job = EngineJob(MemoryStorage(), [source("image", image)])
     job.run()
     settle()
-    write(image, 5, b"x")
-    write(image, 65536, b"x")
-    write(image, 3 * 65536 - 1, b"xy")
+    for at in (5, 65536, 3 * 65536 - 1, 3 * 65536, 12 * MIB + 99_999):
+        spoil(image, at)
     write(image, 8 * MIB, b"in the zeros")
     write(image, 5 * MIB, bytes(65536))
-    write(image, 12 * MIB + 99_999, b"!")
     after = job if same_chain else EngineJob(MemoryStorage(), [source("image", image)])
     after.run()
 
@@ -219,7 +222,7 @@ def test_an_object_changed_or_did_not(tmp_path) -> None:
     job = EngineJob(MemoryStorage(), [source("command", f"cat {tmp_path}/in")])
     job.run()
     job.run()
-    write(tmp_path / "in", 2 * MIB, b"!")
+    spoil(tmp_path / "in", 2 * MIB)
     job.run()
     first, second, third = views_of(job)
     assert changes(first, second) == {}

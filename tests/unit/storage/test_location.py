@@ -35,13 +35,13 @@ def test_any_other_word_is_a_name(word: str) -> None:
         ("file:/srv/backup", "/srv/backup"),
         ("FILE:/srv/backup", "/srv/backup"),
         ("file:///srv/backup", "/srv/backup"),
-        ("./backup", "/work/backup"),
-        ("file:backup", "/work/backup"),
-        ("file:.", "/work"),
+        ("./backup", "/here/backup"),
+        ("file:backup", "/here/backup"),
+        ("file:.", "/here"),
         ("~/backup", "/home/ann/backup"),
         ("file:~/backup", "/home/ann/backup"),
         ("/srv/a b/ü", "/srv/a b/ü"),
-        ("./s3:x", "/work/s3:x"),
+        ("./s3:x", "/here/s3:x"),
         ("/", "/"),
     ],
 )
@@ -49,7 +49,7 @@ def test_ways_of_writing_one_place_become_the_same(
     monkeypatch: pytest.MonkeyPatch, location: str, expected: str
 ) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
-    monkeypatch.setattr("os.getcwd", lambda: "/work")
+    monkeypatch.setattr("os.getcwd", lambda: "/here")
 
     assert normalise(location) == expected
     assert normalise(expected) == expected

@@ -519,7 +519,7 @@ class _Run:
             live = usage.live_bytes(slot, number)
             if live and count > 0:
                 lost.append((slot, number, count))
-                if count >= 3 * live:
+                if count >= live:
                     blocks.append((slot, number))
         places = []
         worn = []

@@ -18,6 +18,7 @@ from strongroom.engine.index_reader import (
     root_name,
     tree_leaves,
 )
+from strongroom.engine.memory import keep_large_buffers
 from strongroom.engine.object_restore import (
     Run,
     of_pieces,
@@ -83,6 +84,7 @@ def restore(
         RefusedError: the target refused something.
         CancelledError: on request.
     """
+    keep_large_buffers()
     work = RestoreWork(view, request, progress, cancel)
     root = work.details.root
     if request.target is None:

@@ -118,6 +118,8 @@ class _TreeBackup:
         self._writer = TreeIndexWriter(work.pages, self._usage, self._use_chunk_list)
         self._old = _OldTree(work.reader, previous, work)
         self._outcome = SourceOutcome(TreeRoot(0, (0, 0), None), self._usage)
+        self._again = False
+        """Whether the entry at hand has not changed and is stored again all the same."""
         self._first_names: dict[tuple[int, int], bytes] = {}
 
     def run(self) -> SourceOutcome:
@@ -238,6 +240,7 @@ class _TreeBackup:
         if old.kind == _FILE:
             self._lose(old)
         self._add(kind, name, st, parent)
+        self._again = False
 
     def _gives_up(self, page: OldPage, index: int) -> bool:
         """Tell whether the file is to be stored again, so that worn blocks can go."""
@@ -247,7 +250,8 @@ class _TreeBackup:
             for slot, number, _, length, _ in page.content(index).pieces
             if number != HOLE and wear.is_doomed(slot, number)
         )
-        return worn > 0 and wear.spend(worn)
+        self._again = worn > 0 and wear.spend(worn)
+        return self._again
 
     def _link_kind(self, name: bytes, st: os.stat_result, parent: Directory) -> int:
         """Return FILE for the first name of a file that has several, else HARD_LINK."""
@@ -357,9 +361,7 @@ class _TreeBackup:
         work = self._work
         stored = work.content.stored_raw_bytes
         piece = work.content.put_small(data)
-        changed = work.content.stored_raw_bytes - stored
-        self._outcome.changed_bytes += changed
-        work.wear.earn(changed)
+        self._count_changed(work.content.stored_raw_bytes - stored)
         return Content(len(data), (piece,))
 
     def _large(self, fd: int, size: int) -> Content:
@@ -383,10 +385,14 @@ class _TreeBackup:
                 break
         if at < size:
             pieces.append(hole(size - at))
-        changed = work.content.stored_raw_bytes - stored
-        self._outcome.changed_bytes += changed
-        work.wear.earn(changed)
+        self._count_changed(work.content.stored_raw_bytes - stored)
         return content_of(size, pieces, work.pages, self._usage)
+
+    def _count_changed(self, byte_count: int) -> None:
+        """Count what was stored, unless that was to give up worn blocks: nothing changed then."""
+        if not self._again:
+            self._outcome.changed_bytes += byte_count
+            self._work.wear.earn(byte_count)
 
     def _use_chunk_list(self, levels: int, slot: int, number: int) -> None:
         assert self._work.reader is not None

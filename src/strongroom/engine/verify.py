@@ -24,6 +24,7 @@ from strongroom.engine.index_reader import (
     paths_using,
 )
 from strongroom.engine.listing import absolute
+from strongroom.engine.memory import keep_large_buffers
 from strongroom.engine.selection import source_path
 from strongroom.errors import (
     IntegrityError,
@@ -129,6 +130,7 @@ def verify(views: Sequence[PointView], *, progress: Progress, cancel: Cancellati
         UnlockError: no key at hand opens one of them, or its data.
         CancelledError: on request.
     """
+    keep_large_buffers()
     begun = time.monotonic()
     report = VerifyReport(points=len(views))
     by_chain: dict[bytes, list[PointView]] = {}

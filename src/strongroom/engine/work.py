@@ -30,8 +30,8 @@ _LEAST_BUDGET = 8 << 20
 class Wear:
     """Blocks and packs of the state that are mostly dead, and are to be given up.
 
-    A block is stored and removed as a whole, and so is a pack. Once three quarters of what is
-    known of a block are dead, or half of a pack's blocks, what lives there is stored again
+    A block is stored and removed as a whole, and so is a pack. Once half of what is
+    known of a block is dead, or half of a pack's blocks, what lives there is stored again
     from the source, and the old place can go (docs/decisions, "Cluster grouping"). What that
     may cost a session is bounded by what changed anyway.
     """

@@ -177,6 +177,26 @@ def test_a_file_beside_worn_ones_is_not_read_for_ever(tmp_path: Path) -> None:
     assert quiet.outcome.stored_bytes == 0
 
 
+def test_giving_up_worn_blocks_costs_a_session_no_more_than_its_budget(tmp_path: Path) -> None:
+    """And what is stored again for that reason has not changed."""
+    rng = random.Random(6)  # noqa: S311 - a test's
+    root = tmp_path / "root"
+    root.mkdir()
+    for number in range(160):
+        (root / f"{number:03}").write_bytes(rng.randbytes(256 * KIB))
+    watched = Watched("files", root, tmp_path)
+    watched.job.compression = None
+    watched.run()
+    for number in range(160):
+        if number % 4:  # of four that share a block, three
+            (root / f"{number:03}").write_bytes(b"changed %d" % number)
+    watched.run()
+    costs = [watched.run() for _ in range(3)]
+    assert sum(cost.packs[BlockClass.DATA] for cost in costs) > 9 * MIB
+    assert max(cost.packs[BlockClass.DATA] for cost in costs) < 9 * MIB
+    assert [cost.outcome.changed_bytes for cost in costs] == [0, 0, 0]
+
+
 def test_a_moved_tree_rewrites_what_recognises_its_files_and_no_content(
     tmp_path: Path,
 ) -> None:

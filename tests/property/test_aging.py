@@ -105,7 +105,7 @@ class Store:
 # --- disks -----------------------------------------------------------------------------------
 
 AREA = 16
-AREAS = 96
+AREAS = 64
 CLUSTERS = AREA * AREAS
 
 Writes = Callable[[random.Random], Iterator[int]]
@@ -130,7 +130,7 @@ def discards(rng: random.Random) -> Iterator[int]:
 
 
 class AgingDisk:
-    """A disk of 96 MiB, backed up by the engine's own comparison, area by area."""
+    """A disk of 64 MiB, backed up by the engine's own comparison, area by area."""
 
     def __init__(self, store: Store, rng: random.Random) -> None:
         self.store = store
@@ -221,7 +221,7 @@ def test_after_1000_increments_of_a_disk_half_of_what_is_read_and_held_is_alive(
 
 # --- small files -----------------------------------------------------------------------------
 
-FILES = 4000
+FILES = 3000
 
 
 class AgingTree:

@@ -615,7 +615,9 @@ class ImageTarget:
             what = "block device" if is_device else "file"
             raise RefusedError(f"cannot restore to {self.path}: it is no {what}")
         if not is_device:
-            os.ftruncate(self._fd, 0)
+            if self._temporary is None:
+                # Not of a new file: ext4 writes out what was once cut to nothing on closing it.
+                os.ftruncate(self._fd, 0)
             os.ftruncate(self._fd, self.size)
             return
         room = os.lseek(self._fd, 0, os.SEEK_END)

@@ -170,14 +170,20 @@ def test_padding_is_never_short_and_never_dear(length: int) -> None:
         assert padded % 4096 == 0
 
 
-@given(length=st.integers(2, 1 << 30), overhead=st.integers(0, 100))
-def test_the_longest_payload_that_fits_fits_and_one_more_does_not(
-    length: int, overhead: int
-) -> None:
-    payload = padding.fitting(length, overhead)
-    if payload:
-        assert padding.padme(payload + overhead) <= length
-    assert padding.padme(max(payload, 0) + overhead + 1) > length or payload == 0
+@given(power=st.integers(17, 24))
+def test_a_full_area_that_does_not_compress_costs_one_step_of_alignment(power: int) -> None:
+    raw = bytes(1 << power)
+    stored = len(block.pad_frame(block.Codec.RAW, len(raw), raw, sealed=True)) + (
+        block.SEALING_OVERHEAD
+    )
+    assert stored == len(raw) + 4096
+    assert stored < padding.padme(len(raw) + 37) or power == 17
+
+
+@given(length=st.integers(1, 1 << 24), raw=st.integers(0, 1 << 24))
+def test_every_other_block_has_a_padme_length(length: int, raw: int) -> None:
+    if raw.bit_count() != 1:
+        assert padding.stored_length(length, raw) == padding.padme(length)
 
 
 @given(body=st.binary(max_size=300), signature=st.binary(max_size=80))

@@ -3,7 +3,8 @@
 The disk is read area by area (an area is as long as the job's block size). An area all of
 whose clusters are new is sealed as one block; in any other, each changed cluster is sealed by
 itself. So an area holds at most one whole block and singles, and however writes are
-scattered, what is stored stays under twice what is live (`disk_policy`).
+scattered, what is stored stays under twice what is live (`disk_policy`). What lies elsewhere on
+the disk already is referred to there (`disk_copies`).
 
 Reading and hashing run on workers ahead of the comparison; holes are not read where the file
 system can tell, and zeros are not stored.
@@ -15,6 +16,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.engine.disk_copies import Anchor, DiskCopies, Place, anchors_of
 from strongroom.engine.disk_policy import Seal, plan_area
 from strongroom.engine.index_writer import DiskIndexWriter, disk_levels
 from strongroom.engine.work import SourceOutcome, Work
@@ -42,21 +44,13 @@ _AHEAD = 6
 """Areas that may be read and hashed before they are compared."""
 
 
-class Place(NamedTuple):
-    """Where a cluster lies and what it hashes to."""
-
-    slot: int
-    number: int
-    offset: int
-    content_hash: bytes
-
-
 class _Area(NamedTuple):
     """An area as it was read."""
 
-    data: bytearray
+    data: bytes
     hashes: list[bytes | None]
     """One a cluster; None for zeros."""
+    anchors: list[Anchor]
 
 
 def back_up_image(source: ImageSource, previous: DiskRoot | None, work: Work) -> SourceOutcome:
@@ -79,6 +73,7 @@ class _ImageBackup:
         self._work = work
         self._previous = previous
         self._clusters_in_area = work.block_size // CLUSTER
+        self._copies = DiskCopies(source, work.hasher, work.block_size)
         self._usage = BlockUsage()
         self._index = DiskIndexWriter(work.pages, self._usage)
         self._outcome = SourceOutcome(DiskRoot(0, None, 0, 0), self._usage)
@@ -154,17 +149,16 @@ class _ImageBackup:
 
     def _read_area(self, start: int, end: int) -> _Area:
         """Read an area and hash its clusters; runs on a worker."""
-        length = end - start
-        padded = -(-length // CLUSTER) * CLUSTER
-        data = bytearray(padded)
+        data = self._source.read(start, end - start)
+        if len(data) % CLUSTER:
+            data = data.ljust(-(-len(data) // CLUSTER) * CLUSTER, b"\0")
         hashes: list[bytes | None] = []
-        digest = self._work.hasher.digest
+        hasher = self._work.hasher
         with memoryview(data) as view:
-            self._source.read_into(start, view[:length])
-            for at in range(0, padded, CLUSTER):
+            for at in range(0, len(data), CLUSTER):
                 cluster = view[at : at + CLUSTER]
-                hashes.append(None if is_zero(cluster) else digest(cluster))
-        return _Area(data, hashes)
+                hashes.append(None if is_zero(cluster) else hasher.digest(cluster))
+        return _Area(data, hashes, anchors_of(data, hasher))
 
     # --- comparing ---------------------------------------------------------------------------
 
@@ -206,32 +200,65 @@ class _ImageBackup:
                 self._lose(before)
                 new.append(index)
                 result.append(None)
-        if not new:
-            return result
-        changed = len(new) - again
-        outcome.changed_bytes += changed * CLUSTER
-        wear.earn(changed * CLUSTER)
-        for seal in plan_area(new, [value is not None for value in hashes]):
-            self._store(area, seal, result)
+        if new:
+            changed = len(new) - again
+            outcome.changed_bytes += changed * CLUSTER
+            wear.earn(changed * CLUSTER)
+            self._place(first, area, new, result)
+        self._copies.remember(first // self._clusters_in_area, area.anchors, result)
         return result
+
+    def _place(self, first: int, area: _Area, new: list[int], result: list[Place | None]) -> None:
+        """Find or store the clusters of an area that are not where they were."""
+        used = [value is not None for value in area.hashes]
+        unknown = [seal for seal in plan_area(new, used) if not self._recognise(area, seal, result)]
+        wanted = {
+            index: content_hash
+            for start, count in unknown
+            for index in range(start, start + count)
+            if (content_hash := area.hashes[index]) is not None
+        }
+        number = first // self._clusters_in_area
+        found = self._copies.find(number, area.data, area.anchors, wanted)
+        if found:
+            for index, place in found.items():
+                self._work.wear.regain(place.slot, place.number, CLUSTER)
+                result[index] = place
+            singles = [(index, 1) for index in wanted if index not in found]
+            unknown = [seal for seal in singles if not self._recognise(area, seal, result)]
+        for seal in unknown:
+            self._store(area, seal, result)
+
+    def _recognise(self, area: _Area, seal: Seal, result: list[Place | None]) -> bool:
+        """Refer to a block with the same content, if there is one; tell if there is."""
+        found = self._work.content.recognise(self._name_of(area, seal))
+        if found is not None:
+            self._refer(area, seal, found[0], found[1], found[2], result)
+        return found is not None
 
     def _store(self, area: _Area, seal: Seal, result: list[Place | None]) -> None:
         work = self._work
         first, count = seal
-        hashes = [area.hashes[index] or _ZERO_HASH for index in range(first, first + count)]
-        key = hashes[0] if count == 1 else work.hasher.of_digests(b"".join(hashes))
-        found = work.content.recognise(key)
-        if found is not None:
-            slot, number, begin = found[0], found[1], found[2]
-        else:
-            part = memoryview(area.data)[first * CLUSTER : (first + count) * CLUSTER]
-            # A single cluster is copied, or it would keep its whole area in memory.
-            raw: memoryview | bytes = bytes(part) if count == 1 else part
-            pieces = [(0, len(raw), key)]
-            address = work.pipeline.add(BlockClass.DATA, raw, pieces)
-            work.dedup.add(key, address.slot, address.number, 0, len(raw))
-            work.content.stored_raw_bytes += len(raw)
-            slot, number, begin = address.slot, address.number, 0
+        part = memoryview(area.data)[first * CLUSTER : (first + count) * CLUSTER]
+        # A single cluster is copied, or it would keep its whole area in memory.
+        raw: memoryview | bytes = bytes(part) if count == 1 else part
+        name = self._name_of(area, seal)
+        address = work.pipeline.add(BlockClass.DATA, raw, [(0, len(raw), name)])
+        work.dedup.add(name, address.slot, address.number, 0, len(raw))
+        work.content.stored_raw_bytes += len(raw)
+        self._refer(area, seal, address.slot, address.number, 0, result)
+
+    def _name_of(self, area: _Area, seal: Seal) -> bytes:
+        """Return the content hash of a cluster, or the name of a run of them."""
+        first, count = seal
+        hashes = [one or _ZERO_HASH for one in area.hashes[first : first + count]]
+        return hashes[0] if count == 1 else self._work.hasher.of_digests(b"".join(hashes))
+
+    @staticmethod
+    def _refer(
+        area: _Area, seal: Seal, slot: int, number: int, begin: int, result: list[Place | None]
+    ) -> None:
+        first, count = seal
         for index in range(count):
             content_hash = area.hashes[first + index]
             if content_hash is not None:

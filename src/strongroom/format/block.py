@@ -2,7 +2,7 @@
 
     codec u8 │ raw length u32 │ payload length u32 │ payload │ zeros up to the padded length
 
-The frame is what gets sealed. Its length, with nonce and tag, is a PADMÉ length; raw and
+The frame is what gets sealed. Its length, with nonce and tag, is padded (`padding`); raw and
 payload lengths are inside, so that the store learns neither. A block is bound to chain,
 session and number by the associated data that `context` returns, never to the place where it
 lies: sealed blocks move as they are.
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import zstandard
 
 from strongroom.errors import MalformedError
-from strongroom.format.padding import padme
+from strongroom.format.padding import stored_length
 
 SEALING_OVERHEAD = 28
 """Nonce and tag around a sealed frame."""
@@ -77,9 +77,10 @@ def context(suite: int, chain_id: bytes, session_id: bytes, number: int, block_c
 
 def pad_frame(codec: Codec, raw_length: int, payload: bytes | memoryview, *, sealed: bool) -> bytes:
     """Return the frame around `payload`, padded for the length it will be stored with."""
-    bare = FRAME_HEADER + len(payload)
-    overhead = SEALING_OVERHEAD if sealed else 0
-    zeros = padme(bare + overhead) - bare - overhead if sealed else 0
+    zeros = 0
+    if sealed:
+        length = FRAME_HEADER + len(payload) + SEALING_OVERHEAD
+        zeros = stored_length(length, raw_length if codec == Codec.RAW else 0) - length
     return b"".join((struct.pack(">BII", codec, raw_length, len(payload)), payload, bytes(zeros)))
 
 

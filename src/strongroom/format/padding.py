@@ -19,18 +19,18 @@ def padme(length: int) -> int:
     return (length + mask) & ~mask
 
 
-def fitting(length: int, overhead: int) -> int:
-    """Return the longest payload that, with `overhead` bytes around it, pads to `length` at most.
+def stored_length(length: int, incompressible: int = 0) -> int:
+    """Return the length that a sealed block of `length` bytes is padded to.
 
-    A block of a disk that does not compress has exactly `length` bytes, a power of two.
-    With its framing it is padded by a whole step (3 % at 1 MiB); cut to what this returns,
-    framing and all fill `length` exactly.
+    PADMÉ, with one exception: a full area of a disk, 2^k bytes from 128 KiB on, that does not
+    compress. It has just over 2^k bytes, so PADMÉ would add its longest step (3 %) to each of
+    them; and either length says just that: a full area that did not compress. It goes up to
+    the next multiple of 4 KiB.
 
-    Returns:
-        The payload's length; 0 where not even the overhead fits.
+    Args:
+        length: Bytes with framing and seal.
+        incompressible: Bytes of content, where they are stored as they are; else 0.
     """
-    if length < 2:
-        return max(0, length - overhead)
-    exponent = length.bit_length() - 1
-    zero_bits = exponent - exponent.bit_length()
-    return max(0, (length >> zero_bits << zero_bits) - overhead)
+    if incompressible >= 1 << 17 and incompressible & (incompressible - 1) == 0:
+        return -(-length // 4096) * 4096
+    return padme(length)

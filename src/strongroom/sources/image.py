@@ -117,26 +117,29 @@ class ImageSource:
         if end:
             yield Extent(start, end - start)
 
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset` on; return how much the image has there.
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset` on, or what the image has there.
 
-        That is less than the buffer holds only at the image's end.
+        That is less only at the image's end.
 
         Raises:
             SourceUnavailableError: it cannot be read, or ends before its size.
         """
-        wanted = max(0, min(len(buffer), self.size - offset))
+        wanted = max(0, min(length, self.size - offset))
+        parts: list[bytes] = []
         done = 0
         while done < wanted:
             try:
-                got = os.preadv(self._fd, [buffer[done:wanted]], offset + done)
+                part = os.pread(self._fd, wanted - done, offset + done)
             except OSError as error:
                 raise self._unavailable(f"cannot read at {offset + done} of", error) from error
-            if not got:
+            if not part:
                 words = f"{self.path} ends at {offset + done} now: it was cut while being read"
                 raise SourceUnavailableError(words, path=str(self.path), offset=offset + done)
-            done += got
-        return wanted
+            parts.append(part)
+            done += len(part)
+        # One part, nearly always: then this copies nothing.
+        return b"".join(parts)
 
     def _check_kind(self, mode: int) -> None:
         if not modes.S_ISBLK(mode) and not modes.S_ISREG(mode):

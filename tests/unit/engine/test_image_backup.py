@@ -197,13 +197,13 @@ def test_an_image_file_that_did_not_change_is_not_read(
     disk.write(0, noise(rng, 3 * MIB))
     disk.back_up()
     reads: list[int] = []
-    inner = ImageSource.read_into
+    inner = ImageSource.read
 
-    def counting(self: ImageSource, offset: int, buffer: memoryview) -> int:
+    def counting(self: ImageSource, offset: int, length: int) -> bytes:
         reads.append(offset)
-        return inner(self, offset, buffer)
+        return inner(self, offset, length)
 
-    monkeypatch.setattr(ImageSource, "read_into", counting)
+    monkeypatch.setattr(ImageSource, "read", counting)
     second = disk.back_up()
     assert (second.read_bytes, second.changed_bytes, second.stored_bytes) == (0, 0, 0)
     assert reads == []
@@ -234,6 +234,49 @@ def test_the_same_area_ten_times_is_stored_once(disk: Disk, rng: random.Random) 
     disk.write(20 * MIB, area)
     assert disk.back_up().stored_bytes < 64 << 10
     disk.check()
+
+
+@pytest.mark.parametrize("shift", [4096, 7 * 4096, CLUSTER, CLUSTER + 4096])
+def test_a_copy_at_another_page_of_the_disk_is_stored_once(
+    disk: Disk, rng: random.Random, shift: int
+) -> None:
+    content = noise(rng, 6 * MIB)
+    disk.write(0, content)
+    disk.write(8 * MIB + shift, content)
+    outcome = disk.back_up()
+    # A cluster that lies in two blocks of the first has to be stored: one in each area of 1 MiB.
+    assert outcome.stored_bytes < (6 * MIB + 9 * CLUSTER) * 1.05
+    assert outcome.changed_bytes >= 12 * MIB
+    disk.check()
+    # And a copy made later, of what did not change.
+    disk.write(20 * MIB + 3 * 4096, content)
+    assert disk.back_up().stored_bytes < 10 * CLUSTER
+    disk.check()
+
+
+def test_a_copy_of_what_has_changed_meanwhile_is_stored_as_it_is(
+    disk: Disk, rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a place holds is what was hashed, not what the disk shows by now."""
+    content = noise(rng, 2 * MIB)
+    disk.write(0, content)
+    disk.write(4 * MIB + 4096, content)
+    inner = ImageSource.read
+
+    def meddling(self: ImageSource, offset: int, length: int) -> bytes:
+        data = inner(self, offset, length)
+        if offset == 4 * MIB:
+            # The first is another now, and so is the copy: they are alike, and new.
+            disk.write(0, bytes(reversed(content)))
+            data = data[:4096] + bytes(reversed(content))[: MIB - 4096]
+        return data
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageSource, "read", meddling)
+        disk.job.run()
+    restored = disk.job.read_image(disk.job.points()[-1])
+    assert restored[: 2 * MIB] == content
+    assert restored[4 * MIB + 4096 : 5 * MIB] == bytes(reversed(content))[: MIB - 4096]
 
 
 def test_a_disk_that_ends_within_a_cluster_keeps_its_last_bytes(
@@ -277,13 +320,13 @@ def test_an_image_that_is_cut_while_it_is_read_fails_its_source(
     disk: Disk, rng: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.write(0, noise(rng, 4 * MIB))
-    inner = ImageSource.read_into
+    inner = ImageSource.read
 
-    def cutting(self: ImageSource, offset: int, buffer: memoryview) -> int:
+    def cutting(self: ImageSource, offset: int, length: int) -> bytes:
         os.truncate(self.path, 2 * MIB)
-        return inner(self, offset, buffer)
+        return inner(self, offset, length)
 
-    monkeypatch.setattr(ImageSource, "read_into", cutting)
+    monkeypatch.setattr(ImageSource, "read", cutting)
     with pytest.raises(errors.SourceUnavailableError, match="cut while being read"):
         disk.job.run()
     assert disk.job.points() == []
@@ -293,15 +336,15 @@ def test_an_image_that_changes_while_it_is_read_is_kept_with_a_warning_and_read_
     disk: Disk, rng: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.write(0, noise(rng, 4 * MIB))
-    inner = ImageSource.read_into
+    inner = ImageSource.read
 
-    def meddling(self: ImageSource, offset: int, buffer: memoryview) -> int:
-        got = inner(self, offset, buffer)
+    def meddling(self: ImageSource, offset: int, length: int) -> bytes:
+        got = inner(self, offset, length)
         disk.write(0, b"meddled")
         return got
 
     with monkeypatch.context() as patched:
-        patched.setattr(ImageSource, "read_into", meddling)
+        patched.setattr(ImageSource, "read", meddling)
         settle()
         outcome = disk.job.run()
     (warning,) = outcome.warnings

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECORD = struct.Struct(">32sIQII")
+_PLACE = struct.Struct(">IQII")
 _SPILL = 200_000
 _MAX_RUNS = 8
 
@@ -122,16 +123,15 @@ class DedupIndex:
 
     def add(self, content_hash: bytes, slot: int, number: int, offset: int, length: int) -> None:
         """Remember where the session just put content."""
-        self._recent[content_hash] = RECORD.pack(content_hash, slot, number, offset, length)
+        self._recent[content_hash] = _PLACE.pack(slot, number, offset, length)
         if len(self._recent) >= _SPILL and self._folder is not None:
             self._spill()
 
     def find(self, content_hash: bytes) -> Location | None:
         """Return where content with this hash was put last, if anywhere."""
-        record = self._recent.get(content_hash)
-        if record is not None:
-            _, slot, number, offset, length = RECORD.unpack(record)
-            return Location(slot, number, offset, length)
+        place = self._recent.get(content_hash)
+        if place is not None:
+            return Location(*_PLACE.unpack(place))
         for run in reversed(self._opened()):
             found = run.find(content_hash)
             if found is not None:
@@ -183,7 +183,8 @@ class DedupIndex:
         return self._runs
 
     def _spill(self) -> None:
-        self._opened().append(self._write(sorted(self._recent.values()), ".part"))
+        records = (name + place for name, place in sorted(self._recent.items()))
+        self._opened().append(self._write(records, ".part"))
         self._recent.clear()
 
     def _write(self, records: Iterable[bytes], suffix: str) -> _Run:

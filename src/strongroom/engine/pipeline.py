@@ -328,8 +328,10 @@ class BlockPipeline:
         hashes = bytearray()
         sealer = self._sealer(assembly.block_class, pack_id)
         target = view
-        for place, offset, length, frame in zip(places, offsets, lengths, frames, strict=True):
+        for index, (place, offset, length) in enumerate(zip(places, offsets, lengths, strict=True)):
             target = view[offset : offset + length]
+            # Let go as it is sealed: a pack that did not compress is in memory once, not twice.
+            frame, frames[index] = frames[index], b""
             if sealer is None:
                 target[:] = frame
             else:
@@ -339,7 +341,6 @@ class BlockPipeline:
                 )
                 sealer.seal_into(place, context, frame, target)
             hashes += fingerprint(target)
-        frames.clear()
         directory = encode(
             Directory(
                 pack_id,

@@ -306,7 +306,7 @@ def _open_newest(job: EngineJob, outcome: SessionOutcome) -> int:
     return observed.traffic("get").calls
 
 
-# --- memory ------------------------------------------------------------------------------------
+# --- much, in a process of its own ---------------------------------------------------------------
 
 
 def _measured(what: str, place: Path, amount: int) -> dict[str, Any]:
@@ -325,12 +325,33 @@ def _measured(what: str, place: Path, amount: int) -> dict[str, Any]:
     return answer
 
 
-def test_200000_files_stay_under_300_mb_of_memory(tmp_path: Path) -> None:
-    told = _measured("files", tmp_path / "many", 200_000)
-    assert told["files"] == [200_000, 200_000]
-    assert told["read_bytes"] == [200_000 * 300, 0]
-    assert told["stored_bytes"][1] == 0
-    assert told["peak"] < 300 * MIB
+def test_ten_changed_files_among_a_million_store_under_300_kb_and_stay_under_500_mb_of_memory(
+    tmp_path: Path,
+) -> None:
+    told = _measured("files", tmp_path / "many", 1_000_000)
+    assert told["files"] == [1_000_000, 1_000_000]
+    assert told["read_bytes"] == [1_000_000 * 300, 10 * 300]
+    assert told["changed_bytes"][1] == 10 * 300
+    assert told["written_bytes"][1] < 300_000
+    assert told["peak"] < 500 * MIB
+
+
+def test_a_renamed_folder_of_100000_files_writes_under_100_kb(tmp_path: Path) -> None:
+    """It holds a hundred folders, whose pages are the same under another name."""
+    told = _measured("renamed", tmp_path / "renamed", 100_000)
+    assert told["files"] == [100_000, 100_000]
+    assert told["changed_bytes"][1] == 0
+    assert told["written_bytes"][1] < 100_000
+
+
+def test_a_disk_of_1_tib_stays_under_512_mb_of_memory_and_a_few_mb_of_index(
+    tmp_path: Path,
+) -> None:
+    told = _measured("sparse", tmp_path / "sparse", 1 << 20)
+    # 1,024 clusters, each a GiB from the next.
+    assert told["changed_bytes"][1] == 1024 * CLUSTER
+    assert told["written_bytes"][1] - told["changed_bytes"][1] < 4 * MIB
+    assert told["peak"] < 512 * MIB
 
 
 def test_ten_times_the_disk_takes_no_more_memory(tmp_path: Path) -> None:

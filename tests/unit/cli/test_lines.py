@@ -306,7 +306,9 @@ def test_on_a_terminal_a_secret_is_asked_for_twice_and_not_shown() -> None:
 # --- stopping ---------------------------------------------------------------------------------
 
 _WORK = """
-import sys
+import signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup, or behind an &
 from strongroom.cli.door import Door
 from strongroom.cli.main import _run, main
 from strongroom.cli import main as entry, welcome

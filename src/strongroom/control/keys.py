@@ -17,6 +17,7 @@ from strongroom.crypto import hpke, random
 from strongroom.crypto.recipients import Recipient, SeedUnlocker, Stanza, Unlocker
 from strongroom.crypto.signing import SigningKey, SigningPublicKey
 from strongroom.errors import (
+    ConflictError,
     KeystoreLockedError,
     NoRecipientMatchedError,
     NotAddressedError,
@@ -85,7 +86,10 @@ def _key_file(settings: Settings) -> KeyFile:
         return KeyFile.from_credential(settings.credentials)
     if settings.key_file.exists() or settings.keystore_file.exists():
         return KeyFile.load(settings.key_file, home=settings.home)
-    return KeyFile.create(settings.key_file, home=settings.home)
+    # Of two first commands at one instant one makes the key file, and both use it.
+    with suppress(ConflictError):
+        return KeyFile.create(settings.key_file, home=settings.home)
+    return KeyFile.load(settings.key_file, home=settings.home)
 
 
 def _passphrase(path: Path | None) -> Password | None:
@@ -107,8 +111,10 @@ def own_identity(keystore: Keystore, database: Database) -> SigningKey:
     try:
         record = keystore.get(IdentityRecord, IDENTITY)
     except NotFoundError:
-        record = IdentityRecord(seed=random.seed())
-        keystore.put(IDENTITY, record)
+        # Of two first commands at one instant one makes the identity, and both sign with it.
+        with suppress(ConflictError):
+            keystore.add(IDENTITY, IdentityRecord(seed=random.seed()))
+        record = keystore.get(IdentityRecord, IDENTITY)
     identity = SigningKey.from_seed(record.seed)
     if values.get(database, _IDENTITY_VALUE) != identity.public.raw:
         values.put(database, _IDENTITY_VALUE, identity.public.raw)

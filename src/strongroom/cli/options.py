@@ -114,10 +114,12 @@ def secret_options(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def with_place(*args: Any, **kwargs: Any) -> Any:
+            variable = kwargs.pop(f"{key}_env")
+            if variable is not None:
+                # Before anything runs that could inherit it.
+                click.get_current_context().ensure_object(Door).withhold(variable)
             kwargs[into] = SecretPlace(
-                kwargs.pop(f"{key}_file"),
-                kwargs.pop(f"{key}_env"),
-                kwargs.pop(f"{key}_command"),
+                kwargs.pop(f"{key}_file"), variable, kwargs.pop(f"{key}_command")
             )
             return function(*args, **kwargs)
 

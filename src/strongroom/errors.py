@@ -261,7 +261,10 @@ class UnvouchedError(ForgedError):
     """The signer is unknown: no secret at hand vouches for it and none was pinned."""
 
     code = "unvouched"
-    hint = "compare the fingerprint with your recovery sheet, then pass --signer FINGERPRINT"
+    hint = (
+        "compare the fingerprint with your recovery kit, then pass --signer FINGERPRINT, or accept "
+        "it once with 'strongroom repository trust'"
+    )
 
 
 class DowngradedError(IntegrityError):

@@ -181,13 +181,7 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             help="Accept points that are not encrypted although a secret is given.",
         ),
-        click.option(
-            "--signer",
-            "signers",
-            multiple=True,
-            metavar="FINGERPRINT",
-            help="Believe this signer; may be said several times.",
-        ),
+        signer_option,
         click.option(
             "--recovery-key", type=FILE, metavar="FILE", help="Open with this recovery kit."
         ),
@@ -195,6 +189,17 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         with_reading = option(with_reading)
     return with_reading
+
+
+def signer_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--signer`; the function gets `signers`."""
+    return click.option(
+        "--signer",
+        "signers",
+        multiple=True,
+        metavar="FINGERPRINT",
+        help="Believe this signer and no other; may be said several times.",
+    )(function)
 
 
 def repository_option(function: Callable[..., Any]) -> Callable[..., Any]:

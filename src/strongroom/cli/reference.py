@@ -50,6 +50,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "repository list": _view("RepositoryView", "repositories", many=True),
     "repository show": _view("RepositoryDetails"),
     "repository rescan": _view("RepositoryDetails"),
+    "repository trust": _view("SignerResult"),
     "repository scrub": Answer(
         "strongroom.repository.scrub.ScrubReport",
         note="`ok`, and `error` beside the fields where something is damaged",

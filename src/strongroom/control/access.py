@@ -192,7 +192,7 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
     reading = Reading(access)
     for where in _places(ctx, access, job):
         reading.repositories.append(Repository.open(storage_of(ctx, where)))
-    believed = keys.trust(ctx, access.signers)
+    believed = keys.readers_trust(ctx, access.signers)
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
     keyrings = _keyrings(ctx, reading, believed)
@@ -365,31 +365,19 @@ def _hints(sealed: list[Chain]) -> list[str]:
 
 def _look_at_plain(reading: Reading, believed: Trust) -> None:
     """Judge who signs the plain chains: no secret vouches for them."""
-    pinned = bool(reading.access.signers)
-    kept: list[Chain] = []
-    for chain in reading.chains:
+    for chain in tuple(reading.chains):
         if chain.sealed or believed.knows(chain.identity):
-            kept.append(chain)
             continue
-        fingerprint = chain.identity.fingerprint
-        if pinned:
-            reading.problems.append(
-                (
-                    chain.chain_id,
-                    UnvouchedError(
-                        f"chain {chain.name} is not encrypted and signed by {fingerprint}, which "
-                        "is not the signer that was pinned",
-                        fingerprint=fingerprint,
-                    ),
-                )
-            )
+        try:
+            believed.refuse_unpinned(chain)
+        except UnvouchedError as error:
+            _set_aside(reading, chain, error)
             continue
-        kept.append(chain)
         reading.warnings.append(
             f"chain {chain.name} is not encrypted, and nothing vouches for its signer "
-            f"{fingerprint}: compare it, and pin it with --signer"
+            f"{chain.identity.fingerprint}: compare it, and pin it with --signer or accept it "
+            "once with 'strongroom repository trust'"
         )
-    reading.chains = kept
 
 
 def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: Trust) -> None:

@@ -53,7 +53,8 @@ class ChainView:
     signer: str
     """Fingerprint."""
     trusted: bool
-    """The signer is this installation's own, accepted, or vouched for by the secret."""
+    """The signer is this installation's own, accepted, or vouched for by the secret; where
+    signers were pinned, it is one of these."""
     points: int
     started_at: datetime
     newest_at: datetime | None
@@ -61,6 +62,27 @@ class ChainView:
     """Number of the newest journal entry: compare it with what you know."""
     problem: str | None = None
     """What is wrong with it, if it cannot be read or believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedSigner:
+    """A signer that an operator accepted on this machine."""
+
+    fingerprint: str
+    accepted_at: datetime
+    repository: str
+    """Where it was seen: the name or location that was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerResult:
+    """What `repository trust` did."""
+
+    fingerprint: str
+    accepted: bool
+    """False once it is revoked."""
+    chains: tuple[str, ...] = ()
+    """Ids of the chains in the repository that it signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +95,8 @@ class RepositoryDetails:
     free_bytes: int | None
     chains: tuple[ChainView, ...]
     warnings: tuple[str, ...] = ()
+    accepted_signers: tuple[AcceptedSigner, ...] = ()
+    """Believed on this machine, wherever they sign."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
 R, P, J = b"r" * 16, b"p" * 16, b"j" * 16
 
 
@@ -333,10 +334,17 @@ def test_a_head_stays_when_its_chain_is_forgotten(database: Database) -> None:
     assert heads.get(database, a_chain(1).chain_id) == (1, b"h" * 32)
 
 
-def test_signers_and_single_values_are_kept(database: Database) -> None:
-    signers.accept(database, "aaaa-bbbb", NOON, "from the sheet")
-    signers.accept(database, "aaaa-bbbb", NOON)
-    assert signers.accepted(database) == {"aaaa-bbbb"}
+def test_signers_are_accepted_once_and_can_be_revoked(database: Database) -> None:
+    first, second = signers.SignerRow("cccc", NOON, "main"), signers.SignerRow("aaaa", LATER)
+    for row in (first, second, signers.SignerRow("cccc", LATER, "elsewhere")):
+        signers.accept(database, row)
+    assert signers.accepted(database) == (first, second)
+    assert signers.revoke(database, "cccc")
+    assert not signers.revoke(database, "cccc")
+    assert signers.accepted(database) == (second,)
+
+
+def test_single_values_are_kept(database: Database) -> None:
     assert values.get(database, "n") is None
     values.put(database, "n", b"1")
     values.put(database, "n", b"2")

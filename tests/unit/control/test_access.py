@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from strongroom.control import jobs, passwords, points, recovery, repositories
+from strongroom.control import jobs, passwords, points, recovery, repositories, signers
 from strongroom.control.access import Access, open_reading
 from strongroom.control.context import Context
 from strongroom.control.secrets import SecretSource
@@ -26,6 +26,8 @@ from strongroom.errors import (
 )
 from strongroom.repository import layout
 from strongroom.settings import Settings
+
+STRANGER = "aaaa-bbbb"
 
 
 @pytest.fixture
@@ -232,6 +234,99 @@ def test_a_sealed_chain_whose_signer_the_secret_does_not_vouch_for_is_refused(
     shop.session()
     with pytest.raises(UnvouchedError):
         points.list_points(bare, Access(where="/main", secret=shop.secret(first)))
+
+
+def test_a_pin_excludes_whom_the_secret_vouches_for(shop, bare, first) -> None:
+    """A leaked password yields the vouching key; the pin is what still tells the signer."""
+    ids = sealed_shop(shop)
+    own = shop.ctx.identity.public.fingerprint
+    access = Access(where="/main", secret=shop.secret(first), signers=(STRANGER,))
+    with pytest.raises(UnvouchedError, match="not the signer that was pinned"):
+        points.list_points(bare, access)
+    with pytest.raises(UnvouchedError):
+        open_reading(bare, access).select("nightly@latest")
+    pinned = open_reading(bare, Access(where="/main", secret=shop.secret(first), signers=(own,)))
+    assert names(pinned) == [point.hex() for point in ids]
+
+
+@pytest.mark.parametrize("write_only", [True, False], ids=["write-only", "stored"])
+def test_a_pin_excludes_this_machine_s_own_signer(shop, write_only: bool) -> None:
+    shop.repository()
+    shop.password(write_only=write_only)
+    shop.job(encrypt="password:office")
+    shop.session()
+    shop.job("plain")
+    shop.session("plain")
+    assert open_reading(shop.ctx, Access()).problems == []
+    reading = open_reading(shop.ctx, Access(signers=(STRANGER,)))
+    assert names(reading) == []
+    assert {type(error) for _, error in reading.problems} == {UnvouchedError}
+    assert len(reading.problems) == 2
+
+
+def test_a_pin_excludes_whom_this_machine_accepted(shop, bare) -> None:
+    shop.repository()
+    shop.job()
+    shop.session()
+    own = shop.ctx.identity.public.fingerprint
+    with bare:
+        signers.trust(bare, "/main", own, yes=True)
+        assert len(open_reading(bare, Access(where="/main")).points) == 1
+        assert open_reading(bare, Access(where="/main", signers=(STRANGER,))).points == []
+
+
+# --- accepting a signer ---------------------------------------------------------------------
+
+
+def test_a_signer_is_accepted_once_and_revoked(shop, bare) -> None:
+    shop.repository()
+    shop.job()
+    (point,) = shop.session()
+    own = shop.ctx.identity.public.fingerprint
+    with bare:
+        result = signers.trust(bare, "/main", f" {own.upper()} ", yes=True)
+        assert (result.fingerprint, result.accepted) == (own, True)
+        assert result.chains == (shop.chain().chain_id.hex(),)
+        reading = open_reading(bare, Access(where="/main"))
+        assert reading.select(point.hex()).id == point.hex()
+        assert not any("vouches" in warning for warning in reading.warnings)
+        details = repositories.show(bare, "/main")
+        assert [one.fingerprint for one in details.accepted_signers] == [own]
+        assert details.chains[0].trusted
+        assert not signers.revoke(bare, own).accepted
+        warnings = open_reading(bare, Access(where="/main")).warnings
+        assert any("vouches" in warning for warning in warnings)
+        with pytest.raises(NotFoundError, match="not accepted"):
+            signers.revoke(bare, own)
+
+
+def test_accepting_is_confirmed_and_makes_no_home_before(shop, bare) -> None:
+    shop.repository()
+    shop.job()
+    shop.session()
+    with pytest.raises(ConfirmationNeededError, match=r"that is 1 chain$"):
+        signers.trust(bare, "/main", shop.ctx.identity.public.fingerprint)
+    assert not bare.settings.home.exists()
+
+
+def test_only_a_signer_that_the_repository_shows_can_be_accepted(shop, bare) -> None:
+    shop.repository()
+    shop.job()
+    shop.session()
+    with pytest.raises(NotFoundError, match="is signed by"):
+        signers.trust(bare, "/main", STRANGER, yes=True)
+    assert not bare.settings.home.exists()
+
+
+def test_a_damaged_header_keeps_no_other_signer_from_being_accepted(shop, bare) -> None:
+    shop.repository()
+    for name in ("one", "two"):
+        shop.job(name)
+        shop.session(name)
+    shop.storages["/main"].delete(layout.header(shop.chain("one").chain_id))
+    with bare:
+        result = signers.trust(bare, "/main", shop.ctx.identity.public.fingerprint, yes=True)
+    assert result.chains == (shop.chain("two").chain_id.hex(),)
 
 
 def test_what_cannot_be_is_refused(shop, bare, first) -> None:

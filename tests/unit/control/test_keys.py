@@ -10,15 +10,14 @@ import pytest
 
 from strongroom.catalog import signers
 from strongroom.control import keys
+from strongroom.crypto import random
+from strongroom.crypto.signing import SigningKey
 from strongroom.errors import KeystoreLockedError, NotFoundError, UnlockError
 from strongroom.keystore import HeadRecord, KeyFile, Keystore, PasswordRecord
 from strongroom.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from strongroom.crypto.signing import SigningKey
-
 RECORD = HeadRecord(chain_id=bytes(16), number=1, entry_hash=bytes(32))
 
 
@@ -131,14 +130,30 @@ def test_first_commands_at_one_instant_agree_on_key_file_and_keystore(
         assert len(keys.open_keystore(settings, (machine,)).names(HeadRecord)) == 6
 
 
-def test_we_believe_ourselves_whom_we_accepted_and_whom_the_command_pins(shop) -> None:
-    assert keys.trust(shop.ctx, (" AAAA-bbbb ",)).pinned == {"aaaa-bbbb"}
+def test_readers_believe_ourselves_and_whom_we_accepted(shop) -> None:
+    assert keys.readers_trust(shop.ctx).identities == frozenset()
     assert not shop.ctx.settings.home.exists()
     own = shop.ctx.identity.public
-    signers.accept(shop.ctx.database, "cccc-dddd", shop.clock.now())
-    believed = keys.trust(shop.ctx)
+    signers.accept(shop.ctx.database, signers.SignerRow("cccc-dddd", shop.clock.now()))
+    believed = keys.readers_trust(shop.ctx)
     assert believed.knows(own)
-    assert believed.pinned == {"cccc-dddd"}
+    assert believed.accepted == {"cccc-dddd"}
+
+
+def test_whom_the_command_pins_is_believed_alone(shop) -> None:
+    own = shop.ctx.identity.public
+    believed = keys.readers_trust(shop.ctx, (" AAAA-bbbb ",))
+    assert believed.pinned == {"aaaa-bbbb"}
+    assert not believed.knows(own)
+    assert keys.readers_trust(shop.ctx, (own.fingerprint.upper(),)).knows(own)
+
+
+def test_sessions_go_on_after_nobody_but_this_installation(shop) -> None:
+    own, other = shop.ctx.identity.public, SigningKey.from_seed(random.seed()).public
+    signers.accept(shop.ctx.database, signers.SignerRow(other.fingerprint, shop.clock.now()))
+    assert keys.readers_trust(shop.ctx).knows(other)
+    assert not keys.trust(shop.ctx).knows(other)
+    assert keys.trust(shop.ctx).knows(own)
 
 
 def test_a_password_whose_record_was_lost_says_how_to_give_it_again(shop) -> None:

@@ -175,6 +175,31 @@ class JobResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedPoint:
+    """What retention says of one point."""
+
+    id: str
+    source: str | None
+    """None of a source that the job no longer has."""
+    taken_at: datetime
+    stays: bool
+    reasons: tuple[str, ...]
+    """Why it stays; or, if it goes, each rule that no longer keeps it."""
+    held: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionPlan:
+    """What retention says of every point of a job, by its rules or by others."""
+
+    job: str
+    keep_last: int | None
+    keep_days: int | None
+    points: tuple[JudgedPoint, ...]
+    """Oldest first; those in the job's repository."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedPoint:
     """A point that was given up, or would be."""
 

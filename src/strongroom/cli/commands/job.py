@@ -16,16 +16,26 @@ from strongroom.cli.options import (
     repository_names,
     secret_options,
 )
-from strongroom.cli.output import Column, counted, pairs, size, table, took, when
+from strongroom.cli.output import (
+    Column,
+    counted,
+    pairs,
+    printable,
+    size,
+    table,
+    took,
+    when,
+    wrapped,
+)
 from strongroom.cli.words import Group, pass_door
 from strongroom.errors import InvalidInputError, StrongroomError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from strongroom.cli.door import Door, SecretPlace
     from strongroom.control.sessions import FailedRun, SessionResult
-    from strongroom.control.views import JobResult, JobView
+    from strongroom.control.views import JobResult, JobView, RetentionPlan
 
 _COMPRESSIONS = ("none", "fast", "balanced", "high")
 _SEVERAL_FAILED = 16
@@ -369,7 +379,7 @@ def _job_lines(view: JobView) -> list[str]:
     return pairs(items)
 
 
-def _keeps(view: JobView) -> str:
+def _keeps(view: JobView | RetentionPlan) -> str:
     rules = []
     if view.keep_last is not None:
         rules.append(f"the newest {view.keep_last}")
@@ -406,6 +416,55 @@ def remove(door: Door, name: str, yes: bool) -> None:
     with door.home_context() as ctx:
         view = door.confirmed(lambda agreed: jobs.remove(ctx, name, yes=agreed), yes)
     door.show({"job": view}, [f"removed job {name}; its points stay in {view.repository}"])
+
+
+# --- retention --------------------------------------------------------------------------------
+
+
+@job.command("retention")
+@click.argument("name", shell_complete=job_names)
+@click.option(
+    "--keep-last",
+    type=OrNoneType(click.INT),
+    metavar="N",
+    help="As if the newest N points of each source were kept; none: as if not.",
+)
+@click.option(
+    "--keep-days",
+    type=OrNoneType(click.INT),
+    metavar="N",
+    help="As if points younger than N days were kept; none: as if not.",
+)
+@pass_door
+def retention(door: Door, name: str, **settings: object) -> None:
+    r"""Show which points of job NAME stay at this moment, which go, and why.
+
+    Nothing is changed. Judged are the points in the job's repository, by the job's rules or,
+    where one is given, by others; job edit makes them the job's. The next session judges
+    again, together with the points that it makes.
+
+    \b
+    Exit status:
+      0   it was shown
+      2   rules cannot be like that
+      10  there is no such job
+    """
+    from strongroom.control import retention as control
+
+    rules = _changes(settings, None)
+    with door.home_context() as ctx:
+        plan = control.plan(ctx, name, rules)
+    door.show(plan, _retention_lines(plan))
+
+
+def _retention_lines(plan: RetentionPlan) -> Iterator[str]:
+    """Return a line for each point and its reasons below it."""
+    yield f"job {printable(plan.job)} keeps {_keeps(plan)}"
+    for one in plan.points:
+        yield f"{one.id} {when(one.taken_at)}" + (f" {printable(one.source)}" if one.source else "")
+        yield from wrapped(f"{'keeps' if one.stays else 'goes'}: {'; '.join(one.reasons)}", "  ")
+    staying = sum(one.stays for one in plan.points)
+    yield f"{counted(staying, 'point')} would stay, {len(plan.points) - staying} would go"
 
 
 @job.command("detach")
@@ -504,8 +563,7 @@ def _session_lines(result: SessionResult) -> list[str]:
         f"stored {size(result.stored_bytes)}, {counted(result.files, 'file')}",
         *(f"  point {point}" for point in result.points),
     ]
-    if result.given_up:
-        lines.append(f"  retention gave up {counted(len(result.given_up), 'point')}")
+    lines += [f"  gave up {gone.id}: {gone.reason}" for gone in result.given_up]
     return lines
 
 

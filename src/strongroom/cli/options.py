@@ -277,7 +277,14 @@ def _points(ctx: Context) -> Iterable[str]:
     return [f"{name}@latest" for name in _jobs(ctx)]
 
 
+def _sessions(ctx: Context) -> Iterable[str]:
+    from strongroom.control import history
+
+    return [view.id for view in history.list_sessions(ctx, None, 20)]
+
+
 repository_names: Completer = _names(_repositories)
 job_names: Completer = _names(_jobs)
 password_names: Completer = _names(_passwords)
 point_names: Completer = _names(_points)
+session_names: Completer = _names(_sessions)

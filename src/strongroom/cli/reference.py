@@ -99,6 +99,8 @@ ANSWERS: Final[dict[str, Answer]] = {
     "recovery test": _view(
         "RecoveryTestResult", note="with `error` beside the fields where a chain does not open"
     ),
+    "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
+    "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),
     "completion": Answer(None, note="`shell` and `script`"),
 }

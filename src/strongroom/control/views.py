@@ -317,6 +317,43 @@ class RecoveryTestResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionErrorView:
+    """Why a session made no point."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """One session as the catalog remembers it."""
+
+    id: str
+    job: str
+    """The job's name when it ran."""
+    state: str
+    """`running`, `success`, `warning`, `failed` or `cancelled`; one whose process died stays
+    `running` until the job runs again."""
+    started_at: datetime
+    finished_at: datetime | None
+    kind: str | None
+    """`full` or `incremental`; null where no point was made."""
+    reason: str
+    """Why it is a full."""
+    read_bytes: int
+    changed_bytes: int
+    stored_bytes: int
+    files: int
+    seconds: float
+    warnings: tuple[str, ...]
+    error: SessionErrorView | None
+    chain: str | None
+    points: tuple[str, ...]
+    """Ids of the points that it made; retention may have let them go since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
     """How one job stands."""
 

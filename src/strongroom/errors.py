@@ -43,7 +43,7 @@ class SecretNeededError(InvalidInputError):
     """A secret is needed and there is no terminal to ask on."""
 
     code = "secret-needed"
-    hint = "use --password-file, --password-env, --password-command or --recovery-key"
+    hint = "use --password-file, --password-env or --password-command"
 
 
 class ConfirmationNeededError(InvalidInputError):

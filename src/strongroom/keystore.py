@@ -360,8 +360,8 @@ class Keystore:
         except aead.NotSealedHereError as error:
             raise KeystoreLockedError(
                 f"the keystore {self._path} does not open with this machine's key file",
-                hint="was it moved from another machine, or is its passphrase another? Without "
-                "it, the repository and one secret are enough: 'strongroom repository rescan'",
+                hint="was it copied from another machine, or is its passphrase another? Restores "
+                "need no keystore: give --password-file or --recovery-key",
             ) from error
 
     def _store(self, file: Path, payload: bytes, context: bytes, *, replace: bool = True) -> None:
@@ -463,8 +463,10 @@ def _explaining(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        family = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else RefusedError
-        raise family(f"cannot {what}: {error.strerror or error}") from error
+        message = f"cannot {what}: {error.strerror or error}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFullError(message, hint="free space in its file system") from error
+        raise RefusedError(message) from error
 
 
 def _check_apart(path: Path, home: Path | None) -> None:
@@ -494,8 +496,8 @@ def _read_key_file(path: Path) -> bytes:
     except OSError as error:
         raise KeystoreLockedError(
             f"cannot read the key file {path}: {error.strerror or error}",
-            hint="without it the keystore is lost; the repository and one secret are enough to "
-            "go on",
+            hint="put it back, or name it with STRONGROOM_KEY_FILE. Restores need no key file: "
+            "give --password-file or --recovery-key",
         ) from error
     if len(content) != KEY_LENGTH:
         raise KeystoreLockedError(f"the key file {path} has not {KEY_LENGTH} bytes")

@@ -121,9 +121,14 @@ def _path(text: str | None) -> Path | None:
 def _platform_folder(kind: str) -> Path:
     import platformdirs
 
-    if kind == "data":
-        return Path(platformdirs.user_data_dir("strongroom", appauthor=False))
-    return Path(platformdirs.user_config_dir("strongroom", appauthor=False))
+    find = platformdirs.user_data_dir if kind == "data" else platformdirs.user_config_dir
+    try:
+        return Path(find("strongroom", appauthor=False))
+    except RuntimeError as error:
+        raise InvalidInputError(
+            "this user has no home folder to keep jobs and keys in",
+            hint=f"set HOME, or {HOME_VARIABLE} and {KEY_FILE_VARIABLE}",
+        ) from error
 
 
 def _read_file(path: Path) -> dict[str, object]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,23 @@ def test_the_home_comes_from_the_option_then_the_variable_then_the_platform(
     assert settings.load(given, tmp_path / "option").home == tmp_path / "option"
     assert settings.load(given).home == tmp_path / "variable"
     assert settings.load({}).home.name == "strongroom"
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(InvalidInputError, match="no home folder") as caught:
+        settings.load({})
+    assert "STRONGROOM_HOME" in str(caught.value.hint)
+    given = {"STRONGROOM_HOME": str(tmp_path), "STRONGROOM_KEY_FILE": str(tmp_path / "key")}
+    assert settings.load(given).home == tmp_path
 
 
 def test_the_key_file_lies_outside_the_home(tmp_path: Path) -> None:

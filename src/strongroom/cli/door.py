@@ -165,12 +165,13 @@ class Door:
         try:
             return action(yes)
         except ConfirmationNeededError as error:
-            if not asking.can_ask():
-                raise
-            self.speaker.say(str(error))
+            if asking.can_ask():
+                self.speaker.say(str(error))
             listed = error.fields.get("would_remove")
             for item in listed if isinstance(listed, list | tuple) else ():
                 self.speaker.plain(f"  {item}")
+            if not asking.can_ask():
+                raise
             self.confirm("go on?", option)
             return action(True)
 

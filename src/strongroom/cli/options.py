@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SIZE: Final = re.compile(r"(\d+)\s*([KMG]?)(?:I?B)?", re.IGNORECASE)
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])", re.IGNORECASE)
+_FINGERPRINT: Final = re.compile(r"[a-z2-7]{4}(-[a-z2-7]{4}){7}")
 _FACTORS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SPANS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST_SPAN: Final = 100 * 366 * 86_400
@@ -77,6 +78,18 @@ class HoursType(SpanType):
         return int(hours)
 
 
+class FingerprintType(click.ParamType[Any]):
+    """A signer's fingerprint, whole: a part of one is no proof of anything."""
+
+    name = "fingerprint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip().lower()
+        if _FINGERPRINT.fullmatch(text) is None:
+            self.fail(f"{value!r} is no fingerprint: copy all eight groups of four", param, ctx)
+        return text
+
+
 class OrNoneType(click.ParamType[Any]):
     """Another kind of value, or the word `none`, which takes a setting back."""
 
@@ -93,6 +106,7 @@ class OrNoneType(click.ParamType[Any]):
 SIZE: Final = SizeType()
 SPAN: Final = SpanType()
 HOURS: Final = HoursType()
+FINGERPRINT: Final = FingerprintType()
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 PLACE: Final = click.Path(path_type=Path)
 
@@ -197,6 +211,7 @@ def signer_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--signer",
         "signers",
         multiple=True,
+        type=FINGERPRINT,
         metavar="FINGERPRINT",
         help="Believe this signer and no other; may be said several times.",
     )(function)

@@ -235,7 +235,7 @@ def edit(
     job = jobs.get(ctx.database, name)
     changed = _changed(ctx, job, changes)
     if changed == job and changes.encrypt is UNSET:
-        return JobResult(job=_view(ctx, job), notices=("nothing is changed",))
+        return JobResult(job=_view(ctx, job), changed=False)
     would_remove = _would_remove(ctx, job, changed)
     _confirm(job, changed, would_remove, yes=yes, yes_weaken=yes_weaken)
     notices = _notices(ctx, job, changed)
@@ -347,7 +347,7 @@ def _confirm(
     only_retention = all("retention" in weakening for weakening in weakens)
     if not weakens or yes_weaken or (yes and only_retention):
         return
-    removes = f"; the next session removes {len(would_remove)} points" if would_remove else ""
+    removes = f"; points that the next session lets go: {len(would_remove)}" if would_remove else ""
     hint = "say --yes if that is meant" if only_retention else "say --yes-weaken if it is meant"
     if would_remove:
         hint += f"; 'strongroom job retention {job.name}{_options(changed.retention)}' tells why"
@@ -457,7 +457,7 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
     if not yes:
         count = len(point_rows.of_job(ctx.database, job.job_id))
         raise ConfirmationNeededError(
-            f"job {name} is to be removed; its {count} points stay in {job.repository}, and no "
+            f"job {name} is to be removed; its points ({count}) stay in {job.repository}, and no "
             "retention applies to them any longer",
             hint="say --yes if that is meant",
             job=name,

@@ -45,6 +45,8 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
     if taken is not None:
         raise ConflictError(
             f"there is a repository {taken.name} at {taken.location} already",
+            hint=f"choose another name and place; 'strongroom repository remove {taken.name}' "
+            "forgets it, and what it stores stays",
             repository=taken.name,
         )
     repository, created = _create_or_open(ctx, location)

@@ -25,6 +25,7 @@ from strongroom.engine import backup
 from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
+    LockedError,
     RefusedError,
     StorageFullError,
     StrongroomError,
@@ -95,6 +96,7 @@ def run(
     progress: Progress,
     cancel: Cancellation,
     old: SecretSource | None = None,
+    break_lock: bool = False,
 ) -> SessionResult:
     """Run one job now.
 
@@ -105,12 +107,14 @@ def run(
         progress: Is told how it goes.
         cancel: Stops it between two pieces of work.
         old: The secret of the chain before, where the catalog cannot open it.
+        break_lock: Take the job's lock from a holder that may live; it cannot publish then.
 
     Raises:
         LockedError: another session of the job is running.
         StrongroomError: whatever ended the session; it is recorded in the catalog.
     """
-    return _Session(ctx, jobs.get(ctx.database, name), full, progress, cancel, old).run()
+    job = jobs.get(ctx.database, name)
+    return _Session(ctx, job, full, progress, cancel, old, break_lock).run()
 
 
 def run_all(
@@ -156,6 +160,7 @@ class _Session:
         progress: Progress,
         cancel: Cancellation,
         old: SecretSource | None,
+        break_lock: bool,
     ) -> None:
         self.ctx = ctx
         self.job = job
@@ -163,6 +168,7 @@ class _Session:
         self.progress = progress
         self.cancel = cancel
         self.old = old
+        self.break_lock = break_lock
         self.session_id = random.token(16)
         self.warnings: list[str] = []
         self.started_at = ctx.clock.now()
@@ -189,20 +195,15 @@ class _Session:
             session_rows.insert(ctx.database, record)
             self._record_failure(record, error)
             raise
-        with locks.acquire(
-            repository.storage,
-            layout.job_lock(job.job_id),
-            self.session_id.hex(),
-            ctx.clock,
-            # The record lies in the storage, which is not to know what the job is called.
-            command="job run",
-        ) as self._lock:
+        with self._acquired(repository) as self._lock:
             self._close_dead_sessions()
             session_rows.insert(ctx.database, record)
             try:
                 scripts.pre(job, self.session_id)
                 outcome, target = self._back_up(repository, row.location)
             except BaseException as error:
+                if isinstance(error, CancelledError):
+                    error.hint = "the next run goes on from here: what was stored whole is used"
                 self._record_failure(record, error)
                 raise
             result = self._result(outcome, target, begun)
@@ -215,6 +216,31 @@ class _Session:
                 result = replace(result, state=SessionState.WARNING.value)
             self._record_success(record, result, target, outcome)
             return result
+
+    def _acquired(self, repository: Repository) -> locks.Lock:
+        """Return the job's lock.
+
+        Raises:
+            LockedError: another session has it.
+        """
+        try:
+            return locks.acquire(
+                repository.storage,
+                layout.job_lock(self.job.job_id),
+                self.session_id.hex(),
+                self.ctx.clock,
+                # The record lies in the storage, which is not to know what the job is called.
+                command="job run",
+                break_lock=self.break_lock,
+            )
+        except LockedError as error:
+            # The lock knows the holder and not the job: an operator knows it the other way.
+            raise LockedError(
+                f"job {self.job.name} is at work elsewhere: {error}",
+                hint="wait for it to end; if nothing runs there, 'strongroom job run "
+                f"{self.job.name} --break-lock' takes the lock away from it",
+                **error.fields,
+            ) from error
 
     # --- deciding ----------------------------------------------------------------------------
 

@@ -39,10 +39,10 @@ def trust(ctx: Context, where: str, fingerprint: str, *, yes: bool = False) -> S
     if not yes:
         count = len(signed)
         raise ConfirmationNeededError(
-            f"from now on this machine believes every backup that {wanted} signed; in {where} "
-            f"that is {count} chain{'' if count == 1 else 's'}",
-            hint="compare it with the recovery kit or the server that makes the backups; say "
-            "--yes if it is the same",
+            f"compare {wanted} with the recovery kit, or with the server that makes the backups: "
+            f"this machine would believe every backup that it signed, in {where} "
+            f"{count} chain{'' if count == 1 else 's'}",
+            hint="say --yes if it is the same",
             fingerprint=wanted,
         )
     signers.accept(ctx.database, signers.SignerRow(wanted, ctx.clock.now(), where))

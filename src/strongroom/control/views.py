@@ -166,6 +166,8 @@ class JobResult:
     """What creating or changing a job did, and means."""
 
     job: JobView
+    changed: bool = True
+    """False where the job was like that already."""
     warnings: tuple[str, ...] = ()
     """To be shown loudly: what a lost password costs, say."""
     notices: tuple[str, ...] = ()
@@ -246,6 +248,8 @@ class PointList:
     points: tuple[PointRow, ...]
     """Oldest first."""
     warnings: tuple[str, ...] = ()
+    complete: bool = True
+    """False where a repository of the catalog did not answer and is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

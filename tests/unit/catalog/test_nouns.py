@@ -38,7 +38,7 @@ from strongroom.model.session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
@@ -332,6 +332,23 @@ def test_a_head_stays_when_its_chain_is_forgotten(database: Database) -> None:
     repositories.remove(database, R)
     assert chains.find(database, a_chain(1).chain_id) is None
     assert heads.get(database, a_chain(1).chain_id) == (1, b"h" * 32)
+
+
+@pytest.mark.parametrize(
+    ("get", "typed", "meant"),
+    [(jobs.get, "nihgtly", "nightly"), (repositories.get, "mian", "main")],
+    ids=["job", "repository"],
+)
+def test_a_name_that_is_not_there_brings_the_one_that_was_meant(
+    database: Database, get: Callable[[Database, str], object], typed: str, meant: str
+) -> None:
+    jobs.insert(database, a_job(encryption=NoEncryption()), NOON)
+    with pytest.raises(NotFoundError) as caught:
+        get(database, typed)
+    assert str(caught.value.hint).startswith(f"did you mean '{meant}'? 'strongroom ")
+    with pytest.raises(NotFoundError) as caught:
+        get(database, "quite-another")
+    assert str(caught.value.hint).startswith("'strongroom ")
 
 
 def test_signers_are_accepted_once_and_can_be_revoked(database: Database) -> None:

@@ -17,6 +17,7 @@ from strongroom.errors import (
     InUseError,
     InvalidInputError,
     NoRecipientMatchedError,
+    NotARepositoryError,
     NotFoundError,
     PointWithheldError,
     RefusedError,
@@ -145,6 +146,66 @@ def test_a_secret_on_the_command_refuses_a_plain_point_even_by_id(shop, first) -
             open_reading(shop.ctx, access).select(which)
     allowed = Access(secret=shop.secret(first), allow_unencrypted=True)
     assert open_reading(shop.ctx, allowed).select(plain.hex()).id == plain.hex()
+
+
+# --- a repository that is not there ---------------------------------------------------------
+
+
+def two_places(shop) -> tuple[str, str]:
+    """Return a point of job nightly in repository main, and one of job weekly in other."""
+    found = []
+    for repository, job in (("main", "nightly"), ("other", "weekly")):
+        shop.repository(repository)
+        shop.job(job, repository=repository)
+        found += shop.session(job)
+    here, there = found
+    return here.hex(), there.hex()
+
+
+def test_a_repository_that_is_not_there_keeps_nobody_from_the_others(shop) -> None:
+    here, there = two_places(shop)
+    assert names(open_reading(shop.ctx, Access())) == [here, there]
+    shop.storages["/other"].delete(layout.MARKER)
+    reading = open_reading(shop.ctx, Access())
+    assert reading.select("nightly@latest").id == reading.select(here).id == here
+    assert any("repository other is left out" in warning for warning in reading.warnings)
+    found = points.list_points(shop.ctx, Access())
+    assert ([row.id for row in found.points], found.complete) == ([here], False)
+    assert points.list_points(shop.ctx, Access(), "nightly").complete
+
+
+def test_what_may_be_in_a_repository_that_is_not_there_is_not_said_to_be_missing(shop) -> None:
+    _, there = two_places(shop)
+    shop.storages["/other"].delete(layout.MARKER)
+    reading = open_reading(shop.ctx, Access())
+    for which in (there, "weekly@latest", "abcdef"):
+        with pytest.raises(NotARepositoryError):
+            reading.select(which)
+        with pytest.raises(NotARepositoryError):
+            reading.find(which)
+    with pytest.raises(NotARepositoryError):
+        points.list_points(shop.ctx, Access(), "weekly")
+
+
+def test_a_repository_that_is_named_has_to_be_there_and_so_has_one_of_all(shop) -> None:
+    two_places(shop)
+    shop.storages["/other"].delete(layout.MARKER)
+    with pytest.raises(NotARepositoryError):
+        open_reading(shop.ctx, Access(where="other"))
+    shop.storages["/main"].delete(layout.MARKER)
+    with pytest.raises(NotARepositoryError):
+        open_reading(shop.ctx, Access())
+
+
+def test_a_list_of_a_job_that_is_none_says_so(shop, bare) -> None:
+    sealed_shop(shop)
+    with pytest.raises(NotFoundError, match="no job nihgtly") as caught:
+        points.list_points(shop.ctx, Access(), "nihgtly")
+    assert str(caught.value.hint).startswith("did you mean 'nightly'?")
+    with pytest.raises(NotFoundError, match="no point of job other"):
+        points.list_points(bare, Access(where="/main"), "other")
+    shop.job("unborn")
+    assert points.list_points(shop.ctx, Access(), "unborn").points == ()
 
 
 # --- with a location and a secret alone -----------------------------------------------------
@@ -304,7 +365,7 @@ def test_accepting_is_confirmed_and_makes_no_home_before(shop, bare) -> None:
     shop.repository()
     shop.job()
     shop.session()
-    with pytest.raises(ConfirmationNeededError, match=r"that is 1 chain$"):
+    with pytest.raises(ConfirmationNeededError, match=r"in /main 1 chain$"):
         signers.trust(bare, "/main", shop.ctx.identity.public.fingerprint)
     assert not bare.settings.home.exists()
 

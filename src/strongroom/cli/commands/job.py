@@ -277,7 +277,8 @@ def edit(
             )
 
         result = door.confirmed(change, yes=False, option="--yes or --yes-weaken")
-    _show_result(door, result, f"changed job {result.job.name}")
+    did = "changed job {}" if result.changed else "job {} is like that already"
+    _show_result(door, result, did.format(result.job.name))
 
 
 def _changes(settings: dict[str, object], rename: str | None) -> dict[str, Any]:
@@ -436,7 +437,7 @@ def remove(door: Door, name: str, yes: bool) -> None:
     help="As if points younger than N days were kept; none: as if not.",
 )
 @pass_door
-def retention(door: Door, name: str, **settings: object) -> None:
+def retention(door: Door, /, name: str, **settings: object) -> None:
     r"""Show which points of job NAME stay at this moment, which go, and why.
 
     Nothing is changed. Judged are the points in the job's repository, by the job's rules or,
@@ -494,9 +495,21 @@ def detach(door: Door, name: str) -> None:
 @click.argument("name", required=False, shell_complete=job_names)
 @click.option("--all", "every", is_flag=True, help="Run every job; one that fails stops no other.")
 @click.option("--full", is_flag=True, help="Read everything anew, into a new chain.")
+@click.option(
+    "--break-lock",
+    is_flag=True,
+    help="Take the lock from a session that no longer runs; one that does cannot publish.",
+)
 @secret_options("old-", "the password of the chain before, if it has to be asked", into="old_place")
 @pass_door
-def run(door: Door, name: str | None, every: bool, full: bool, old_place: SecretPlace) -> None:
+def run(
+    door: Door,
+    name: str | None,
+    every: bool,
+    full: bool,
+    break_lock: bool,
+    old_place: SecretPlace,
+) -> None:
     r"""Run job NAME once, or with --all every job.
 
     \b
@@ -515,8 +528,9 @@ def run(door: Door, name: str | None, every: bool, full: bool, old_place: Secret
     """
     if (name is None) != every:
         raise click.UsageError("name one job, or say --all", click.get_current_context())
-    if every and full:
-        raise click.UsageError("--full is for one job", click.get_current_context())
+    for option, given in (("--full", full), ("--break-lock", break_lock)):
+        if every and given:
+            raise click.UsageError(f"{option} is for one job", click.get_current_context())
     from strongroom.control import sessions
 
     old = door.secret(old_place)
@@ -527,6 +541,7 @@ def run(door: Door, name: str | None, every: bool, full: bool, old_place: Secret
                     ctx,
                     name,
                     full=full,
+                    break_lock=break_lock,
                     progress=progress,
                     cancel=cancel,
                     old=old if old.can_ask else None,

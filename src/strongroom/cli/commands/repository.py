@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.options import (
+    FINGERPRINT,
     Reading,
     confirmation_options,
     reading_options,
@@ -194,7 +195,7 @@ def _chain_lines(chain: ChainView) -> list[str]:
 
 @repository.command("trust")
 @click.argument("where", metavar="R", shell_complete=repository_names)
-@click.argument("fingerprint", metavar="FINGERPRINT")
+@click.argument("fingerprint", metavar="FINGERPRINT", type=FINGERPRINT)
 @click.option("--revoke", is_flag=True, help="Accept it no longer.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_door

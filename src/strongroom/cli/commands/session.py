@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.options import job_names, session_names
-from strongroom.cli.output import Column, number, pairs, size, table, took, when
+from strongroom.cli.output import Column, counted, number, pairs, size, table, took, when
 from strongroom.cli.words import Group, pass_door
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ def _table(views: Sequence[SessionView]) -> list[str]:
         Column("STARTED"),
         Column("TOOK", right=True),
         Column("STATE"),
-        Column("KIND"),
         Column("STORED", right=True),
         Column("JOB", flexible=True),
         Column("NOTE", flexible=True),
@@ -78,7 +77,6 @@ def _table(views: Sequence[SessionView]) -> list[str]:
             when(view.started_at)[:16],
             took(view.seconds) if view.seconds else "-",
             view.state,
-            "incr" if view.kind == "incremental" else view.kind or "-",
             size(view.stored_bytes) if view.points else "-",
             view.job,
             _note(view),
@@ -91,7 +89,10 @@ def _table(views: Sequence[SessionView]) -> list[str]:
 def _note(view: SessionView) -> str:
     if view.error is not None:
         return view.error.code
-    return f"{len(view.warnings)} warned" if view.warnings else ""
+    notes = ["full"] if view.kind == "full" else []
+    if view.warnings:
+        notes.append(counted(len(view.warnings), "warning"))
+    return ", ".join(notes)
 
 
 @session.command("show")

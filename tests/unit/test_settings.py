@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import settings
-from strongroom.errors import InvalidInputError
+from strongroom.errors import InvalidInputError, RefusedError
 
 
 def test_the_home_comes_from_the_option_then_the_variable_then_the_platform(
@@ -66,6 +66,14 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.toml").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(InvalidInputError):
         settings.load({}, tmp_path)
+
+
+def test_a_home_of_somebody_else_is_no_wrong_file(tmp_path: Path) -> None:
+    # A folder in the file's place is refused to root as well.
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(RefusedError, match=r"cannot read .*config\.toml") as caught:
+        settings.load({}, tmp_path)
+    assert "--home" in str(caught.value.hint)
 
 
 def test_credentials_of_systemd_are_found(tmp_path: Path) -> None:

@@ -193,7 +193,10 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         raise _family(path, error) from error
     except OSError as error:
-        raise RefusedError(f"cannot use the home {path.parent}: {error.strerror}") from error
+        raise RefusedError(
+            f"cannot use the home {path.parent}: {error.strerror}",
+            hint="run it as the user who owns it, or name another home with --home",
+        ) from error
 
 
 def _family(path: Path, error: sqlite3.DatabaseError) -> Exception:
@@ -205,7 +208,10 @@ def _family(path: Path, error: sqlite3.DatabaseError) -> Exception:
     if kind.startswith(("CORRUPT", "NOTADB")):
         return CatalogDamagedError(f"the catalog {path} is damaged: {error}")
     if kind.startswith(("READONLY", "PERM", "CANTOPEN", "AUTH")):
-        return RefusedError(f"the catalog {path} cannot be used: {error}")
+        return RefusedError(
+            f"the catalog {path} cannot be used: {error}",
+            hint=f"run it as the user who owns {path.parent}, or name another home with --home",
+        )
     if kind.startswith("IOERR"):
         if _is_full(path.parent):
             return _no_room(path)

@@ -491,7 +491,7 @@ def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyrin
         reading.warnings.append(
             f"chain {chain.name} is encrypted and locked: nothing at hand opens it{shown}"
         )
-    if ctx.has_catalog or not reading.chains:
+    if _has_seen(ctx, reading):
         return
     newest = max(
         (chain.newest_session for chain in reading.chains if chain.newest_session is not None),
@@ -502,6 +502,13 @@ def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyrin
         # No head is known here, so a store could show an old state. Said, since nothing more
         # can be found out (threat model, "A bare machine").
         reading.warnings.extend(_freshness(newest))
+
+
+def _has_seen(ctx: Context, reading: Reading) -> bool:
+    """Tell whether this machine knows heads to compare what was read with."""
+    return ctx.has_catalog and any(
+        heads.get(ctx.database, chain.chain_id) is not None for chain in reading.chains
+    )
 
 
 def _freshness(newest: Entry) -> list[str]:

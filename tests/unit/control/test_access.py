@@ -361,6 +361,17 @@ def test_a_signer_is_accepted_once_and_revoked(shop, bare) -> None:
             signers.revoke(bare, own)
 
 
+def test_a_machine_that_accepted_a_signer_has_still_seen_nothing_of_the_repository(
+    shop, bare, first
+) -> None:
+    sealed_shop(shop)
+    with bare:
+        signers.trust(bare, "/main", shop.ctx.identity.public.fingerprint, yes=True)
+        access = Access(where="/main", secret=shop.secret(first))
+        warnings = open_reading(bare, access).warnings
+    assert any("number 2 of its job" in warning for warning in warnings)
+
+
 def test_accepting_is_confirmed_and_makes_no_home_before(shop, bare) -> None:
     shop.repository()
     shop.job()

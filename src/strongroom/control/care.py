@@ -64,7 +64,7 @@ def scrub(
     repository = Repository.open(storage_of(ctx, where))
     report = look_through(
         repository,
-        keys.trust(ctx, signers),
+        keys.readers_trust(ctx, signers),
         _known_heads(ctx, repository),
         progress=progress,
         cancel=cancel,
@@ -125,7 +125,7 @@ def prune(
     Chains whose signer is not believed are left alone.
     """
     repository = Repository.open(storage_of(ctx, where))
-    believed = keys.trust(ctx, signers)
+    believed = keys.readers_trust(ctx, signers)
     known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
@@ -175,7 +175,8 @@ def _may_prune(
     if not believed.knows(chain.identity):
         warnings.append(
             f"chain {chain.name} is left alone: its signer {chain.identity.fingerprint} is not "
-            "known here; pin it with --signer"
+            "believed here; pin it with --signer, or accept it once with 'strongroom repository "
+            "trust'"
         )
         return False
     head = known.get(chain.chain_id)

@@ -85,12 +85,30 @@ class Trust:
     """Whom a reader believes to sign."""
 
     pinned: frozenset[str] = frozenset()
-    """Fingerprints that the operator gave or accepted."""
+    """Fingerprints that were given on the command: with one, nobody else is believed."""
+    accepted: frozenset[str] = frozenset()
+    """Fingerprints that the operator accepted before."""
     identities: frozenset[bytes] = frozenset()
     """Ids of identities this installation knows as its own."""
 
     def knows(self, identity: SigningPublicKey) -> bool:
-        return identity.fingerprint in self.pinned or identity.id in self.identities
+        if self.pinned:
+            return identity.fingerprint in self.pinned
+        return identity.fingerprint in self.accepted or identity.id in self.identities
+
+    def refuse_unpinned(self, chain: Chain) -> None:
+        """Go on unless signers were pinned and the chain's is none of them.
+
+        Raises:
+            UnvouchedError: it is not, whatever else would vouch for it.
+        """
+        if self.pinned and not self.knows(chain.identity):
+            raise UnvouchedError(
+                f"chain {chain.name} is signed by {chain.identity.fingerprint}, which is not the "
+                "signer that was pinned",
+                hint="--signer may be said several times; without it nobody is excluded",
+                fingerprint=chain.identity.fingerprint,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,6 +553,7 @@ class Chain:
         # trusted by introducing an identity that is.
         if trust.knows(self.identity):
             return
+        trust.refuse_unpinned(self)
         for stanza in stanzas:
             voucher = unlocker.voucher(stanza)
             if voucher is not None and check_vouch(stanza, voucher, self.identity):

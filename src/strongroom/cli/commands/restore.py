@@ -135,12 +135,14 @@ def _lines(result: RestoreResult, request: RestoreRequest) -> Iterator[str]:
     if request.dry_run:
         for item in result.would:
             yield printable(item)
-    verb = "would restore" if request.dry_run else "restored"
     where = f" to {printable(str(request.target))}" if request.target is not None else ""
-    yield (
-        f"{verb} {counted(result.files, 'file')}, {size(result.bytes)}{where} "
-        f"in {took(result.seconds)}"
-    )
+    if request.dry_run:
+        yield f"would restore {counted(len(result.would), 'path')}{where}"
+    else:
+        yield (
+            f"restored {counted(result.files, 'file')}, {size(result.bytes)}{where} "
+            f"in {took(result.seconds)}"
+        )
     for loss in result.losses:
         yield f"lost {printable(loss.path)}: {printable(loss.reason)}"
 

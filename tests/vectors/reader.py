@@ -38,8 +38,8 @@ from msgspec import Meta, defstruct, msgpack
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "format.md"
 MIB = 1 << 20
-FAULTS = (ValueError, TypeError, LookupError, AttributeError, OSError, RuntimeError, struct.error)
-FAULTS = (*FAULTS, InvalidTag, InvalidSignature, zstandard.ZstdError)
+FAULTS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+FAULTS = (*FAULTS, OSError, struct.error, InvalidTag, zstandard.ZstdError)
 
 
 class Refused(Exception):
@@ -278,7 +278,6 @@ def digests(column):
 
 Entry = namedtuple("Entry", "raw body hash")
 BODIES = {1: "SESSION", 2: "CONDEMNATION", 3: "PROMISE", 4: "DEATH", 5: "IDENTITY"}
-Keys = namedtuple("Keys", "session meta dedup")
 
 
 class Chain:
@@ -383,9 +382,9 @@ class Chain:
 
     @refusing("point-damaged")
     def keys(self, record):
-        """Return the keys of a session of the session table; a plain chain has none."""
+        """Return session key, metakey and dedup key of a session; a plain chain has none."""
         if self.suite == PLAIN:
-            return Keys(None, None, None)
+            return None, None, None
         if record not in self.session_keys:
             if record.chain_key_id not in self.chain_keys:
                 closed = Refused("no-recipient", "the secret does not open this session")
@@ -395,9 +394,8 @@ class Chain:
             packed = key.open(info, record.sealed_keys)
             commitment = H(bind("session commitment", packed, context))
             ensure("keys are those committed to", commitment == record.commitment)
-            *keys, seed = struct.unpack(">32s32s32sQ", packed)
+            *self.session_keys[record], seed = struct.unpack(">32s32s32sQ", packed)
             ensure("a chunker seed has its range", 0 < seed < 1 << 63)
-            self.session_keys[record] = Keys(*keys)
         return self.session_keys[record]
 
     # --- Paged tables
@@ -474,26 +472,26 @@ class Chain:
         history, promises = {}, {}
         if self.newest:
             history = dict(self.table(self.newest.body.history, 64, "HistoryRecord"))
-            promises = {number: record.promised for number, record in history.items()}
-            own = getattr(self.newest.body, "points", ())
-            promises[self.newest.raw.number] = [point.point_id for point in own]
+            number, own = self.newest.raw.number, getattr(self.newest.body, "points", ())
+            earlier = all(0 < one < number for one in history)
+            ensure("history is of earlier entries", earlier, outcome="point-damaged")
+            promises = {one: record.promised for one, record in history.items()}
+            promises[number] = [point.point_id for point in own]
         self.known = {0: self.hash} | {n: entry.hash for n, entry in self.entries.items()}
         self.known |= {number: record.entry_hash for number, record in history.items()}
         for number, entry in self.entries.items():
             before = self.known.get(number - 1)
             follows = not entry.raw.signer or before in (None, entry.raw.previous_hash)
-            ensure(f"entry {number} follows what is known", follows, outcome="forked")
             same = entry.hash == self.known[number]
-            ensure(f"entry {number} is what was signed", same, outcome="forked")
+            ensure(f"entry {number} is of this history", follows, same, outcome="forked")
         self.live = []
-        for number, promised in promises.items():
-            there = not promised or number in self.entries
+        for number in filter(promises.get, promises):
+            there = number in self.entries
             ensure(f"entry {number} is there, as promised", there, outcome="withheld")
             with refusing("point-damaged"):
-                ensure("history tells of the past", 0 < number <= self.newest.raw.number)
-                points = self.entries[number].body.points if promised else ()
-                found = {point.point_id: point for point in points}
-                self.live += [(found[point], self.entries[number], self) for point in promised]
+                found = {point.point_id: point for point in self.entries[number].body.points}
+                for point_id in promises[number]:
+                    self.live.append((found[point_id], self.entries[number], self))
 
     def check_head(self, head):
         known = self.known.get(head.number)
@@ -540,10 +538,14 @@ class State:
         self.chain, self.sessions = chain, dict(chain.table(session.sessions, 16, "SessionRecord"))
         self.own = self.sessions[session.slot]
         ensure("the own record is its own", self.own.session_id == session.session_id)
-        key_id = public_id(session.chain_public) if chain.suite == SEALED else b""
-        ensure("a session has one chain key", self.own.chain_key_id == key_id)
+        public, sealed = session.chain_public, chain.suite == SEALED
+        named = self.own.chain_key_id == (public_id(public) if sealed else public)
+        ensure("a session has one chain key", named)
         names = {record.session_id for record in self.sessions.values()}
-        ensure("a session has one slot", len(names) == len(self.sessions))
+        ensure("a session has one slot", len(names) == len(self.sessions), 0 not in self.sessions)
+        for one in self.sessions.values():
+            keys = one.chain_key_id, one.sealed_keys, one.commitment
+            ensure("only plain sessions have no keys", all(keys) if sealed else not any(keys))
         self.read = functools.lru_cache(8)(self.read)
         self.directory = functools.lru_cache(64)(self.directory)
 
@@ -555,9 +557,8 @@ class State:
         columns = found.places, found.offsets, found.lengths, digests(found.hashes)
         blocks = {place: block for place, *block in zip(*columns, strict=True)}
         end = min(found.offsets)
-        ensure(
-            "a pack has limits", end in (80, 4096), found.size <= 256 * MIB, len(blocks) <= 16384
-        )
+        ensure("a pack has limits", found.size <= 256 * MIB, len(blocks) <= 16384)
+        ensure("blocks follow a header", end in (80, 4096))
         for offset, length, _ in sorted(blocks.values()):
             ensure("blocks lie without gap or overlap", offset == end, length > 0)
             end += length
@@ -577,8 +578,8 @@ class State:
         ensure(f"a block of pack {pack} is what was signed", H(block) == digest)
         if chain.suite == PLAIN:
             return unframed(block, sealed=False)
-        keys = chain.keys(record)
-        key = keys.meta if block_class == INDEX else keys.session
+        session_key, metakey, _ = chain.keys(record)
+        key = metakey if block_class == INDEX else session_key
         key = AESGCM(expand(key, "pack", 32, directory.pack_id))
         context = b"block" + bytes([chain.suite]) + chain.id + record.session_id
         context += struct.pack(">QB", number, block_class)
@@ -593,7 +594,8 @@ class State:
     def piece(self, piece):
         """Return the bytes of a piece: the content hash is the check from end to end."""
         data = self.read(piece.address, DATA)[piece.offset : piece.offset + piece.length]
-        found = blake3(data, key=self.chain.keys(self.own).dedup).digest()
+        _, _, dedup_key = self.chain.keys(self.own)
+        found = blake3(data, key=dedup_key).digest()
         ensure("a piece is what was read", len(data) == piece.length, found == piece.digest)
         return data
 
@@ -603,7 +605,8 @@ class State:
     def details(self, point):
         details = point.details
         if self.chain.suite == SEALED:
-            key = expand(self.chain.keys(self.own).meta, "value/point", 32, details[:32])
+            _, metakey, _ = self.chain.keys(self.own)
+            key = expand(metakey, "value/point", 32, details[:32])
             context = b"session" + self.chain.id + self.own.session_id + point.point_id
             details = AESGCM(key).decrypt(details[32:44], details[44:], context)
         found = decode("PointDetails", details)

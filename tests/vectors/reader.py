@@ -325,34 +325,39 @@ class Chain:
         found = filter(None, (name.fullmatch(path.name) for path in paths))
         for match in sorted(found, key=lambda match: -int(match[2])):
             if match[1] not in done:
-                path = self.folder / "envelopes" / match[0]
                 try:
-                    frame = framed(path, b"SRM1ENVL", "Envelope", "envelope-altered")
+                    envelope = self.intact_envelope(match[0], match[1], int(match[2]))
                 except Refused as refused:
                     say(damage := refused)
                 else:
                     done.add(match[1])
-                    self.open_envelope(match[1], int(match[2]), *frame)
+                    self.open_envelope(*envelope)
         if not self.chain_keys:
             raise damage
 
     @refusing("envelope-altered")
-    def open_envelope(self, key_id, generation, envelope, body, signature):
+    def intact_envelope(self, name, key_id, generation):
+        path = self.folder / "envelopes" / name
+        envelope, body, signature = framed(path, b"SRM1ENVL", "Envelope", "envelope-altered")
         named = envelope.chain_id, envelope.chain_key_id.hex(), envelope.generation
         ensure("an envelope has its own name", named == (self.id, key_id, generation))
-        ensure("a chain key has its id", public_id(envelope.chain_public).hex() == key_id)
+        return envelope, body, signature
+
+    @refusing("envelope-altered")
+    def open_envelope(self, envelope, body, signature):
+        key_id, public = envelope.chain_key_id, envelope.chain_public
+        ensure("a chain key has its id", public_id(public) == key_id)
         signer = self.identities[Signer(envelope.identity).id]
         ensure("a signed envelope", signer.signed(b"envelope", body, signature))
         with refusing("header-malformed"):
             ensure("an envelope has 1 to 64 stanzas", 1 <= len(envelope.stanzas) <= 64)
             for stanza in envelope.stanzas:
                 check_stanza(stanza)
-        info = bind("stanza", envelope.chain_key_id, b"chain key" + self.id)
         for stanza in envelope.stanzas:
             seed = self.secret.seed_for(stanza)
             if seed and KeyPair(seed).public == stanza.public:
-                key = KeyPair(seed).open_chain_key(info, stanza.sealed, envelope.chain_public)
-                self.chain_keys[key.id] = key
+                info = bind("stanza", key_id, b"chain key" + self.id)
+                self.chain_keys[key_id] = KeyPair(seed).open_chain_key(info, stanza.sealed, public)
                 vouching = Signer.of_seed(expand(seed, "vouch", 32))
                 if vouching.signed(b"vouch", self.header.identity, stanza.vouch):
                     self.vouched = True

@@ -244,6 +244,29 @@ def test_a_plain_chain_is_read_with_a_warning_or_a_fingerprint(
     assert "forged" in done.stderr
 
 
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def test_what_leads_to_an_older_chain_key_closes_no_newer_point(
+    small: ARepository, tmp_path: Path
+) -> None:
+    superseded = list(small.folder.glob("chains/*/envelopes/*"))
+    small.change_password(NEW)
+    (tmp_path / "tree" / "file").write_bytes(b"all that the newest point holds")
+    small.run()
+    older = read(small, NEW, "--list").stdout.split()[0]
+    for path in (*small.folder.glob("chains/*/links/*"), *superseded):
+        flip(path)
+    assert read(small, NEW, str(tmp_path / "newest")).returncode == 0
+    done = read(small, NEW, older, str(tmp_path / "older"))
+    assert done.returncode == 20
+    assert "chain-broken" in done.stderr
+
+
 def test_what_an_earlier_chain_promises_is_missed(small: ARepository, tmp_path: Path) -> None:
     assert small.previous is not None
     small.older = (small.previous,)
@@ -284,10 +307,7 @@ def test_one_flipped_bit_is_found(
     small: ARepository, tmp_path: Path, folder: str, outcome: str
 ) -> None:
     for path in small.folder.glob(f"{folder}/*"):
-        data = bytearray(path.read_bytes())
-        data[len(data) // 3] ^= 1
-        path.chmod(0o600)
-        path.write_bytes(data)
+        flip(path)
     done = read(small, OLD, str(tmp_path / "target"))
     assert done.returncode == 20
     assert outcome in done.stderr, done.stderr

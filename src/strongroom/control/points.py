@@ -23,6 +23,7 @@ from strongroom.errors import (
     RefusedError,
 )
 from strongroom.format.journal import PointKind
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -256,7 +257,7 @@ def remove(
         return Removed(points=removed, done=False)
     if not yes:
         raise ConfirmationNeededError(
-            f"{len(removed)} points are to be removed, for good",
+            f"to be removed for good: {counted(len(removed), 'point')}",
             hint="say --yes if that is meant",
             would_remove=[point.id for point in removed],
         )

@@ -18,7 +18,6 @@ from strongroom.cli.options import (
 )
 from strongroom.cli.output import (
     Column,
-    counted,
     pairs,
     printable,
     size,
@@ -29,6 +28,7 @@ from strongroom.cli.output import (
 )
 from strongroom.cli.words import Group, pass_door
 from strongroom.errors import InvalidInputError, StrongroomError
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

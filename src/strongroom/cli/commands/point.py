@@ -17,7 +17,6 @@ from strongroom.cli.options import (
 )
 from strongroom.cli.output import (
     Column,
-    counted,
     number,
     pairs,
     printable,
@@ -27,6 +26,7 @@ from strongroom.cli.output import (
 )
 from strongroom.cli.output import yes as yes_or_no
 from strongroom.cli.words import Group, pass_door
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

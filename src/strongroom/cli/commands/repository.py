@@ -16,9 +16,10 @@ from strongroom.cli.options import (
     repository_option,
     signer_option,
 )
-from strongroom.cli.output import Column, counted, pairs, printable, size, table, when
+from strongroom.cli.output import Column, pairs, printable, size, table, when
 from strongroom.cli.output import yes as yes_or_no
 from strongroom.cli.words import Group, pass_door
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

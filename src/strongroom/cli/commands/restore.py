@@ -10,9 +10,10 @@ import click
 
 from strongroom.cli.errors import WARNINGS
 from strongroom.cli.options import PLACE, Reading, point_names, reading_options
-from strongroom.cli.output import counted, printable, size, took
+from strongroom.cli.output import printable, size, took
 from strongroom.cli.words import Command, pass_door
 from strongroom.errors import InvalidInputError, PointDamagedError
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

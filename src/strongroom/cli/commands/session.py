@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.options import job_names, session_names
-from strongroom.cli.output import Column, counted, number, pairs, size, table, took, when
+from strongroom.cli.output import Column, number, pairs, size, table, took, when
 from strongroom.cli.words import Group, pass_door
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,6 +26,7 @@ from strongroom.errors import (
     PointWithheldError,
     StrongroomError,
     UnlockError,
+    UnsupportedVersionError,
     UnvouchedError,
 )
 from strongroom.format.journal import SessionBody
@@ -243,7 +244,8 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
                 chain.check_head(Head(chain_id, *known))
             # What the journal says has to hold before any of it is used.
             chain.live_points()
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
+            # One object that claims to be of a later format hides no other chain.
             reading.problems.append((chain_id, error))
         else:
             reading.chains.append(chain)
@@ -322,7 +324,7 @@ def _unlocked(
             found[chain.chain_id] = chain.unlock(unlocker, believed)
         except NoRecipientMatchedError as error:
             refusal = refusal or error
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     if must_open and refusal is not None and not found and not reading.problems:
         raise refusal
@@ -339,12 +341,12 @@ def _stored(
             found[chain.chain_id] = keys.stored_keyring(ctx, chain, believed, secrets)
         except UnlockError:
             continue
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     return found
 
 
-def _set_aside(reading: Reading, chain: Chain, error: IntegrityError) -> None:
+def _set_aside(reading: Reading, chain: Chain, error: StrongroomError) -> None:
     reading.problems.append((chain.chain_id, error))
     reading.chains = [other for other in reading.chains if other is not chain]
 
@@ -439,7 +441,7 @@ def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyrin
     for chain in locked:
         try:
             hints = "; ".join(_hints([chain]))
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             reading.warnings.append(str(error))
             continue
         shown = f" (hint: {hints})" if hints else ""

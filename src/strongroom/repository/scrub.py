@@ -413,10 +413,10 @@ class _ChainScrub:
         for info in self.storage.list(layout.journal(chain.chain_id)):
             self.scrub.cancel.check()
             self.scrub.progress.advance(info.size)
-            if not _ENTRY.fullmatch(info.key.rpartition("/")[2]):
+            number = layout.entry_number(info.key)
+            if number is None:
                 self.scrub.note(info.key, "is no part of a repository")
                 continue
-            number = layout.entry_number(info.key)
             try:
                 self.entries[number] = chain.entry(number)
             except ObjectMissingError:

@@ -547,6 +547,20 @@ def test_a_condemnation_excuses_no_hidden_point(besieged: Besieged, target: Path
     assert restore_fails(besieged, besieged.first[0], target, PointWithheldError)
 
 
+def test_a_hidden_older_chain_is_withheld_even_after_a_promise_was_taken_back(
+    besieged: Besieged, target: Path
+) -> None:
+    """The newest entry of the newer chain is no session: one of its points was removed."""
+    newer = besieged.chain(besieged.newer)
+    assert newer.promise_entry != newer.newest_session
+    besieged.installation.storage.hide(f"headers/{besieged.older}")
+
+    for which in (besieged.first[0], "nightly@latest"):
+        error = restore_fails(besieged, which, target, PointWithheldError)
+        assert error.fields["chain"] == besieged.older
+    assert f"headers/{besieged.older}" in damaged(besieged)
+
+
 def test_two_histories_put_together_are_a_fork(besieged: Besieged, target: Path) -> None:
     """The server's own entries, of two lives of it: each is signed, and they do not fit."""
     installation = besieged.installation

@@ -35,14 +35,14 @@ from strongroom.repository.repository import Repository
 from strongroom.storage.location import is_location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Unlocker
     from strongroom.engine.points import PointView
-    from strongroom.format.journal import Entry
+    from strongroom.format.journal import Entry, EntryRef
     from strongroom.repository.keyring import Keyring
     from strongroom.storage.base import Storage
 
@@ -406,9 +406,7 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
     for chain in tuple(reading.chains):
         if chain.sealed and chain.chain_id not in keyrings and not believed.knows(chain.identity):
             continue
-        promise = chain.promise_entry
-        body = promise.body if promise is not None else None
-        for ref in body.older if isinstance(body, SessionBody) else ():
+        for ref in _older_of(chain):
             older = by_id.get(ref.chain_id)
             try:
                 if older is not None:
@@ -421,6 +419,23 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
                     reading.problems.append((ref.chain_id, error))
                 else:
                     _set_aside(reading, older, error)
+
+
+def _older_of(chain: Chain) -> Sequence[EntryRef]:
+    """Return what the newest session says of the job's other chains.
+
+    Points held or given up since change nothing of it; nor does a condemnation, since anybody
+    may have put that there.
+    """
+    for number in reversed(chain.listing):
+        try:
+            body = chain.remembered(number).body
+        except (IntegrityError, UnsupportedVersionError):
+            # It promises nothing, or the chain would not be read: no different from missing.
+            continue
+        if isinstance(body, SessionBody):
+            return body.older
+    return ()
 
 
 def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:

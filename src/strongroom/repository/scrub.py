@@ -450,9 +450,13 @@ class _ChainScrub:
             self.scrub.damage(self._key(self.promise.number), str(error))
         if isinstance(body, SessionBody):
             self.live[self.promise.number] = [point.point_id.hex() for point in body.points]
-            said_by = f"entry {self.promise.number} of chain {self.chain.name}"
-            points = self.live[self.promise.number]
-            self.scrub.older.extend((said_by, points, ref) for ref in body.older)
+        for number in sorted(self.entries, reverse=True):
+            newest = self.entries[number].body
+            if isinstance(newest, SessionBody):
+                said_by = f"entry {number} of chain {self.chain.name}"
+                points = [point.point_id.hex() for point in newest.points]
+                self.scrub.older.extend((said_by, points, ref) for ref in newest.older)
+                break
 
     def _judge_history(self) -> None:
         """Compare what is there with what the newest entry remembers and promises."""

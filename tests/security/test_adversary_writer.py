@@ -1,0 +1,326 @@
+"""The store is the enemy of the next session too: it publishes the truth, or nothing.
+
+What the storage shows while a session runs is undone afterwards. What was published meanwhile has
+to restore as the source was, and the signed history has to miss nothing that was promised.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from strongroom.crypto import random
+from strongroom.engine.adoption import PackNotes
+from strongroom.errors import (
+    FencedError,
+    IntegrityError,
+    StorageUnavailableError,
+)
+from strongroom.format import pack as packs
+from strongroom.format.block import BlockClass
+from strongroom.format.codec import decode, encode
+from strongroom.format.index import CLUSTER
+from strongroom.format.journal import DeathBody
+from strongroom.repository import layout
+from strongroom.repository.append import append_entry
+from strongroom.testing.adversary_storage import AdversaryStorage
+from strongroom.testing.faulty_storage import FaultyStorage
+from strongroom.testing.memory_storage import MemoryStorage
+from tests.support.engine_job import look_at, source
+from tests.support.jobs import Job, a_job, write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from strongroom.engine.backup import NewPoint
+    from strongroom.testing.memory_storage import Snapshot
+
+Forge = Callable[[packs.Directory, packs.Contents], packs.Contents]
+SAME = {"same": b"same" * 400, "deep/er": b"deeper" * 2000}
+
+
+def change(tree: Path) -> None:
+    write_tree(tree, {**SAME, "own": random.token(3000)})
+
+
+# --- what a session reads of the state before ----------------------------------------------------
+
+
+def left_behind(storage: AdversaryStorage, folder: Path, *, sealed: bool) -> Job:
+    """Return a job with two points and a dead session's packs, noted beside its cache."""
+    job = a_job(storage, source("files", folder / "tree"), sealed=sealed, cache=folder / "cache")
+    for _ in range(2):
+        change(folder / "tree")
+        job.run()
+    faulty = FaultyStorage(storage)
+    faulty.fail("put", 5 if sealed else 4, StorageUnavailableError("power cut"))
+    job.storage = faulty
+    write_tree(folder / "tree", {**SAME, "own": random.token(3000), "dying": random.token(9000)})
+    with pytest.raises(StorageUnavailableError):
+        job.run()
+    job.storage = storage
+    assert PackNotes(folder / "cache" / "packs").sessions()
+    return job
+
+
+def put_into(snapshot: Snapshot) -> AdversaryStorage:
+    storage = MemoryStorage()
+    for key, data in snapshot.items():
+        storage.put(key, data)
+    return AdversaryStorage(storage)
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["with its cache", "without a cache"])
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "plain"])
+def test_whatever_a_session_is_shown_what_it_publishes_is_what_the_source_was(
+    tmp_path: Path, sealed: bool, forgets: bool
+) -> None:
+    """Each object damaged, replaced or hidden while the session runs, and put back after it."""
+    job = left_behind(AdversaryStorage(MemoryStorage()), tmp_path, sealed=sealed)
+    before, honest = job.contents(), job.storage.snapshot()  # type: ignore[attr-defined]
+    shutil.copytree(tmp_path / "cache", tmp_path / "kept")
+    published = 0
+    attacked = [key for key in honest if key.startswith("chains/")]
+    for at, key in enumerate(attacked):
+        same_kind = [one for one in attacked if one.split("/")[2] == key.split("/")[2]]
+        storage, mine = put_into(honest), copy(job)
+        mine.storage, mine.metakeys = storage, dict(job.metakeys)
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        shutil.copytree(tmp_path / "kept", tmp_path / "cache")
+        if forgets:
+            shutil.rmtree(tmp_path / "cache" / "content", ignore_errors=True)
+        other = honest[same_kind[(same_kind.index(key) + 1) % len(same_kind)]]
+        if at % 3 == 0:
+            storage.flip(key, random.number(0, len(honest[key]) - 1))
+        elif at % 3 == 1 and other != honest[key]:
+            storage.replace(key, other)
+        else:
+            storage.hide(key)
+        entries = set(mine.keys_of("journal"))
+        with suppress(IntegrityError, FencedError):
+            mine.run()
+        storage.delete(key)
+        storage.put(key, honest[key])
+
+        after = mine.contents()
+        if key.rsplit("/", 1)[0].endswith("journal") and len(set(mine.keys_of("journal"))) <= len(
+            entries
+        ):
+            continue  # it took the hidden entry's number, and the true one is back in its place
+        assert {point: after[point] for point in before} == before, key
+        for point in after.keys() - before.keys():
+            published += 1
+            assert after[point] == look_at(tmp_path / "tree"), key
+    assert published > len(attacked) // 3, "otherwise no session went through"
+
+
+def test_a_cache_of_another_history_is_not_believed(tmp_path: Path) -> None:
+    """Two lives of a server after a roll-back give out the same slots, for other blocks."""
+    storage = AdversaryStorage(MemoryStorage())
+    job = a_job(storage, source("files", tmp_path / "tree"), cache=tmp_path / "cache")
+    change(tmp_path / "tree")
+    job.run()
+    then = storage.snapshot()
+    first = {f"{n}": random.token(2000) for n in range(5)}
+    write_tree(tmp_path / "tree", first)
+    job.run()
+    storage.replay(then)
+    job.cache = None
+    write_tree(tmp_path / "tree", {f"{n}": random.token(2000) for n in range(5)})
+    job.run()
+    job.cache = tmp_path / "cache"
+    write_tree(tmp_path / "tree", first)
+    job.run()
+
+    assert job.restore(job.points()[-1]) == look_at(tmp_path / "tree")
+
+
+# --- packs of a dead session in a plain chain, which nothing authenticates -----------------------
+
+
+def forge_pack(data: bytes, forge: Forge, **head: int) -> bytes:
+    """Return a plain pack with other contents, and a trailer that fits them."""
+    header = packs.read_header(data, "it")
+    size = len(data)
+    length = packs.footer_trailer_length(data[-packs.FOOTER_LENGTH :], size, "it")
+    begin = size - packs.FOOTER_LENGTH - length
+    trailer = decode(packs.Trailer, data[begin : begin + length], "it")
+    directory = decode(packs.Directory, trailer.directory, "it")
+    contents = forge(directory, decode(packs.Contents, trailer.contents, "it"))
+    directory = msgspec.structs.replace(directory, **head)
+    first = min(directory.offsets)
+    start = packs.header_bytes(
+        msgspec.structs.replace(header, **head), aligned=first == packs.ALIGNED_HEADER
+    )
+    return start + data[first:begin] + packs.finish(start, encode(directory), encode(contents))
+
+
+def _longer(_: packs.Directory, contents: packs.Contents) -> packs.Contents:
+    """Say that the last piece of every block goes on behind its block."""
+    last = {piece.place: piece for piece in sorted(contents.pieces, key=lambda one: one.offset)}
+    pieces = [
+        msgspec.structs.replace(piece, length=piece.length + 7)
+        if piece == last[piece.place]
+        else piece
+        for piece in contents.pieces
+    ]
+    return msgspec.structs.replace(contents, pieces=pieces)
+
+
+def _boastful(directory: packs.Directory, contents: packs.Contents) -> packs.Contents:
+    """The same, with blocks that are said to be long enough."""
+    longer = _longer(directory, contents)
+    lengths = [length + 7 for length in contents.raw_lengths]
+    return msgspec.structs.replace(longer, raw_lengths=lengths)
+
+
+def _shifted(_: packs.Directory, contents: packs.Contents) -> packs.Contents:
+    """Say that an area begins at its second cluster."""
+    pieces = [
+        msgspec.structs.replace(piece, offset=CLUSTER, length=piece.length - CLUSTER)
+        for piece in contents.pieces
+    ]
+    return msgspec.structs.replace(contents, pieces=pieces)
+
+
+def _unchanged(_: packs.Directory, contents: packs.Contents) -> packs.Contents:
+    return contents
+
+
+def forge_noted(job: Job, cache: Path, forge: Forge, **head: int) -> None:
+    """Forge the packs of data that a dead session noted."""
+    notes = PackNotes(cache / "packs")
+    forged = 0
+    for key in (
+        layout.pack(job.chain_id, one) for dead in notes.sessions() for one in notes.packs(dead)
+    ):
+        data = job.storage.get(key)
+        if packs.read_header(data, key).block_class == BlockClass.DATA:
+            job.storage.delete(key)
+            job.storage.put(key, forge_pack(data, forge, **head))
+            forged += 1
+    assert forged
+
+
+@pytest.mark.parametrize(
+    ("forge", "head"),
+    [(_longer, {}), (_boastful, {}), (_unchanged, {"block_class": int(BlockClass.INDEX)})],
+    ids=["longer", "boastful", "called pages"],
+)
+def test_a_dead_session_s_plain_packs_poison_no_later_point(
+    tmp_path: Path, forge: Forge, head: dict[str, int]
+) -> None:
+    job = left_behind(AdversaryStorage(MemoryStorage()), tmp_path, sealed=False)
+    forge_noted(job, tmp_path / "cache", forge, **head)
+
+    job.run()
+
+    assert job.restore(job.points()[-1]) == look_at(tmp_path / "tree")
+    assert job.scrub().ok
+
+
+def test_a_dead_session_s_plain_areas_are_found_where_they_are(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(random.token(1 << 20))
+    faulty = FaultyStorage(MemoryStorage())
+    job = a_job(faulty, source("image", image), sealed=False, cache=tmp_path / "cache")
+    job.block_size = 256 << 10
+    faulty.fail("put", 3, StorageUnavailableError("power cut"))
+    with pytest.raises(StorageUnavailableError):
+        job.run()
+    forge_noted(job, tmp_path / "cache", _shifted)
+
+    job.run()
+
+    assert job.restore(job.points()[-1]) == image.read_bytes()
+
+
+def test_a_pack_that_is_too_long_is_not_read_to_be_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = AdversaryStorage(MemoryStorage())
+    job = left_behind(storage, tmp_path, sealed=True)
+    noted = [
+        layout.pack(job.chain_id, pack_id)
+        for one in PackNotes(tmp_path / "cache" / "packs").sessions()
+        for pack_id in PackNotes(tmp_path / "cache" / "packs").packs(one)
+    ]
+    honest, read = storage.get, []
+
+    def get(key: str, offset: int = 0, length: int | None = None) -> bytes:
+        if key in noted and length is None:
+            read.append(key)
+        return honest(key, offset, length)
+
+    monkeypatch.setattr(storage, "get", get)
+    monkeypatch.setattr(
+        storage, "size", lambda key: packs.MAX_PACK + 1 if key in noted else len(honest(key))
+    )
+    job.run()
+
+    assert read == []
+    assert job.restore(job.points()[-1]) == look_at(tmp_path / "tree")
+
+
+# --- fences ------------------------------------------------------------------------------------
+
+
+def run_and_meanwhile(job: Job, act: Callable[[bytes], object]) -> None:
+    """Run a session; when all is stored and only its entry is missing, let `act` happen."""
+    plan = job.plan()
+
+    def meanwhile(_: Sequence[NewPoint]) -> frozenset[bytes]:
+        act(plan.session_id)
+        return frozenset()
+
+    job.run(plan, give_up=meanwhile)
+
+
+def test_a_session_declared_dead_or_overtaken_cannot_publish(tmp_path: Path) -> None:
+    """The storage loses the lock that would have kept the two apart."""
+    storage = AdversaryStorage(MemoryStorage())
+    job = a_job(storage, source("files", tmp_path / "tree"))
+    change(tmp_path / "tree")
+    job.run()
+
+    def overtake(_: bytes) -> None:
+        storage.hide(layout.LOCKS)
+        change(tmp_path / "tree")
+        job.run()
+
+    def declare_dead(session_id: bytes) -> None:
+        append_entry(job.chain(), DeathBody(session_id, b""), job.signer, job.clock)
+
+    for act in (overtake, declare_dead):
+        with pytest.raises(FencedError):
+            run_and_meanwhile(job, act)
+        assert len(job.contents()) == 2, "the one that overtook, and none of the fenced"
+    assert job.restore(job.points()[-1]) == look_at(tmp_path / "tree")
+
+
+def test_what_the_storage_hides_of_a_death_lets_two_histories_be_seen(tmp_path: Path) -> None:
+    """It can show the dead one an older journal; the entry it then makes room for is a fork."""
+    storage = AdversaryStorage(MemoryStorage())
+    job = a_job(storage, source("files", tmp_path / "tree"))
+    change(tmp_path / "tree")
+    job.run()
+    plan = job.plan()
+    heads = []
+
+    def meanwhile(_: Sequence[NewPoint]) -> frozenset[bytes]:
+        append_entry(job.chain(), DeathBody(plan.session_id, b""), job.signer, job.clock)
+        heads.append(job.head())
+        storage.hide(layout.entry(job.chain_id, 2))
+        return frozenset()
+
+    job.run(plan, give_up=meanwhile)
+
+    with pytest.raises(IntegrityError, match="two histories"):
+        job.chain().check_head(heads[0])

@@ -15,28 +15,43 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from strongroom.control import care, passwords
 from strongroom.crypto import random
+from strongroom.crypto.content import fingerprint
+from strongroom.crypto.hpke import PublicKey
+from strongroom.crypto.recipients import make_recovery_recipient
+from strongroom.crypto.signing import SigningKey
 from strongroom.engine.adoption import PackNotes
 from strongroom.errors import (
     FencedError,
+    ForgedError,
     IntegrityError,
+    MalformedError,
+    PointWithheldError,
+    RefusedError,
+    RolledBackError,
     StorageUnavailableError,
+    StrongroomError,
 )
+from strongroom.format import header as headers
 from strongroom.format import pack as packs
 from strongroom.format.block import BlockClass
-from strongroom.format.codec import decode, encode
+from strongroom.format.codec import MAX_SMALL, decode, encode
 from strongroom.format.index import CLUSTER
-from strongroom.format.journal import DeathBody
-from strongroom.repository import layout
+from strongroom.format.journal import DeathBody, SessionBody
+from strongroom.format.paging import TableRoot
+from strongroom.repository import layout, rekey
 from strongroom.repository.append import append_entry
+from strongroom.repository.chain import Chain
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
-from tests.support.engine_job import look_at, source
+from tests.support.engine_job import AheadClock, look_at, source
+from tests.support.installation import Installation, secret
 from tests.support.jobs import Job, a_job, write_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from strongroom.engine.backup import NewPoint
@@ -324,3 +339,222 @@ def test_what_the_storage_hides_of_a_death_lets_two_histories_be_seen(tmp_path: 
 
     with pytest.raises(IntegrityError, match="two histories"):
         job.chain().check_head(heads[0])
+
+
+# --- several chains of one job -------------------------------------------------------------------
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """A job that has gone on from one chain to another, with points in both."""
+    made = Installation.create(tmp_path)
+    made.job()
+    for full in (False, False, True):
+        change(made.tree)
+        made.run(full=full)
+    with made.ctx:
+        yield made
+
+
+def sessions_in(installation: Installation) -> set[str]:
+    return {info.key for info in installation.storage.list("") if "/journal/" in info.key}
+
+
+def newest_of(installation: Installation, chain_id: str) -> SessionBody:
+    entry = Chain(installation.storage, bytes.fromhex(chain_id)).newest_session
+    assert entry is not None
+    assert isinstance(entry.body, SessionBody)
+    return entry.body
+
+
+def test_a_chain_that_is_hidden_from_a_session_stays_promised(
+    installation: Installation, tmp_path: Path
+) -> None:
+    older, newer = installation.chain_ids()
+    installation.storage.hide(f"headers/{older}")
+    change(installation.tree)
+
+    session = installation.run()
+
+    assert any(older[:12] in warning for warning in session.warnings)
+    assert [one.chain_id.hex() for one in newest_of(installation, newer).older] == [older]
+    with pytest.raises(PointWithheldError) as caught:
+        installation.bare().restore("nightly@latest", tmp_path / "target")
+    assert caught.value.fields["chain"] == older
+    installation.storage.resurrect(f"headers/{older}")
+    assert len(installation.bare().reading().points) == 4
+    assert installation.run().warnings == ()
+
+
+def test_a_hidden_chain_is_named_by_a_server_that_has_lost_its_catalog_of_it(
+    installation: Installation,
+) -> None:
+    """What the newest session says is enough."""
+    older, newer = installation.chain_ids()
+    installation.ctx.database.execute("DELETE FROM points")
+    installation.storage.hide(f"headers/{older}")
+    change(installation.tree)
+
+    installation.run()
+
+    assert [one.chain_id.hex() for one in newest_of(installation, newer).older] == [older]
+
+
+def test_a_session_does_not_fall_back_to_an_older_chain_where_the_present_one_is_hidden(
+    installation: Installation,
+) -> None:
+    """The older one may have been left because its password leaked."""
+    older, newer = installation.chain_ids()
+    installation.storage.hide(f"headers/{newer}")
+    entries = sessions_in(installation)
+    change(installation.tree)
+
+    with pytest.raises(PointWithheldError) as caught:
+        installation.run()
+    assert caught.value.fields["chain"] == newer
+    assert sessions_in(installation) == entries
+
+    session = installation.run(full=True)
+    assert session.reason == "active-full"
+    (begun,) = {*installation.chain_ids()} - {older}
+    assert {one.chain_id.hex() for one in newest_of(installation, begun).older} == {older, newer}
+
+
+def test_a_session_does_not_pass_over_its_chain_where_a_stranger_signed_the_header_anew(
+    installation: Installation,
+) -> None:
+    stranger = SigningKey.from_seed(random.seed())
+    entries = sessions_in(installation)
+    for chain_id in installation.chain_ids():
+        chain = Chain(installation.storage, bytes.fromhex(chain_id))
+        for job_id in (chain.header.job_id, random.token(16)):
+            then = installation.storage.snapshot()
+            forged = encode(
+                msgspec.structs.replace(chain.header, identity=stranger.public.raw, job_id=job_id)
+            )
+            signature = stranger.sign(headers.HEADER_DOMAIN, forged)
+            installation.storage.replace(
+                f"headers/{chain_id}", headers.frame_header(forged, signature)
+            )
+            with pytest.raises(ForgedError):
+                installation.run(full=True)
+            installation.storage.replay(then)
+    assert sessions_in(installation) == entries
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["for his own recipients", "plain"])
+def test_a_planted_chain_of_the_job_draws_no_session_to_itself(
+    installation: Installation, sealed: bool
+) -> None:
+    *_, newer = installation.chain_ids()
+    ours = newest_of(installation, newer)
+    stranger = SigningKey.from_seed(random.seed())
+    recipient = make_recovery_recipient(random.seed(), "his", stranger.public)
+    job_id = Chain(installation.storage, bytes.fromhex(newer)).header.job_id
+    planted, _ = rekey.start_chain(
+        installation.storage, job_id, [recipient] if sealed else [], stranger, AheadClock(), None
+    )
+    body = msgspec.structs.replace(ours, counter=1_000_000, history=TableRoot())
+    append_entry(planted, body, stranger, AheadClock())
+    change(installation.tree)
+
+    session = installation.run()
+
+    body = newest_of(installation, newer)
+    assert session.kind == "incremental"
+    assert body.session_id.hex() == session.session
+    assert body.counter == ours.counter + 1
+    assert PublicKey(body.chain_public) == PublicKey(ours.chain_public)
+    assert planted.chain_id not in {one.chain_id for one in body.older}
+
+
+def test_a_header_that_nobody_can_read_stops_no_job(installation: Installation) -> None:
+    installation.storage.plant(f"headers/{'ab' * 16}", b"junk")
+    installation.storage.plant(f"headers/{'cd' * 16}", b"SRM2HEAD")
+    change(installation.tree)
+
+    session = installation.run()
+
+    assert session.points
+    assert all(any(one in said for said in session.warnings) for one in ("abab", "cdcd"))
+
+
+def test_an_older_state_is_not_written_to(installation: Installation) -> None:
+    then = installation.storage.snapshot()
+    change(installation.tree)
+    installation.run()
+    installation.storage.replay(then)
+    entries = sessions_in(installation)
+
+    with pytest.raises(RolledBackError):
+        installation.run()
+
+    assert sessions_in(installation) == entries
+
+
+def test_a_server_set_back_seals_nothing_for_recipients_of_before_whatever_is_hidden(
+    tmp_path: Path,
+) -> None:
+    """Whoever knows the old password would be glad if it were in force again."""
+    made = Installation.create(tmp_path)
+    made.job()
+    change(made.tree)
+    made.run()
+    made.ctx.close()
+    shutil.copytree(tmp_path / "server", tmp_path / "saved")
+    made = made.started_again()
+    passwords.edit(made.ctx, "office", secret=secret("Quiet-harbours-sell-9-violins"))
+    change(made.tree)
+    made.run()
+    made.ctx.close()
+    shutil.rmtree(tmp_path / "server")
+    (tmp_path / "saved").rename(tmp_path / "server")
+    made = made.started_again()
+    (chain_id,) = made.chain_ids()
+    links = layout.links(bytes.fromhex(chain_id))
+    entries, chains = sessions_in(made), made.chain_ids()
+
+    for act in (lambda: None, lambda: made.storage.hide(links)):
+        act()
+        with pytest.raises(RefusedError, match="other recipients"):
+            made.run()
+    assert (sessions_in(made), made.chain_ids()) == (entries, chains)
+
+
+def test_prune_leaves_what_nobody_can_read_alone_and_cares_for_the_rest(
+    installation: Installation,
+) -> None:
+    installation.storage.plant(f"headers/{'ab' * 16}", b"junk")
+    installation.storage.plant(f"headers/{'cd' * 16}", b"SRM2HEAD")
+
+    result = care.prune(installation.ctx, "main")
+
+    assert len(result.plans) == 2
+    assert all(any(one in said for said in result.warnings) for one in ("abab", "cdcd"))
+
+
+def test_a_marker_that_is_too_long_is_refused_before_it_is_read(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = installation.storage.get
+    monkeypatch.setattr(installation.storage, "size", lambda _: MAX_SMALL + 1)
+    monkeypatch.setattr(
+        installation.storage,
+        "get",
+        lambda key, *place: (
+            pytest.fail("read whole") if key == layout.MARKER else honest(key, *place)
+        ),
+    )
+
+    with pytest.raises(MalformedError, match=layout.MARKER):
+        installation.repository()
+
+
+def test_nothing_is_written_where_the_marker_is_gone(installation: Installation) -> None:
+    installation.storage.hide(layout.MARKER)
+    before = fingerprint(repr(sorted(installation.storage.snapshot().items())).encode())
+
+    with pytest.raises(StrongroomError, match="not a repository"):
+        installation.run()
+
+    assert fingerprint(repr(sorted(installation.storage.snapshot().items())).encode()) == before

@@ -23,6 +23,7 @@ from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.crypto.signing import SigningKey
 from strongroom.engine.adoption import PackNotes
 from strongroom.errors import (
+    EnvelopeDamagedError,
     FencedError,
     ForgedError,
     IntegrityError,
@@ -492,6 +493,30 @@ def test_an_older_state_is_not_written_to(installation: Installation) -> None:
     assert sessions_in(installation) == entries
 
 
+def test_damage_stops_a_session_only_where_it_would_build_on_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    older, newer = installation.chain_ids()
+    for chain_id in (older, newer):
+        key = layout.entry(bytes.fromhex(chain_id), 1)
+        whole = installation.storage.get(key)
+        installation.storage.flip(key, 500)
+        change(installation.tree)
+        if chain_id == newer:
+            with pytest.raises(MalformedError) as caught:
+                installation.run()
+            assert "--full" in (caught.value.hint or "")
+            assert installation.run(full=True).points
+            (begun,) = {*installation.chain_ids()} - {older, newer}
+            named = {one.chain_id.hex() for one in newest_of(installation, begun).older}
+            assert named == {older, newer}
+        session = installation.run()
+        assert any(chain_id[:12] in warning for warning in session.warnings)
+        installation.storage.replace(key, whole)
+    assert installation.run().warnings == ()
+    assert len(installation.bare().reading().points) == 7
+
+
 def test_a_server_set_back_seals_nothing_for_recipients_of_before_whatever_is_hidden(
     tmp_path: Path,
 ) -> None:
@@ -500,16 +525,11 @@ def test_a_server_set_back_seals_nothing_for_recipients_of_before_whatever_is_hi
     made.job()
     change(made.tree)
     made.run()
-    made.ctx.close()
-    shutil.copytree(tmp_path / "server", tmp_path / "saved")
-    made = made.started_again()
+    made.save()
     passwords.edit(made.ctx, "office", secret=secret("Quiet-harbours-sell-9-violins"))
     change(made.tree)
     made.run()
-    made.ctx.close()
-    shutil.rmtree(tmp_path / "server")
-    (tmp_path / "saved").rename(tmp_path / "server")
-    made = made.started_again()
+    made.set_back()
     (chain_id,) = made.chain_ids()
     links = layout.links(bytes.fromhex(chain_id))
     entries, chains = sessions_in(made), made.chain_ids()
@@ -519,6 +539,28 @@ def test_a_server_set_back_seals_nothing_for_recipients_of_before_whatever_is_hi
         with pytest.raises(RefusedError, match="other recipients"):
             made.run()
     assert (sessions_in(made), made.chain_ids()) == (entries, chains)
+
+
+def test_a_chain_that_a_server_set_back_adopts_has_to_say_whom_it_is_for(tmp_path: Path) -> None:
+    made = Installation.create(tmp_path)
+    made.job()
+    change(made.tree)
+    made.run()
+    made.save()
+    made.run(full=True)
+    made.set_back()
+    *_, newer = made.chain_ids()
+    envelopes = layout.envelopes(bytes.fromhex(newer))
+    made.storage.hide(envelopes)
+
+    with pytest.raises(EnvelopeDamagedError):
+        made.run()
+
+    made.storage.resurrect(envelopes)
+    change(made.tree)
+    session = made.run()
+    assert any("behind its own history" in warning for warning in session.warnings)
+    assert made.chain_ids()[-1] == newer
 
 
 def test_prune_leaves_what_nobody_can_read_alone_and_cares_for_the_rest(

@@ -11,6 +11,7 @@ makes; passwords are derived at the least cost, and readers use a recovery kit, 
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,12 +114,16 @@ class Installation:
         given = replace(Access(where=LOCATION, recovery_key=self.kit), **access)  # type: ignore[arg-type]
         return Machine(_context(self.folder, "bare", self.storage), given)
 
-    def started_again(self) -> Installation:
-        """Return the server as it is after a start: with what its home holds now."""
+    def save(self) -> None:
+        """Keep a copy of the server's home, as an image of the machine would."""
         self.ctx.close()
-        return Installation(
-            _context(self.folder, "server", self.storage), self.folder, self.storage
-        )
+        shutil.copytree(self.folder / "server", self.folder / "saved")
+
+    def set_back(self) -> None:
+        """Put the copy back; the storage stays as it is."""
+        self.ctx.close()
+        shutil.rmtree(self.folder / "server")
+        (self.folder / "saved").rename(self.folder / "server")
 
 
 def secret(text: str) -> SecretSource:

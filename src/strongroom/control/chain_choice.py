@@ -22,6 +22,7 @@ from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.keys import DedupKey, MetaKey
 from strongroom.crypto.recipients import PasswordUnlocker, Recipient
 from strongroom.errors import (
+    EnvelopeDamagedError,
     IntegrityError,
     NotFoundError,
     PointWithheldError,
@@ -44,7 +45,7 @@ from strongroom.repository.chain import Chain, Head
 from strongroom.repository.keyring import Keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
@@ -123,9 +124,11 @@ class ChainChoice:
         Raises:
             RolledBackError, ForkedError: the repository shows an older or another history
                 than this server has seen.
-            IntegrityError: a chain that this server has written to is damaged or replaced.
+            IntegrityError: a chain that this server has written to is replaced, or the one
+                that the session would go on in is damaged and no full was asked for.
         """
         newest: tuple[EntryRef, SessionBody] | None = None
+        damaged: dict[bytes, IntegrityError] = {}
         trust = keys.trust(self.ctx)
         present: set[bytes] = set()
         for chain_id in self.repository.chain_ids():
@@ -141,12 +144,38 @@ class ChainChoice:
             if entry is None or not isinstance(entry.body, SessionBody):
                 continue
             head = chain.head()
-            if head is not None and chain.live_points():
+            try:
+                promised = bool(chain.live_points())
+            except IntegrityError as error:
+                damaged[chain_id] = error
+                promised = True
+            if head is not None and promised:
                 self.older[chain_id] = EntryRef(chain_id, head.number, head.entry_hash)
             if newest is None or entry.body.counter > newest[1].counter:
                 newest = (EntryRef(chain_id, entry.number, entry.hash), entry.body)
+        self._judge_damaged(damaged, newest)
         self._look_for_withheld(newest, present)
         return newest
+
+    def _judge_damaged(
+        self,
+        damaged: Mapping[bytes, IntegrityError],
+        newest: tuple[EntryRef, SessionBody] | None,
+    ) -> None:
+        """Tell of damaged chains; a session that begins a chain, or is in another, goes on.
+
+        Raises:
+            IntegrityError: the session would build on damage.
+        """
+        row = chain_rows.current(self.ctx.database, self.job.job_id)
+        builds_on = {row.chain_id} if row is not None else set()
+        if newest is not None:
+            builds_on.add(newest[0].chain_id)
+        for chain_id, error in damaged.items():
+            if chain_id in builds_on and not self.full:
+                error.hint = "'job run --full' begins a new chain beside the damaged one"
+                raise error
+            self.warnings.append(f"chain {chain_id.hex()[:12]} is damaged: {error}")
 
     def _chain_of_job(self, chain_id: bytes) -> Chain | None:
         """Return a chain if it is the job's, compared with what this server has seen of it."""
@@ -267,6 +296,7 @@ class ChainChoice:
         """Go on in a chain that the catalog has forgotten: this server was set back.
 
         Raises:
+            EnvelopeDamagedError: whom the newest history is sealed for is not to be found.
             RefusedError: the newest history is sealed and the catalog, which is older, says
                 plain; that is not followed without somebody saying so.
         """
@@ -287,6 +317,12 @@ class ChainChoice:
         found = chain_rows.find(ctx.database, chain_id)
         if found is None:
             chain_key_id, recipient_ids = present_recipients(chain)
+            if chain.sealed and not recipient_ids:
+                # Kept like this, the catalog would hold a sealed chain that is for nobody.
+                raise EnvelopeDamagedError(
+                    f"chain {chain.name} has no envelope of the key that its newest session "
+                    "sealed to: removed from storage"
+                )
             found = chain_rows.ChainRow(
                 chain_id=chain_id,
                 job_id=job.job_id,

@@ -242,9 +242,12 @@ def check_stanza(stanza):
 DATA, INDEX = 0, 1
 
 
-def padme(length):
+def padded(length, codec, raw_length):
+    """Return what a sealed block of `length` bytes is padded to."""
     exponent = length.bit_length() - 1
     step = 1 << (exponent - exponent.bit_length())
+    if codec == 0 and raw_length >= 1 << 17 and raw_length.bit_count() == 1:
+        step = 4096  # a full area of a disk
     return -(-length // step) * step
 
 
@@ -252,7 +255,8 @@ def unframed(frame, sealed=True):
     """Return a block's raw content."""
     codec, raw_length, payload_length = struct.unpack(">BII", frame[:9])
     raw, padding = frame[9 : 9 + payload_length], frame[9 + payload_length :]
-    size = padme(9 + payload_length + 28) - 28 if sealed else 9 + payload_length
+    size = 9 + payload_length
+    size = padded(size + 28, codec, raw_length) - 28 if sealed else size
     ensure("a frame is padded with zeros", len(frame) == size, not any(padding))
     ensure("a codec and a length that are known", codec in (0, 1), raw_length <= 16 * MIB)
     if codec == 1:

@@ -30,6 +30,7 @@ from strongroom.errors import (
     StrongroomError,
     UnavailableError,
     UnlockError,
+    UnsupportedVersionError,
     UnvouchedError,
 )
 from strongroom.format.journal import SessionBody
@@ -38,14 +39,14 @@ from strongroom.repository.repository import Repository
 from strongroom.storage.location import is_location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Unlocker
     from strongroom.engine.points import PointView
-    from strongroom.format.journal import Entry
+    from strongroom.format.journal import Entry, EntryRef
     from strongroom.repository.keyring import Keyring
     from strongroom.storage.base import Storage
 
@@ -300,7 +301,8 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
                 chain.check_head(Head(chain_id, *known))
             # What the journal says has to hold before any of it is used.
             chain.live_points()
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
+            # One object that claims to be of a later format hides no other chain.
             reading.problems.append((chain_id, error))
         else:
             reading.chains.append(chain)
@@ -379,7 +381,7 @@ def _unlocked(
             found[chain.chain_id] = chain.unlock(unlocker, believed)
         except NoRecipientMatchedError as error:
             refusal = refusal or error
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     if must_open and refusal is not None and not found and not reading.problems:
         raise refusal
@@ -396,12 +398,12 @@ def _stored(
             found[chain.chain_id] = keys.stored_keyring(ctx, chain, believed, secrets)
         except UnlockError:
             continue
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     return found
 
 
-def _set_aside(reading: Reading, chain: Chain, error: IntegrityError) -> None:
+def _set_aside(reading: Reading, chain: Chain, error: StrongroomError) -> None:
     reading.problems.append((chain.chain_id, error))
     reading.chains = [other for other in reading.chains if other is not chain]
 
@@ -449,9 +451,7 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
     for chain in tuple(reading.chains):
         if chain.sealed and chain.chain_id not in keyrings and not believed.knows(chain.identity):
             continue
-        promise = chain.promise_entry
-        body = promise.body if promise is not None else None
-        for ref in body.older if isinstance(body, SessionBody) else ():
+        for ref in _older_of(chain):
             older = by_id.get(ref.chain_id)
             try:
                 if older is not None:
@@ -464,6 +464,23 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
                     reading.problems.append((ref.chain_id, error))
                 else:
                     _set_aside(reading, older, error)
+
+
+def _older_of(chain: Chain) -> Sequence[EntryRef]:
+    """Return what the newest session says of the job's other chains.
+
+    Points held or given up since change nothing of it; nor does a condemnation, since anybody
+    may have put that there.
+    """
+    for number in reversed(chain.listing):
+        try:
+            body = chain.remembered(number).body
+        except (IntegrityError, UnsupportedVersionError):
+            # It promises nothing, or the chain would not be read: no different from missing.
+            continue
+        if isinstance(body, SessionBody):
+            return body.older
+    return ()
 
 
 def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:
@@ -484,7 +501,7 @@ def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyrin
     for chain in locked:
         try:
             hints = "; ".join(_hints([chain]))
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             reading.warnings.append(str(error))
             continue
         shown = f" (hint: {hints})" if hints else ""

@@ -15,7 +15,7 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads
 from strongroom.control import keys
 from strongroom.control.access import Access, open_reading, storage_of
-from strongroom.errors import IntegrityError, UnlockError
+from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.repository.chain import Head
 from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
 from strongroom.repository.prune import PruneResult as Pruned
@@ -132,14 +132,16 @@ def prune(
     outcomes: list[Pruned] = []
     warnings: list[str] = []
     for chain_id in repository.chain_ids():
-        chain = repository.chain(chain_id)
-        if not _may_prune(chain, believed, known, warnings):
-            continue
         try:
+            chain = repository.chain(chain_id)
+            if not _may_prune(chain, believed, known, warnings):
+                continue
             plan = plan_prune(repository, chain, ctx.clock, quarantine)
-        except IntegrityError as error:
+        except NotFoundError:
+            continue  # removed since it was listed
+        except (IntegrityError, UnsupportedVersionError) as error:
             # One chain that is damaged does not keep the others from being cared for.
-            warnings.append(f"chain {chain.name} is left alone: {error}")
+            warnings.append(f"chain {chain_id.hex()[:12]} is left alone: {error}")
             continue
         plans.append(_shown(plan))
         if dry_run:

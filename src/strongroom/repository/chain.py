@@ -30,6 +30,8 @@ from strongroom.errors import (
     PointDamagedError,
     PointWithheldError,
     RolledBackError,
+    StrongroomError,
+    UnsupportedVersionError,
     UnvouchedError,
 )
 from strongroom.format import header as headers
@@ -165,8 +167,11 @@ class Chain:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the entries that are there, ascending."""
-        prefix = layout.journal(self.chain_id)
-        return sorted(layout.entry_number(info.key) for info in self.storage.list(prefix))
+        found = map(
+            layout.entry_number,
+            (info.key for info in self.storage.list(layout.journal(self.chain_id))),
+        )
+        return sorted(number for number in found if number is not None)
 
     def entry(self, number: int) -> Entry:
         """Return an entry whose place and signature hold.
@@ -456,22 +461,31 @@ class Chain:
 
         Raises:
             EnvelopeDamagedError: a chain key has envelopes, and none is intact.
+            UnsupportedVersionError: it has, and all are of another format.
         """
         found: dict[bytes, headers.Envelope] = {}
-        damaged: dict[str, str] = {}
+        damaged: dict[bytes, IntegrityError | UnsupportedVersionError] = {}
         for info in self.storage.list(layout.envelopes(self.chain_id)):
+            chain_key_id = layout.envelope_key(info.key)
+            if chain_key_id is None:
+                continue
             try:
                 envelope = self._envelope(info.key)
-            except IntegrityError as error:
-                damaged[info.key.rpartition("/")[2].partition("-")[0]] = str(error)
+            except (IntegrityError, UnsupportedVersionError) as error:
+                # A copy that only claims to be newer does not outweigh one that is damaged.
+                if not isinstance(damaged.get(chain_key_id), IntegrityError):
+                    damaged[chain_key_id] = error
                 continue
             held = found.get(envelope.chain_key_id)
             if held is None or held.generation < envelope.generation:
                 found[envelope.chain_key_id] = envelope
-        for name, reason in damaged.items():
-            if bytes.fromhex(name) not in found:
+        for chain_key_id, reason in damaged.items():
+            if chain_key_id not in found:
+                if isinstance(reason, UnsupportedVersionError):
+                    raise reason
                 raise EnvelopeDamagedError(
-                    f"chain {self.name}: no intact envelope of chain key {name[:12]}: {reason}",
+                    f"chain {self.name}: no intact envelope of chain key "
+                    f"{chain_key_id.hex()[:12]}: {reason}",
                     hint="a second copy stands in the catalog of the server that made it, "
                     "and in every copy of the repository",
                 )
@@ -520,6 +534,7 @@ class Chain:
             current = PublicKey(newest.body.chain_public).id
         hints: list[str] = []
         opened: dict[bytes, ChainKey] = {}
+        broken: dict[bytes, StrongroomError] = {}
         for chain_key_id in sorted(envelopes, key=lambda one: one != current):
             if chain_key_id in opened:
                 continue
@@ -538,9 +553,9 @@ class Chain:
                 continue
             if not opened:
                 self._check_vouched(envelope.stanzas, unlocker, trust)
-            opened.update(self._follow_links(chain_key))
+            self._follow_links(chain_key, opened, broken)
         if opened:
-            return Keyring(self.chain_id, opened)
+            return Keyring(self.chain_id, opened, broken_links=broken)
         if not envelopes:
             raise EnvelopeDamagedError(f"chain {self.name} has no envelope: removed from storage")
         shown = f"; its hint: {'; '.join(hints)}" if hints else ""
@@ -571,31 +586,56 @@ class Chain:
             info.key.endswith(suffix) for info in self.storage.list(layout.links(self.chain_id))
         )
 
-    def _follow_links(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
-        by_newer: dict[bytes, list[str]] = {}
+    def linked_from(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
+        """Return the chain key, and all that links lead to from it, by their ids."""
+        opened: dict[bytes, ChainKey] = {}
+        self._follow_links(chain_key, opened, {})
+        return opened
+
+    def _follow_links(
+        self,
+        chain_key: ChainKey,
+        opened: dict[bytes, ChainKey],
+        broken: dict[bytes, StrongroomError],
+    ) -> None:
+        """Add a chain key to `opened`, and all that links lead to from it.
+
+        A link that does not open closes what is behind it and no more: anybody may put one
+        there. What it was said to lead to goes to `broken`.
+        """
+        by_newer: dict[bytes, list[tuple[bytes, str]]] = {}
         for info in self.storage.list(layout.links(self.chain_id)):
-            newer = info.key.rpartition("/")[2].partition("-")[0]
-            by_newer.setdefault(bytes.fromhex(newer), []).append(info.key)
-        opened = {chain_key.id: chain_key}
+            ends = layout.link_keys(info.key)
+            if ends is not None:
+                by_newer.setdefault(ends[0], []).append((ends[1], info.key))
+        opened[chain_key.id] = chain_key
         pending = [chain_key]
         while pending:
             newer_key = pending.pop()
-            for key in by_newer.get(newer_key.id, []):
-                link = headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
-                if link.chain_id != self.chain_id or link.newer_id != newer_key.id:
-                    raise ForgedError(f"{key} links something else: swapped in storage")
-                older = open_link(
-                    newer_key,
-                    link.sealed,
-                    link.older_public,
-                    headers.chain_key_context(self.chain_id),
-                )
-                if older.id != link.older_id:
-                    raise ForgedError(f"{key} holds another chain key than it names")
-                if older.id not in opened:
-                    opened[older.id] = older
-                    pending.append(older)
-        return opened
+            for older_id, key in by_newer.get(newer_key.id, []):
+                if older_id in opened:
+                    continue
+                try:
+                    older = self._open_link(newer_key, older_id, key)
+                except (IntegrityError, UnsupportedVersionError) as error:
+                    broken[older_id] = error
+                    continue
+                opened[older_id] = older
+                pending.append(older)
+
+    def _open_link(self, newer_key: ChainKey, older_id: bytes, key: str) -> ChainKey:
+        link = headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
+        if (link.chain_id, link.newer_id, link.older_id) != (self.chain_id, newer_key.id, older_id):
+            raise ForgedError(f"{key} links something else: swapped in storage")
+        older = open_link(
+            newer_key,
+            link.sealed,
+            link.older_public,
+            headers.chain_key_context(self.chain_id),
+        )
+        if older.id != older_id:
+            raise ForgedError(f"{key} holds another chain key than it names")
+        return older
 
 
 def get_framed(storage: Storage, key: str, limit: int) -> bytes:

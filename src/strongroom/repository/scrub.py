@@ -417,10 +417,10 @@ class _ChainScrub:
         for info in self.storage.list(layout.journal(chain.chain_id)):
             self.scrub.cancel.check()
             self.scrub.progress.advance(info.size)
-            if not _ENTRY.fullmatch(info.key.rpartition("/")[2]):
+            number = layout.entry_number(info.key)
+            if number is None:
                 self.scrub.note(info.key, "is no part of a repository")
                 continue
-            number = layout.entry_number(info.key)
             try:
                 self.entries[number] = chain.entry(number)
             except ObjectMissingError:
@@ -454,9 +454,13 @@ class _ChainScrub:
             self.scrub.damage(self._key(self.promise.number), str(error))
         if isinstance(body, SessionBody):
             self.live[self.promise.number] = [point.point_id.hex() for point in body.points]
-            said_by = f"entry {self.promise.number} of chain {self.chain.name}"
-            points = self.live[self.promise.number]
-            self.scrub.older.extend((said_by, points, ref) for ref in body.older)
+        for number in sorted(self.entries, reverse=True):
+            newest = self.entries[number].body
+            if isinstance(newest, SessionBody):
+                said_by = f"entry {number} of chain {self.chain.name}"
+                points = [point.point_id.hex() for point in newest.points]
+                self.scrub.older.extend((said_by, points, ref) for ref in newest.older)
+                break
 
     def _judge_history(self) -> None:
         """Compare what is there with what the newest entry remembers and promises."""

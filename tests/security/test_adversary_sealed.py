@@ -265,6 +265,9 @@ def test_objects_that_nobody_wrote_keep_nobody_from_restoring(
         f"{prefix}journal/00000000001",
         f"{prefix}links/{newest}-{random.token(32).hex()}",
         f"{prefix}links/{newest}-stray",
+        f"{prefix}envelopes/{random.token(32).hex()}-000001-a",
+        # Behind a hole: no part of the journal, whatever it is.
+        f"{prefix}journal/0000000099",
     ):
         storage.plant(key, b"junk")
     for name, data in (("headers", b"SRM2HEAD"), ("links", b"SRM2LINK")):
@@ -498,6 +501,23 @@ def test_envelopes_that_are_damaged_twice_close_their_chain_and_no_other(
 
     assert restore_fails(besieged, besieged.second[0], target, EnvelopeDamagedError)
     besieged.installation.bare().restore(besieged.first[0], target)
+
+
+def test_envelopes_of_an_older_key_that_are_damaged_twice_close_nothing_that_has_another_way_in(
+    besieged: Besieged, target: Path
+) -> None:
+    """The newest password opens the present key, and its link leads to the older one."""
+    present = besieged.chain(besieged.older).present_key_id.hex()
+    for key in keys_below(besieged, besieged.older, "envelopes"):
+        if present not in key:
+            besieged.installation.storage.flip(key, 100)
+
+    machine = besieged.installation.bare(
+        recovery_key=None, secret=secret("Quiet-harbours-sell-9-violins")
+    )
+    for point in (besieged.first[0], besieged.first[-1]):
+        machine.restore(point, target / point)
+        assert look_at(target / point) == besieged.originals[point]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -311,4 +311,4 @@ def stored_keyring(
                 fingerprint=chain.identity.fingerprint,
             ) from None
         return Keyring(chain.chain_id, {}, metakeys)
-    return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.broken_links)
+    return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.closed)

@@ -226,12 +226,33 @@ class Chain:
 
     @cached_property
     def promise_entry(self) -> Entry | None:
-        """The newest entry that says what retention promises; always a signed one."""
-        for number in reversed(self.numbers()):
-            entry = self.entry(number)
+        """The newest entry that says what retention promises; always a signed one.
+
+        What stands behind a hole above it, and does not hold, was planted or has lost what
+        leads to it: it is no part of the journal, and closes nothing.
+
+        Raises:
+            IntegrityError: an entry does not hold, and nothing is missing before it.
+        """
+        numbers = self.numbers()
+        refused: dict[int, IntegrityError | UnsupportedVersionError] = {}
+        found: Entry | None = None
+        for number in reversed(numbers):
+            try:
+                entry = self.entry(number)
+            except (IntegrityError, UnsupportedVersionError) as error:
+                refused[number] = error
+                continue
             if isinstance(entry.body, SessionBody | PromiseBody):
-                return entry
-        return None
+                found = entry
+                break
+        present = set(numbers)
+        number = 1 + (found.number if found else 0)
+        while number in present:
+            if number in refused:
+                raise refused[number]
+            number += 1
+        return found
 
     @cached_property
     def listing(self) -> list[int]:
@@ -459,12 +480,34 @@ class Chain:
     def envelopes(self) -> dict[bytes, headers.Envelope]:
         """Return the intact envelope of the highest generation for each chain key.
 
+        An older chain key without one is closed, and others are not.
+
         Raises:
-            EnvelopeDamagedError: a chain key has envelopes, and none is intact.
+            EnvelopeDamagedError: the present chain key has envelopes, and none is intact.
             UnsupportedVersionError: it has, and all are of another format.
         """
+        found, damaged = self._read_envelopes()
+        if self.present_key_id in damaged:
+            raise damaged[self.present_key_id]
+        return found
+
+    @property
+    def present_key_id(self) -> bytes:
+        """The id of the chain key that the newest session sealed to; empty in a plain chain."""
+        newest = self.newest_session
+        body = newest.body if newest is not None else None
+        if isinstance(body, SessionBody) and body.chain_public:
+            from strongroom.crypto.hpke import PublicKey
+
+            return PublicKey(body.chain_public).id
+        return self.header.recipients
+
+    def _read_envelopes(
+        self,
+    ) -> tuple[dict[bytes, headers.Envelope], dict[bytes, StrongroomError]]:
+        """Return intact envelopes, and why there is none of a chain key that has some."""
         found: dict[bytes, headers.Envelope] = {}
-        damaged: dict[bytes, IntegrityError | UnsupportedVersionError] = {}
+        damaged: dict[bytes, StrongroomError] = {}
         for info in self.storage.list(layout.envelopes(self.chain_id)):
             chain_key_id = layout.envelope_key(info.key)
             if chain_key_id is None:
@@ -479,17 +522,21 @@ class Chain:
             held = found.get(envelope.chain_key_id)
             if held is None or held.generation < envelope.generation:
                 found[envelope.chain_key_id] = envelope
-        for chain_key_id, reason in damaged.items():
-            if chain_key_id not in found:
-                if isinstance(reason, UnsupportedVersionError):
-                    raise reason
-                raise EnvelopeDamagedError(
-                    f"chain {self.name}: no intact envelope of chain key "
-                    f"{chain_key_id.hex()[:12]}: {reason}",
-                    hint="a second copy stands in the catalog of the server that made it, "
-                    "and in every copy of the repository",
-                )
-        return found
+        return found, {
+            chain_key_id: self._closed(chain_key_id, reason)
+            for chain_key_id, reason in damaged.items()
+            if chain_key_id not in found
+        }
+
+    def _closed(self, chain_key_id: bytes, reason: StrongroomError) -> StrongroomError:
+        if isinstance(reason, UnsupportedVersionError):
+            return reason
+        return EnvelopeDamagedError(
+            f"chain {self.name}: no intact envelope of chain key "
+            f"{chain_key_id.hex()[:12]}: {reason}",
+            hint="a second copy stands in the catalog of the server that made it, "
+            "and in every copy of the repository",
+        )
 
     def _envelope(self, key: str) -> headers.Envelope:
         envelope, encoded, signature = headers.read_envelope(
@@ -525,16 +572,10 @@ class Chain:
             NoRecipientMatchedError: the secret is not one of this chain's.
             UnvouchedError: the secret opens it, but nothing vouches for who signs it.
         """
-        envelopes = self.envelopes()
-        newest = self.newest_session
-        current = self.header.recipients
-        if newest is not None and isinstance(newest.body, SessionBody):
-            from strongroom.crypto.hpke import PublicKey
-
-            current = PublicKey(newest.body.chain_public).id
+        envelopes, closed = self._read_envelopes()
+        current = self.present_key_id
         hints: list[str] = []
         opened: dict[bytes, ChainKey] = {}
-        broken: dict[bytes, StrongroomError] = {}
         for chain_key_id in sorted(envelopes, key=lambda one: one != current):
             if chain_key_id in opened:
                 continue
@@ -553,9 +594,11 @@ class Chain:
                 continue
             if not opened:
                 self._check_vouched(envelope.stanzas, unlocker, trust)
-            self._follow_links(chain_key, opened, broken)
+            self._follow_links(chain_key, opened, closed)
         if opened:
-            return Keyring(self.chain_id, opened, broken_links=broken)
+            return Keyring(self.chain_id, opened, closed=closed)
+        if current in closed:
+            raise closed[current]
         if not envelopes:
             raise EnvelopeDamagedError(f"chain {self.name} has no envelope: removed from storage")
         shown = f"; its hint: {'; '.join(hints)}" if hints else ""
@@ -596,12 +639,12 @@ class Chain:
         self,
         chain_key: ChainKey,
         opened: dict[bytes, ChainKey],
-        broken: dict[bytes, StrongroomError],
+        closed: dict[bytes, StrongroomError],
     ) -> None:
         """Add a chain key to `opened`, and all that links lead to from it.
 
         A link that does not open closes what is behind it and no more: anybody may put one
-        there. What it was said to lead to goes to `broken`.
+        there. What it was said to lead to goes to `closed`.
         """
         by_newer: dict[bytes, list[tuple[bytes, str]]] = {}
         for info in self.storage.list(layout.links(self.chain_id)):
@@ -618,7 +661,7 @@ class Chain:
                 try:
                     older = self._open_link(newer_key, older_id, key)
                 except (IntegrityError, UnsupportedVersionError) as error:
-                    broken[older_id] = error
+                    closed[older_id] = error
                     continue
                 opened[older_id] = older
                 pending.append(older)

@@ -37,7 +37,7 @@ class Keyring:
         chain_id: bytes,
         chain_keys: Mapping[bytes, ChainKey] | None = None,
         metakeys: Metakeys | None = None,
-        broken_links: Mapping[bytes, StrongroomError] | None = None,
+        closed: Mapping[bytes, StrongroomError] | None = None,
     ) -> None:
         """Hold keys.
 
@@ -45,11 +45,11 @@ class Keyring:
             chain_id: The chain they are for; sealed keys are bound to it.
             chain_keys: Opened chain keys by their id.
             metakeys: Metakeys by session id, as the keystore keeps them.
-            broken_links: Why links do not open, by the id of the chain key they should lead to.
+            closed: Why chain keys stay closed, by their ids: a damaged link or envelope.
         """
         self._chain_id = chain_id
         self.chain_keys = dict(chain_keys or {})
-        self.broken_links = dict(broken_links or {})
+        self.closed = dict(closed or {})
         self._metakeys: Metakeys = metakeys if metakeys is not None else {}
         self._opened: dict[bytes, SessionSecrets] = {}
 
@@ -84,21 +84,21 @@ class Keyring:
 
         Raises:
             UnlockError: sealed to a chain key that is not at hand.
-            EnvelopeDamagedError: nor does the link open that should lead to it.
+            EnvelopeDamagedError: nor can it be had, since a link or envelope is damaged.
             IntegrityError: the keys are not those that the signed record commits to.
         """
         opened = self._opened.get(record.session_id)
         if opened is None:
             chain_key = self.chain_keys.get(record.chain_key_id)
-            broken = self.broken_links.get(record.chain_key_id)
-            if chain_key is None and broken is not None:
+            reason = self.closed.get(record.chain_key_id)
+            if chain_key is None and reason is not None:
                 raise EnvelopeDamagedError(
                     f"session {record.session_id.hex()[:12]} is sealed to chain key "
-                    f"{record.chain_key_id.hex()[:12]}, and the link to that one does not open: "
-                    f"{broken}",
-                    hint="the secret that was in force then opens it without the link",
+                    f"{record.chain_key_id.hex()[:12]}, which stays closed: "
+                    f"{reason}",
+                    hint="the secret that was in force then opens it without a link",
                     chain_key=record.chain_key_id.hex(),
-                ) from broken
+                ) from reason
             if chain_key is None:
                 raise UnlockError(
                     f"session {record.session_id.hex()[:12]} is sealed to chain key "

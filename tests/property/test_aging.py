@@ -3,7 +3,8 @@
 `test_cluster_grouping` has a model of the policy; here the code that runs in a session decides:
 `image_backup` compares and seals, `ContentStore` packs small files, `Wear` says what is given up,
 and what a session remembers for the next goes through its own file. What is left out is the
-bytes: nothing is sealed, stored or indexed, and a content hash is a name.
+bytes: nothing is sealed, stored or indexed, and a content hash is a name. `test_aging_sessions`
+ages whole sessions, on less data.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import Any
 
 import pytest
 
-from strongroom.engine import backup
+from strongroom.engine import wear
 from strongroom.engine.content import ContentStore
 from strongroom.engine.image_backup import Place, _Area, _ImageBackup
-from strongroom.engine.work import SourceOutcome, Wear
+from strongroom.engine.wear import Wear, load_wear, save_wear
+from strongroom.engine.work import SourceOutcome
 from strongroom.format.block import PLACE_BITS, BlockAddress
 from strongroom.format.index import CLUSTER
 from strongroom.format.point import DiskRoot
@@ -32,6 +34,15 @@ KEPT_POINTS = 14
 PACK_BYTES = 24 << 20
 
 Block = tuple[int, int]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_large_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where much changes, what may always be stored again is next to nothing.
+
+    In a model of 64 MiB it would be enough to give up everything worn at once.
+    """
+    monkeypatch.setattr(wear, "_LEAST_BUDGET", 0)
 
 
 class Store:
@@ -53,8 +64,7 @@ class Store:
         self.slot += 1
         self._ordinal = 0
         self._filled = 0
-        chain = SimpleNamespace(hash_of=lambda number: b"%d" % number)
-        self.wear = backup._load_wear(self.cache, chain)  # type: ignore[arg-type]
+        self.wear = load_wear(self.cache, lambda number: b"%d" % number)
         return self.wear
 
     def add(self, length: int) -> BlockAddress:
@@ -77,11 +87,8 @@ class Store:
         """End a session as one does, and let prune remove the packs that nothing needs."""
         self.usage = usage
         born = {key: len(blocks) for key, blocks in self.packs.items()}
-        run: Any = SimpleNamespace(
-            cache=self.cache, wear=self.wear, _born_with=lambda *key: born[key]
-        )
-        entry: Any = SimpleNamespace(number=self.slot, hash=b"%d" % self.slot)
-        backup._Run._save_wear(run, usage, entry)
+        following = self.wear.successor(usage, lambda *key: born[key])
+        save_wear(self.cache, following, self.slot, b"%d" % self.slot)
         self.points.append({(one.slot, one.number) for one in usage})
         needed = set().union(*self.points)
         self.packs = {key: blocks for key, blocks in self.packs.items() if needed & set(blocks)}
@@ -171,7 +178,7 @@ class AgingDisk:
         places: list[Place | None] = []
         for first in range(0, CLUSTERS, AREA):
             end = first + AREA
-            area = _Area(self._data, self.hashes[first:end])
+            area = _Area(self._data, self.hashes[first:end], [])
             places.extend(engine._compare(first, end, area, self.places[first:end]))
         self.places = places
         self.changed += engine._outcome.changed_bytes

@@ -18,6 +18,7 @@ from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
 from strongroom.errors import NotARepositoryError
+from strongroom.format.journal import DeathBody, SessionBody
 from strongroom.format.pack import HEADER_LENGTH, read_header
 from strongroom.format.point import StreamRoot, TreeRoot
 from strongroom.repository import layout, locks, promises
@@ -120,6 +121,32 @@ class Job(EngineJob):
         """Return the keys of one kind of the chain's objects."""
         prefix = f"{layout.chain(self.chain_id)}{kind}/"
         return [info.key for info in self.storage.list(prefix)]
+
+    def taken_over(self) -> int:
+        """Return how many dead sessions the newest state has packs of."""
+        newest = self.chain().newest_session
+        assert newest is not None
+        assert isinstance(newest.body, SessionBody)
+        published = {
+            entry.body.session_id
+            for entry in map(self.chain().entry, self.chain().listing)
+            if isinstance(entry.body, SessionBody)
+        }
+        dead = [
+            body.session_id
+            for entry in map(self.chain().entry, self.chain().listing)
+            if isinstance(body := entry.body, DeathBody)
+        ]
+        records = dict(self.chain().sessions(newest.body).items()).values()
+        return sum(record.session_id in {*dead} - published for record in records)
+
+    def check_nothing_leaks(self) -> None:
+        """After a prune all that is held is led to by what is kept, and no note is left."""
+        assert self.plan_prune().nothing
+        assert self.sweep() == 0
+        assert self.keys_of("keys") == []
+        if self.cache is not None:
+            assert list((self.cache / "packs").glob("*")) == []
 
     def packs_of(self, point: Point, block_class: BlockClass) -> list[str]:
         """Return the keys of the packs that a point's session wrote."""

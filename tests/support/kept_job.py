@@ -23,23 +23,28 @@ from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.keys import DedupKey, MetaKey, Seed
 from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.crypto.signing import SigningKey
+from strongroom.engine import pipeline
 from strongroom.engine.backup import SourcePlan
 from strongroom.repository.rekey import start_chain
 from strongroom.repository.repository import Repository
 from strongroom.storage.local import LocalStorage
 from tests.support.engine_job import AheadClock
 from tests.support.jobs import Job
+from tests.support.reading import bring_back, views_of
 
 if TYPE_CHECKING:
     from strongroom.engine.backup import SessionPlan
 
 
 class KeptJob:
-    """The folder: a repository, a tree, a cache, and secrets."""
+    """The folder: a repository, a tree, an image, a cache, and secrets."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tree = folder / "tree"
+        self.image = folder / "image"
+        self.restored = folder / "restored"
+        """Where `restore_newest` puts `tree` and `image`."""
 
     @classmethod
     def create(cls, folder: Path) -> KeptJob:
@@ -55,7 +60,7 @@ class KeptJob:
         assert key is not None
         secrets = {
             "chain": chain.chain_id.hex(),
-            "source": random.token(16).hex(),
+            "sources": [random.token(16).hex(), random.token(16).hex()],
             "signer": signer_seed.expose().hex(),
             "key": key.seed.expose().hex(),
             "dedup": random.token(32).hex(),
@@ -90,8 +95,12 @@ class KeptSessions(Job):
         self._metakeys = folder / "metakeys"
         self.storage = LocalStorage(folder / "repository")
         self.repository = Repository.open(self.storage)
-        source_id = bytes.fromhex(secrets["source"])
-        self.sources = (SourcePlan(source_id=source_id, kind="files", value=str(folder / "tree")),)
+        tree_id, image_id = map(bytes.fromhex, secrets["sources"])
+        self.sources = (
+            SourcePlan(source_id=tree_id, kind="files", value=str(folder / "tree")),
+            SourcePlan(source_id=image_id, kind="image", value=str(folder / "image")),
+        )
+        self._restored = folder / "restored"
         self.cache = folder / "cache"
         self.block_size = 1 << 20
         self.compression = None
@@ -113,9 +122,16 @@ class KeptSessions(Job):
         kept.write_bytes(self.metakeys[plan.session_id].expose())
         return plan
 
+    def restore_newest(self) -> None:
+        """Restore the newest point of each source over what an earlier try left."""
+        for view, name in zip(views_of(self)[-2:], ("tree", "image"), strict=True):
+            bring_back(view, self._restored / name, strip=name == "tree", overwrite="always")
+
 
 def main() -> None:
     folder, verb = sys.argv[1:]
+    # So that a session which is killed leaves whole packs behind.
+    pipeline.PACK_RAW_BYTES = 200_000
     job = KeptJob(Path(folder)).job()
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -26,7 +26,8 @@ from strongroom.engine.memory import keep_large_buffers
 from strongroom.engine.pipeline import CONTENTS_LABEL, BlockPipeline, Compression
 from strongroom.engine.stream_backup import back_up_stream
 from strongroom.engine.tree_backup import back_up_tree, count_chunk_list, count_tree
-from strongroom.engine.work import SourceOutcome, Wear, Work
+from strongroom.engine.wear import load_wear, save_wear
+from strongroom.engine.work import SourceOutcome, Work
 from strongroom.errors import (
     FencedError,
     SessionFailedError,
@@ -235,7 +236,7 @@ class _Run:
             # A plain pack's contents are only what the store says; nothing is learnt of them.
             self._rebuild_cache()
         self.adopted = self._adopt_dead()
-        self.wear = _load_wear(cache, chain)
+        self.wear = load_wear(cache, chain.hash_of)
         self.writer = SessionWriter(chain, plan.session_id, plan.keys, signer, clock, self.adopted)
         if self.writer.base != base:
             # Its blocks would be referred to, and they need not be of the newest state.
@@ -497,7 +498,9 @@ class _Run:
         """Keep the cache; what fails here costs the next session time and nothing else."""
         try:
             self.dedup.save(entry.number, entry.hash, usage.bitmaps())
-            self._save_wear(usage, entry)
+            if self.cache is not None:
+                following = self.wear.successor(usage, self._born_with)
+                save_wear(self.cache, following, entry.number, entry.hash)
             for session_id in (self.plan.session_id, *(one.session_id for one in self.adopted)):
                 self.notes.forget(session_id)
         except OSError as error:
@@ -507,33 +510,6 @@ class _Run:
                     f"the cache could not be kept ({error.strerror}); the next session rebuilds it",
                 )
             )
-
-    def _save_wear(self, usage: BlockUsage, entry: Entry) -> None:
-        """Note which blocks and packs the next session is to give up."""
-        if self.cache is None:
-            return
-        wear = self.wear
-        lost = []
-        blocks = []
-        for (slot, number), count in wear.lost.items():
-            live = usage.live_bytes(slot, number)
-            if live and count > 0:
-                lost.append((slot, number, count))
-                if count >= live:
-                    blocks.append((slot, number))
-        places = []
-        worn = []
-        for (slot, ordinal), bits in usage.bitmaps().items():
-            born = wear.places.get((slot, ordinal)) or self._born_with(slot, ordinal)
-            places.append((slot, ordinal, born))
-            if 2 * bits.bit_count() <= born:
-                worn.append((slot, ordinal))
-        self.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = self.cache / "wear.tmp"
-        temporary.write_bytes(
-            msgspec.msgpack.encode((entry.number, entry.hash, lost, places, blocks, worn))
-        )
-        temporary.replace(self.cache / "wear")
 
     def _born_with(self, slot: int, ordinal: int) -> int:
         """Return how many blocks a pack was born with."""
@@ -674,38 +650,6 @@ def open_details(
         context = session_context(chain.chain_id, body.session_id) + point.point_id
         encoded = open_value(keyring.metakey(record), DETAILS_LABEL, context, encoded)
     return decode(PointDetails, encoded, f"point {point.point_id.hex()}")
-
-
-# --- wear ------------------------------------------------------------------------------------
-
-_WearFile = tuple[
-    int,
-    bytes,
-    list[tuple[int, int, int]],
-    list[tuple[int, int, int]],
-    list[tuple[int, int]],
-    list[tuple[int, int]],
-]
-
-
-def _load_wear(cache: Path | None, chain: Chain) -> Wear:
-    """Return what earlier sessions noted; nothing when it belongs to another history."""
-    if cache is None:
-        return Wear()
-    try:
-        number, entry_hash, lost, places, blocks, packs_given_up = msgspec.msgpack.decode(
-            (cache / "wear").read_bytes(), type=_WearFile
-        )
-    except (OSError, msgspec.DecodeError):
-        return Wear()
-    if chain.hash_of(number) != entry_hash:
-        return Wear()
-    return Wear(
-        {(slot, at): count for slot, at, count in lost},
-        {(slot, at): count for slot, at, count in places},
-        frozenset(blocks),
-        frozenset(packs_given_up),
-    )
 
 
 def points_of(results: Iterable[SourceResult]) -> list[bytes]:

@@ -42,6 +42,9 @@ class BlockUsage:
         places = self._packs.get((slot, number >> PLACE_BITS))
         return 0 if places is None else places.get(number & _PLACE_MASK, 0)
 
+    def live_bytes_of_pack(self, slot: int, ordinal: int) -> int:
+        return sum(self._packs.get((slot, ordinal), {}).values())
+
     def __contains__(self, address: BlockAddress) -> bool:
         places = self._packs.get((address.slot, address.ordinal))
         return places is not None and address.place in places

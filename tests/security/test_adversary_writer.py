@@ -248,9 +248,11 @@ def test_a_dead_session_s_plain_areas_are_found_where_they_are(tmp_path: Path) -
     faulty = FaultyStorage(MemoryStorage())
     job = a_job(faulty, source("image", image), sealed=False, cache=tmp_path / "cache")
     job.block_size = 256 << 10
-    faulty.fail("put", 3, StorageUnavailableError("power cut"))
+    # Behind the lock and both packs, which are stored at once: the tables.
+    faulty.fail("put", 4, StorageUnavailableError("power cut"))
     with pytest.raises(StorageUnavailableError):
         job.run()
+    faulty.assert_all_hit()
     forge_noted(job, tmp_path / "cache", _shifted)
 
     job.run()

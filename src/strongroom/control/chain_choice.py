@@ -447,8 +447,8 @@ class ChainChoice:
         """Go on unless the chain has a newer key than this server remembers.
 
         A link to that key shows it, but the storage can hide links. So does a session that this
-        server does not know of and that is sealed to another key, which nobody can hide from
-        those who see the session.
+        server does not know of and that is sealed to another key, where its own was in force
+        before: that nobody can hide who shows the session.
 
         Raises:
             RefusedError: the server was set back to before a change of recipients; what it
@@ -458,10 +458,8 @@ class ChainChoice:
         body = newest.body if newest is not None else None
         seen = heads.get(self.ctx.database, chain.chain_id)
         unknown = newest is not None and (seen is None or newest.number > seen[0])
-        other = (
-            unknown and isinstance(body, SessionBody) and body.chain_public != own.raw
-        ) and not _follows(chain, record, body.chain_public)
-        if other or chain.superseded(own.id):
+        other = unknown and isinstance(body, SessionBody) and body.chain_public != own.raw
+        if (other and _was_in_force(chain, own)) or chain.superseded(own.id):
             raise RefusedError(
                 f"chain {chain.name} of job {self.job.name} was given other recipients since "
                 "this server's catalog was saved: it was set back to an older state",
@@ -546,10 +544,9 @@ class ChainChoice:
         return Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
 
 
-def _follows(chain: Chain, record: ChainRecord, older_public: bytes) -> bool:
-    """Tell whether a link shows that the key kept for a chain came after another one."""
-    if record.chain_key_seed is None:
-        return False
-    older_id = PublicKey(older_public).id
-    own = ChainKey(record.chain_key_seed)
-    return older_id in chain.linked_from(own)
+def _was_in_force(chain: Chain, key: PublicKey) -> bool:
+    """Tell whether the chain began with this key, or a session of it was sealed to it."""
+    if key.id == chain.header.recipients:
+        return True
+    bodies = (chain.entry(number).body for number in reversed(chain.listing))
+    return any(isinstance(body, SessionBody) and body.chain_public == key.raw for body in bodies)

@@ -629,12 +629,6 @@ class Chain:
             info.key.endswith(suffix) for info in self.storage.list(layout.links(self.chain_id))
         )
 
-    def linked_from(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
-        """Return the chain key, and all that links lead to from it, by their ids."""
-        opened: dict[bytes, ChainKey] = {}
-        self._follow_links(chain_key, opened, {})
-        return opened
-
     def _follow_links(
         self,
         chain_key: ChainKey,

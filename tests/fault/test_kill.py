@@ -1,4 +1,4 @@
-"""`kill -9` at random instants of sessions and prunes on a folder.
+"""`kill -9` at random instants of sessions, prunes and restores on a folder.
 
 The instants differ from run to run; what holds does not. Every point that was ever there and
 not given up restores byte for byte, and whatever comes next succeeds.
@@ -6,6 +6,7 @@ not given up restores byte for byte, and whatever comes next succeeds.
 
 from __future__ import annotations
 
+import shutil
 import signal
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,15 @@ import pytest
 
 from strongroom.clock import SystemClock
 from strongroom.crypto import random
-from tests.support.engine_job import look_at
+from strongroom.format.index import CLUSTER
+from tests.support.engine_job import Seen, look_at
 from tests.support.jobs import Job, write_tree
 from tests.support.kept_job import KeptJob
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = 12
+KILLS = 10
 CLOCK = SystemClock()
 
 
@@ -44,16 +46,32 @@ def seconds(kept: KeptJob, verb: str) -> float:
 
 
 def change(kept: KeptJob) -> None:
-    fresh = {f"d{n}/fresh": random.token(200_000) for n in range(8)}
+    fresh = {f"d{n}/fresh": random.token(200_000) for n in range(6)}
     write_tree(kept.tree, {"same": b"same" * 50_000, **fresh})
+    with kept.image.open("r+b" if kept.image.exists() else "wb") as file:
+        file.truncate(32 * CLUSTER)
+        for cluster in range(0, 32, 4):
+            file.seek(cluster * CLUSTER)
+            file.write(random.token(CLUSTER))
 
 
 def learn(job: Job, kept: KeptJob, model: dict[bytes, object]) -> None:
     """Compare every known point, and take over what was published since."""
     contents = job.contents()
+    now = look_at(kept.tree), kept.image.read_bytes()
     for point_id, content in contents.items():
-        assert content == model.setdefault(point_id, look_at(kept.tree))
+        assert content == model.setdefault(point_id, now[isinstance(content, bytes)])
     assert contents.keys() == model.keys()
+
+
+def restored_files(kept: KeptJob) -> dict[tuple[bytes, ...], Seen]:
+    root = kept.restored / "tree"
+    found = look_at(root) if root.exists() else {}
+    return {path: seen for path, seen in found.items() if seen.kind == "FILE"}
+
+
+def stored_names(kept: KeptJob) -> list[str]:
+    return [info.key for info in kept.job().storage.list()]
 
 
 @pytest.fixture
@@ -66,17 +84,22 @@ def test_sessions_killed_at_any_instant_lose_nothing(kept: KeptJob) -> None:
     change(kept)
     length = seconds(kept, "run")
     learn(kept.job(), kept, model)
-    hits = 0
-    for _ in range(KILLS):
-        change(kept)
+    hits = taken_over = 0
+    for number in range(KILLS + 4):
+        if number % 4 == 0:
+            # Otherwise what the dead one stored is what the next one finds.
+            change(kept)
         hits += killed(kept, "run", length)
         learn(kept.job(), kept, model)
+        taken_over += kept.job().taken_over()
     assert hits, "no kill ever came in time"
 
     kept.job().run()
 
     learn(kept.job(), kept, model)
+    assert taken_over + kept.job().taken_over(), "no kill ever left a whole pack"
     kept.job().prune()
+    kept.job().check_nothing_leaks()
     report = kept.job().scrub()
     assert report.ok
     assert report.notes == ()
@@ -91,9 +114,10 @@ def test_prunes_killed_at_any_instant_lose_nothing(kept: KeptJob) -> None:
 
     def give_up_the_oldest() -> None:
         job = kept.job()
-        oldest = job.points()[0]
-        job.remove(oldest)
-        del model[oldest.id]
+        oldest = job.points()[:2]
+        job.remove(*oldest)
+        for point in oldest:
+            del model[point.id]
 
     give_up_the_oldest()
     length = seconds(kept, "prune")
@@ -108,7 +132,33 @@ def test_prunes_killed_at_any_instant_lose_nothing(kept: KeptJob) -> None:
     kept.job().prune()
 
     learn(kept.job(), kept, model)
-    assert kept.job().plan_prune().nothing
+    kept.job().check_nothing_leaks()
     assert kept.job().scrub().notes == ()
     kept.job().run()
     learn(kept.job(), kept, model)
+
+
+def test_restores_killed_at_any_instant_leave_nothing_that_only_looks_whole_and_can_be_repeated(
+    kept: KeptJob,
+) -> None:
+    change(kept)
+    kept.job().run()
+    tree, image = look_at(kept.tree), kept.image.read_bytes()
+    before = stored_names(kept)
+    length = seconds(kept, "restore_newest")
+    hits = 0
+    for _ in range(KILLS):
+        shutil.rmtree(kept.restored, ignore_errors=True)
+        hits += killed(kept, "restore_newest", length)
+        for path, found in restored_files(kept).items():
+            # In a new directory files are written in place, and get their times when whole.
+            assert path not in tree or found.mtime_ns != tree[path].mtime_ns or found == tree[path]
+        restored = kept.restored / "image"
+        assert not restored.exists() or restored.read_bytes() == image
+
+        kept.job().restore_newest()
+
+        assert restored.read_bytes() == image
+        assert {**look_at(kept.restored / "tree")}.items() >= tree.items()
+    assert hits, "no kill ever came in time"
+    assert stored_names(kept) == before

@@ -125,7 +125,7 @@ class KeptSessions(Job):
     def restore_newest(self) -> None:
         """Restore the newest point of each source over what an earlier try left."""
         for view, name in zip(views_of(self)[-2:], ("tree", "image"), strict=True):
-            bring_back(view, self._restored / name, strip=name == "tree", overwrite="always")
+            bring_back(view, self._restored / name, strip=name == "tree", overwrite="if-different")
 
 
 def main() -> None:

@@ -412,7 +412,11 @@ def _hints(sealed: list[Chain]) -> list[str]:
     """Return the public hints of the passwords that open these chains."""
     hints: dict[str, None] = {}
     for chain in sealed:
-        for envelope in chain.envelopes().values():
+        try:
+            envelopes = chain.envelopes()
+        except (IntegrityError, UnsupportedVersionError):
+            continue  # it is told where it is opened, and keeps nobody from the others
+        for envelope in envelopes.values():
             for stanza in envelope.stanzas:
                 if stanza.kind == "password" and stanza.hint.isprintable() and stanza.hint:
                     hints[stanza.hint] = None

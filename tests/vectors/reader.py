@@ -734,9 +734,9 @@ def write_attributes(name, row, mtime):
             os.setxattr(name, attribute.name, attribute.value, follow_symlinks=False)
         except OSError as error:
             say(f"{os.fsdecode(name)}: {os.fsdecode(attribute.name)} is not set: {error}")
+    os.utime(name, ns=(mtime, mtime), follow_symlinks=False)
     if not os.path.islink(name):
         os.chmod(name, row.mode & 0o7777)
-    os.utime(name, ns=(mtime, mtime), follow_symlinks=False)
 
 
 # --- Contents of large files -----------------------------------------------------------------

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from strongroom.cli.main import main
+try:
+    from strongroom.cli.main import main
+except KeyboardInterrupt:
+    # Before anything is there that could say so.
+    sys.exit(130)
 
 __all__ = ["main"]
 

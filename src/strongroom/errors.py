@@ -43,7 +43,7 @@ class SecretNeededError(InvalidInputError):
     """A secret is needed and there is no terminal to ask on."""
 
     code = "secret-needed"
-    hint = "use --password-file, --password-env, --password-command or --recovery-key"
+    hint = "use --password-file, --password-env or --password-command"
 
 
 class ConfirmationNeededError(InvalidInputError):
@@ -261,7 +261,10 @@ class UnvouchedError(ForgedError):
     """The signer is unknown: no secret at hand vouches for it and none was pinned."""
 
     code = "unvouched"
-    hint = "compare the fingerprint with your recovery sheet, then pass --signer FINGERPRINT"
+    hint = (
+        "compare the fingerprint with your recovery kit, then pass --signer FINGERPRINT, or accept "
+        "it once with 'strongroom repository trust'"
+    )
 
 
 class DowngradedError(IntegrityError):

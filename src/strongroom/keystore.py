@@ -89,11 +89,7 @@ class KeyFile:
         content = random.token(KEY_LENGTH)
         with _explaining(f"create the key file {path}"):
             _make_folder(path.parent)
-            try:
-                _write(path, content)
-            except FileExistsError as error:
-                raise ConflictError(f"there is a key file {path} already") from error
-            _sync_folder(path.parent)
+            _write_whole(path, content, replace=False)
         return cls(content)
 
     @classmethod
@@ -266,6 +262,19 @@ class Keystore:
         payload = _encoder.encode((name, record))
         self._store(file, payload, self._context(kind, file))
 
+    def add(self, name: str, record: Record) -> None:
+        """Store `record` under `name` unless a record of that kind has the name.
+
+        Of several processes that add at the same instant one succeeds.
+
+        Raises:
+            ConflictError: there is one.
+        """
+        kind = type(record)
+        file = self._file(kind, name)
+        payload = _encoder.encode((name, record))
+        self._store(file, payload, self._context(kind, file), replace=False)
+
     def delete(self, kind: type[Record], name: str) -> None:
         """Remove a record; it is no error if it is not there. A chain's metakeys go with it."""
         file = self._file(kind, name)
@@ -333,37 +342,33 @@ class Keystore:
     def _check(self) -> None:
         file = self._path / _CHECK
         context = bind("keystore check")
+        folders = [*_FOLDERS.values(), _METAKEYS]
+        # Looked for first: who begins a keystore writes its check before any record.
+        has_records = any((self._path / folder).exists() for folder in folders)
         try:
             sealed = _read(file)
         except FileNotFoundError:
-            folders = [*_FOLDERS.values(), _METAKEYS]
-            if any((self._path / folder).exists() for folder in folders):
+            if has_records:
                 raise IntegrityError(
                     f"the keystore {self._path} has records, and its {_CHECK} is gone"
                 ) from None
-            self._store(file, _CHECK_CONTENT, context)
-            return
+            with suppress(ConflictError):  # another process begins it at the same instant
+                self._store(file, _CHECK_CONTENT, context, replace=False)
+            sealed = _read(file)
         try:
             aead.open_value(self._key, _LABEL, context, sealed)
         except aead.NotSealedHereError as error:
             raise KeystoreLockedError(
                 f"the keystore {self._path} does not open with this machine's key file",
-                hint="was it moved from another machine, or is its passphrase another? Without "
-                "it, the repository and one secret are enough: 'strongroom repository rescan'",
+                hint="was it copied from another machine, or is its passphrase another? Restores "
+                "need no keystore: give --password-file or --recovery-key",
             ) from error
 
-    def _store(self, file: Path, payload: bytes, context: bytes) -> None:
+    def _store(self, file: Path, payload: bytes, context: bytes, *, replace: bool = True) -> None:
         sealed = aead.seal_value(self._key, _LABEL, context, payload)
-        temporary = file.parent / f".{random.token(8).hex()}"
         with _explaining(f"write {file}"):
             _make_folder(file.parent)
-            _write(temporary, sealed)
-            try:
-                temporary.replace(file)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(file.parent)
+            _write_whole(file, sealed, replace=replace)
 
     def _opened(self, kind: type[R], file: Path, sealed: bytes) -> tuple[str, R]:
         payload = self._opened_value(file, sealed, self._context(kind, file))
@@ -458,8 +463,10 @@ def _explaining(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        family = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else RefusedError
-        raise family(f"cannot {what}: {error.strerror or error}") from error
+        message = f"cannot {what}: {error.strerror or error}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFullError(message, hint="free space in its file system") from error
+        raise RefusedError(message) from error
 
 
 def _check_apart(path: Path, home: Path | None) -> None:
@@ -489,8 +496,8 @@ def _read_key_file(path: Path) -> bytes:
     except OSError as error:
         raise KeystoreLockedError(
             f"cannot read the key file {path}: {error.strerror or error}",
-            hint="without it the keystore is lost; the repository and one secret are enough to "
-            "go on",
+            hint="put it back, or name it with STRONGROOM_KEY_FILE. Restores need no key file: "
+            "give --password-file or --recovery-key",
         ) from error
     if len(content) != KEY_LENGTH:
         raise KeystoreLockedError(f"the key file {path} has not {KEY_LENGTH} bytes")
@@ -517,6 +524,26 @@ def _write(file: Path, content: bytes) -> None:
     except BaseException:
         file.unlink(missing_ok=True)
         raise
+
+
+def _write_whole(file: Path, content: bytes, *, replace: bool) -> None:
+    """Let a file appear with all its content, in place of the one that is there or not at all.
+
+    Raises:
+        ConflictError: there is one, and it is not to be replaced.
+    """
+    temporary = file.parent / f".{random.token(8).hex()}"
+    _write(temporary, content)
+    try:
+        if replace:
+            temporary.replace(file)
+        else:
+            file.hardlink_to(temporary)
+    except FileExistsError as error:
+        raise ConflictError(f"there is a file {file} already") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(file.parent)
 
 
 def _remove(file: Path) -> None:

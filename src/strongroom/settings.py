@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from strongroom.errors import InvalidInputError
+from strongroom.errors import InvalidInputError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +83,7 @@ def load(environment: Mapping[str, str] | None = None, home: Path | None = None)
 
     Raises:
         InvalidInputError: a setting is not one, or has a value it cannot have.
+        RefusedError: the home's file of settings is there and cannot be read.
     """
     given = os.environ if environment is None else environment
     chosen = home or _path(given.get(HOME_VARIABLE)) or _platform_folder("data")
@@ -121,9 +122,14 @@ def _path(text: str | None) -> Path | None:
 def _platform_folder(kind: str) -> Path:
     import platformdirs
 
-    if kind == "data":
-        return Path(platformdirs.user_data_dir("strongroom", appauthor=False))
-    return Path(platformdirs.user_config_dir("strongroom", appauthor=False))
+    find = platformdirs.user_data_dir if kind == "data" else platformdirs.user_config_dir
+    try:
+        return Path(find("strongroom", appauthor=False))
+    except RuntimeError as error:
+        raise InvalidInputError(
+            "this user has no home folder to keep jobs and keys in",
+            hint=f"set HOME, or {HOME_VARIABLE} and {KEY_FILE_VARIABLE}",
+        ) from error
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -132,7 +138,10 @@ def _read_file(path: Path) -> dict[str, object]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+        raise RefusedError(
+            f"cannot read {path}: {error.strerror}",
+            hint=f"run it as the user who owns {path.parent}, or name another home with --home",
+        ) from error
     import tomllib
 
     try:

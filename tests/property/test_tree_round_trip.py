@@ -191,7 +191,7 @@ def copy_file(
     size: int,
     attributes: Attributes,
 ) -> None:
-    fd = source.open_file(parent, name)
+    fd, _ = source.open_file(parent, name)
     assert source.read_xattrs(parent, name, fd=fd) == attributes.xattrs
     if size < 1000:
         target.small_file(name, os.read(fd, size), attributes)

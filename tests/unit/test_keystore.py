@@ -255,6 +255,15 @@ def test_a_record_replaces_the_one_before(store: Keystore, folder: Path) -> None
     assert len(files(folder / "passwords")) == 1
 
 
+def test_what_is_added_takes_no_other_record_s_place(store: Keystore, folder: Path) -> None:
+    first, second = (IdentityRecord(seed=random.seed()) for _ in range(2))
+    store.add("own", first)
+    with pytest.raises(ConflictError):
+        store.add("own", second)
+    assert store.get(IdentityRecord, "own").seed == first.seed
+    assert [path.name for path in folder.rglob(".*")] == []
+
+
 def test_kinds_do_not_share_names(store: Keystore) -> None:
     store.put("one", a_password(None))
     store.put("one", IdentityRecord(seed=Seed(SECRET)))

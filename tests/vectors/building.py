@@ -44,6 +44,8 @@ class ARepository:
     """A recovery key that chains are sealed to as well."""
     counter: int = 0
     previous: EntryRef | None = None
+    older: tuple[EntryRef, ...] = ()
+    """What the job's earlier chains still promise."""
 
     def __post_init__(self) -> None:
         self.clock = SystemClock()
@@ -92,6 +94,7 @@ class ARepository:
                 counter=self.counter,
                 previous=self.previous,
                 next_due=0,
+                older=self.older,
             ),
             Chain(self.repository.storage, self.chain.chain_id),
             self.keyring(),

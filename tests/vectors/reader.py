@@ -1,27 +1,30 @@
 """A reader of Strongroom repositories that shares no code with Strongroom.
 
 Written from docs/format.md alone, with standard primitives: it is the proof that the document
-suffices, and the way to a backup when nothing else is left. It favours being read over speed.
+suffices, and the way to a backup when nothing else is left. It even takes the layout of every value
+from the text of the document, so the two go together: keep both. Being read comes before speed.
 
-    python reader.py REPOSITORY PASSWORD-FILE [POINT] TARGET
+    python reader.py [--signer FINGERPRINT] REPOSITORY SECRET-FILE [POINT] TARGET
 
-POINT is the beginning of an id, by default the newest point; TARGET is a folder that is empty or
-not there yet (trees), or a file that is not there yet (disks, streams). `--list` in place of
-TARGET lists points. PASSWORD-FILE holds a password, or a recovery kit, or the 64 hexadecimal
-digits of its seed; `--plain` in its place reads unencrypted chains. `--signer FINGERPRINT` trusts
-a signer.
+SECRET-FILE holds a password or is a recovery kit; `--plain` in its place reads chains that are not
+encrypted. POINT is the beginning of an id, by default the newest point. TARGET is a new or empty
+folder for a tree, a new file for a disk or stream; `--list` in its place lists the points.
 """
 
-from __future__ import annotations
-
 import base64
+import contextlib
+import functools
+import itertools
 import os
 import re
+import shutil
+import stat
 import struct
 import sys
 import unicodedata
 from collections import namedtuple
 from pathlib import Path
+from typing import Annotated
 
 import zstandard
 from blake3 import blake3
@@ -31,914 +34,835 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa, mlkem, x25
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from msgspec import DecodeError, msgpack
+from msgspec import Meta, defstruct, msgpack
 
-CLUSTER = 65536
-SESSION, CONDEMNATION, PROMISE, DEATH, IDENTITY = range(1, 6)
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "format.md"
+MIB = 1 << 20
+FAULTS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+FAULTS = (*FAULTS, OSError, struct.error, InvalidTag, zstandard.ZstdError)
 
 
 class Refused(Exception):
-    """Why a repository is not believed, as one of the document's outcomes."""
+    """Something breaks a rule of the document; `outcome` is a word of 'Test vectors'."""
 
-    def __init__(self, outcome, message):
-        super().__init__(f"{outcome}: {message}")
+    def __init__(self, outcome, why):
+        super().__init__(f"{outcome}: {why}")
         self.outcome = outcome
+
+
+@contextlib.contextmanager
+def refusing(outcome):
+    """Refuse with this outcome whatever fails in a function or a block."""
+    try:
+        yield
+    except FAULTS as fault:
+        raise Refused(outcome, str(fault) or repr(fault)) from fault
+
+
+def ensure(rule, *holds, outcome=None):
+    if not all(holds):
+        raise Refused(outcome, rule) if outcome else ValueError(f"it has to be so: {rule}")
 
 
 def say(message):
     print(f"reader: {message}", file=sys.stderr)
 
 
-def need(holds, outcome, message):
-    if not holds:
-        raise Refused(outcome, message)
+# --- Conventions -----------------------------------------------------------------------------
+
+LAYOUTS = dict(re.findall(r"`(\w+)\s\[([^`]*)\]`", DOCUMENT.read_text()))
+INT = Annotated[int, Meta(ge=0)]
+TYPES = {"bytes": bytes, "str": str, "int": INT, "signed": int, "time": INT}
+for name, size in {"id": 16, "id32": 32, "hash": 32}.items():
+    TYPES[name] = Annotated[bytes, Meta(min_length=size, max_length=size)]
 
 
-# --- Conventions --------------------------------------------------------------------------------
+@functools.cache
+def type_of(notation):
+    """Return the type that the document writes like this."""
+    if notation.endswith(" or nil"):
+        return type_of(notation.removesuffix(" or nil")) | None
+    if notation.startswith("list of "):
+        return list[type_of(notation.removeprefix("list of ").strip("()"))]
+    if notation.startswith("map "):
+        return dict[tuple(map(type_of, notation.removeprefix("map ").split(" → ")))]
+    if notation == "Root":
+        return type_of("Tree") | type_of("Disk") | type_of("Stream")
+    if notation in TYPES:
+        return TYPES[notation]
+    fields = [field.split(maxsplit=1) for field in re.split(r",\s", LAYOUTS[notation])]
+    tag = fields.pop(0)[0].strip('"') if len(fields[0]) == 1 else None
+    fields = [(field, type_of(kind)) for field, kind in fields]
+    options = {"array_like": True, "forbid_unknown_fields": True, "frozen": True}
+    return defstruct(notation, fields, tag=tag, **options)
+
+
+def decode(notation, data):
+    value = msgpack.decode(data, type=type_of(notation))
+    ensure("a value has one encoding", msgpack.encode(value) == data)
+    return value
 
 
 def H(data):
     return blake3(data).digest()
 
 
-def label(name):
-    return b"strongroom/1/" + name.encode()
-
-
 def bind(name, *parts):
-    return label(name) + b"".join(struct.pack(">Q", len(part)) + part for part in parts)
+    sized = (struct.pack(">Q", len(part)) + part for part in parts)
+    return b"strongroom/1/" + name.encode() + b"".join(sized)
 
 
-def expand(key, name, length, salt=b""):
-    return HKDF(hashes.SHA256(), length, salt or None, label(name)).derive(key)
+def expand(key, name, length, salt=bytes(32)):
+    return HKDF(hashes.SHA256(), length, salt, b"strongroom/1/" + name.encode()).derive(key)
 
 
-def value(data, outcome="header-malformed"):
-    try:
-        found = msgpack.decode(data)
-        need(msgpack.encode(found) == data, outcome, "not the one encoding of a value")
-    except (DecodeError, ValueError, RecursionError) as error:
-        raise Refused(outcome, f"no value: {error}") from error
-    return found
+# --- Suites ----------------------------------------------------------------------------------
+
+SEALED, PLAIN = 1, 2
+HPKE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
-def record(name, fields):
-    made = namedtuple(name, fields)
-
-    def read(found, outcome="header-malformed"):
-        fits = isinstance(found, list) and len(found) == len(made._fields)
-        need(fits, outcome, f"this is no {name}")
-        return made(*found)
-
-    return read
-
-
-Header = record(
-    "Header", "format_version suite chain_id job_id created_at identity previous recipients"
-)
-Envelope = record("Envelope", "chain_id chain_key_id public generation identity stanzas")
-Stanza = record("Stanza", "kind recipient_id public salt memory_kib passes lanes hint sealed vouch")
-Link = record("Link", "chain_id older_id older_public newer_id sealed")
-RawEntry = record(
-    "RawEntry", "format_version chain_id number kind previous_hash made_at signer body"
-)
-Session = record(
-    "Session",
-    "session_id slot base counter previous next_due older chain_public points sessions sets"
-    " history",
-)
-Promise = record("Promise", "history reason")
-Condemnation = record("Condemnation", "entries objects not_before")
-Death = record("Death", "session_id heir")
-Identity = record("Identity", "identity")
-Point = record("Point", "point_id source_id kind details")
-SessionRecord = record(
-    "SessionRecord", "session_id chain_key_id sealed_keys commitment ledger packs"
-)
-History = record("History", "entry_hash promised held")
-Directory = record("Directory", "pack_id ordinal block_class size places offsets lengths hashes")
-Details = record(
-    "Details",
-    "job machine source parent reason taken_at finished_at size_bytes stored_bytes files warnings"
-    " root recognition",
-)
-TreePage = record(
-    "TreePage",
-    "kinds names rows mtimes attributes sizes counts piece_blocks piece_offsets piece_lengths"
-    " piece_hashes blocks chunk_lists links devices",
-)
-TreeNode = record("TreeNode", "pages recognition entries leaves leads enters firsts")
-ChunkPage = record("ChunkPage", "blocks piece_blocks piece_offsets piece_lengths piece_hashes")
-ChunkNode = record("ChunkNode", "pages lengths")
-DiskLeaf = record("DiskLeaf", "blocks starts counts run_blocks run_offsets hashes")
-BODIES = {
-    SESSION: Session,
-    CONDEMNATION: Condemnation,
-    PROMISE: Promise,
-    DEATH: Death,
-    IDENTITY: Identity,
-}
-Entry = namedtuple("Entry", "raw body hash")
-Keys = namedtuple("Keys", "session meta dedup")
-
-
-# --- Framed objects -----------------------------------------------------------------------------
-
-
-def framed(path, magic, limit):
-    need(path.stat().st_size <= limit, "header-malformed", f"{path} is larger than it may be")
-    return unframe(path.read_bytes(), magic)
-
-
-def unframe(data, magic):
-    if data[:3] + data[4:8] == magic[:3] + magic[4:] and data[3:4].isdigit():
-        need(data[:8] == magic, "version-unsupported", f"format {data[3:4].decode()}")
-    need(data[:8] == magic and len(data) >= 46, "header-malformed", "another kind of object")
-    (length,) = struct.unpack_from(">I", data, 8)
-    need(length + 46 <= len(data), "header-malformed", "cut short")
-    (signed,) = struct.unpack_from(">H", data, 12 + length)
-    end = 14 + length + signed
-    need(end + 32 == len(data), "header-malformed", "lengths that do not add up")
-    need(H(data[:end]) == data[end:], "header-malformed", "changed or damaged in storage")
-    return data[12 : 12 + length], data[14 + length : end]
-
-
-# --- Identities and signatures ------------------------------------------------------------------
-
-
-class Signer:
-    def __init__(self, public):
-        need(len(public) == 32 + 1952, "forged", "this is no signer's public half")
-        self.public = public
-        self.id = H(bind("signing public", public))
-        text = base64.b32encode(self.id[:20]).decode().lower()
-        self.fingerprint = "-".join(text[at : at + 4] for at in range(0, len(text), 4))
-
-    def check(self, domain, message, signature):
-        bound = bind("signature", domain.encode(), self.id, message)
-        try:
-            ed = ed25519.Ed25519PublicKey.from_public_bytes(self.public[:32])
-            ed.verify(signature[:64], bound)
-            ml = mldsa.MLDSA65PublicKey.from_public_bytes(self.public[32:])
-            ml.verify(signature[64:], bound)
-        except (InvalidSignature, ValueError):
-            raise Refused("forged", f"this {domain} is not signed by {self.fingerprint}") from None
-
-    def signed(self, domain, message, signature):
-        try:
-            self.check(domain, message, signature)
-        except Refused:
-            return False
-        return True
-
-
-def vouching(seed):
-    seed = expand(seed, "vouch", 32)
-    ed = ed25519.Ed25519PrivateKey.from_private_bytes(expand(seed, "sign/ed25519", 32))
-    ml = mldsa.MLDSA65PrivateKey.from_seed_bytes(expand(seed, "sign/ml-dsa-65", 32))
-    return Signer(ed.public_key().public_bytes_raw() + ml.public_key().public_bytes_raw())
-
-
-# --- Recipients, stanzas, envelopes, links ------------------------------------------------------
-
-SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+def public_id(public):
+    return H(bind("hpke public", public))
 
 
 class KeyPair:
+    """The HPKE key pair of a seed: a recipient's, or a chain key."""
+
     def __init__(self, seed):
         both = expand(seed, "hpke", 96)
         kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(both[:64])
         curve = x25519.X25519PrivateKey.from_private_bytes(both[64:])
-        self.seed = seed
         self.private = hpke.MLKEM768X25519PrivateKey(kem, curve)
-        self.public = kem.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
-        self.id = key_id(self.public)
+        self.public = b"".join(key.public_key().public_bytes_raw() for key in (kem, curve))
+        self.id = public_id(self.public)
 
-    def open(self, info, sealed, outcome):
-        try:
-            return SUITE.decrypt(sealed, self.private, info)
-        except (InvalidTag, ValueError):
-            raise Refused(outcome, "what was sealed to a key does not open with it") from None
+    def open(self, info, sealed):
+        return HPKE.decrypt(sealed, self.private, info)
+
+    def open_chain_key(self, info, sealed, public):
+        chain_key = KeyPair(self.open(info, sealed))
+        ensure("the chain key is the one that is named", chain_key.public == public)
+        return chain_key
 
 
-def key_id(public):
-    return H(bind("hpke public", public))
+# --- Framed objects --------------------------------------------------------------------------
+
+
+def framed(path, magic, notation, outcome="header-malformed", most=2 * MIB):
+    """Return the value in an object's body, the body, and the signature."""
+    with refusing(outcome):
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+        ensure(f"{path.name} has a limit", len(data) <= most)
+        version, others = data[3:4], data[:3] + data[4:8]
+        ensure("a magic number", others == magic[:3] + magic[4:], version.isdigit())
+        ensure("a known version", version == b"1", outcome="version-unsupported")
+        (length,) = struct.unpack(">I", data[8:12])
+        body, signature = data[12 : 12 + length], data[12 + length + 2 : -32]
+        whole = data[:12] + body + struct.pack(">H", len(signature)) + signature
+        ensure(f"{path.name} is whole", len(body) == length, data == whole + H(whole))
+        value = decode(notation, body)
+    known = getattr(value, "format_version", 1) == 1
+    ensure("a known version", known, outcome="version-unsupported")
+    return value, body, signature
+
+
+# --- Identities and signatures ---------------------------------------------------------------
+
+
+class Signer:
+    """The public half of a signing key pair."""
+
+    def __init__(self, public, introduced=0):
+        self.id, self.introduced = H(bind("signing public", public)), introduced
+        self.ed25519 = ed25519.Ed25519PublicKey.from_public_bytes(public[:32])
+        self.mldsa = mldsa.MLDSA65PublicKey.from_public_bytes(public[32:])
+        text = base64.b32encode(self.id[:20]).decode().lower()
+        self.fingerprint = "-".join(text[at : at + 4] for at in range(0, 32, 4))
+
+    @classmethod
+    def of_seed(cls, seed):
+        first = ed25519.Ed25519PrivateKey.from_private_bytes(expand(seed, "sign/ed25519", 32))
+        second = mldsa.MLDSA65PrivateKey.from_seed_bytes(expand(seed, "sign/ml-dsa-65", 32))
+        return cls(b"".join(key.public_key().public_bytes_raw() for key in (first, second)))
+
+    def signed(self, domain, message, signature):
+        signed = bind("signature", domain, self.id, message)
+        with contextlib.suppress(InvalidSignature, ValueError):
+            self.ed25519.verify(signature[:64], signed)
+            self.mldsa.verify(signature[64:], signed)
+            return True
+        return False
+
+
+# --- Recipients, stanzas, envelopes, links ---------------------------------------------------
 
 
 class Secret:
-    """A password, or the seed of a recovery key."""
+    """A password or a recovery kit."""
 
     def __init__(self, text):
-        self.password = unicodedata.normalize("NFC", text).encode()
-        self.seed = bytes.fromhex(text) if re.fullmatch("[0-9a-fA-F]{64}", text) else None
-        kit = re.search(r"^\s*secret\s+([a-z2-7 -]+)$", text, re.MULTILINE | re.IGNORECASE)
-        if kit and text.lstrip().lower().startswith("strongroom recovery kit"):
-            letters = re.sub("[ -]", "", kit[1]).upper()
-            self.seed = base64.b32decode(letters + "=" * (-len(letters) % 8))
+        self.text, self.seed = text, None
+        self.derive = functools.cache(self.derive)
+        if text.startswith("strongroom recovery kit"):
+            with refusing("no-recipient"):
+                digits = re.search(r"^secret\b(.*)$", text, re.MULTILINE)[1]
+                self.seed = base64.b32decode(re.sub(r"[-\s]", "", digits).upper() + "====")
+                ensure("a recovery key has 32 bytes", len(self.seed) == 32)
 
-    def key_pair(self, stanza):
-        """Return the key pair the stanza was sealed to, or None if it is not for this secret."""
-        if stanza.kind == "recovery":
-            seed = self.seed
-        elif stanza.kind == "password":
-            within = (
-                len(stanza.salt) == 16
-                and 65536 <= stanza.memory_kib <= 1048576
-                and 3 <= stanza.passes <= 10
-                and 4 <= stanza.lanes <= 8
-            )
-            need(within, "header-malformed", "a stanza's derivation is beyond the limits")
-            seed = Argon2id(
-                salt=stanza.salt,
-                length=32,
-                iterations=stanza.passes,
-                lanes=stanza.lanes,
-                memory_cost=stanza.memory_kib,
-            ).derive(self.password)
-        else:
-            seed = None
-        pair = seed and KeyPair(seed)
-        if not pair or pair.public != stanza.public:
-            return None
-        need(pair.id == stanza.recipient_id, "envelope-altered", "a stanza's id")
-        return pair
+    def derive(self, salt, memory, passes, lanes):
+        password = unicodedata.normalize("NFC", self.text).encode()
+        argon2 = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory)
+        return argon2.derive(password)
+
+    def seed_for(self, stanza):
+        """Return the seed to try on a stanza, none if the stanza is for another kind of secret."""
+        if stanza.kind == "password" and self.seed is None:
+            return self.derive(stanza.salt, stanza.memory_kib, stanza.passes, stanza.lanes)
+        return self.seed if stanza.kind == "recovery" else None
 
 
-# --- Chains -------------------------------------------------------------------------------------
+def check_stanza(stanza):
+    sizes = map(len, (stanza.public, stanza.salt, stanza.sealed, stanza.vouch))
+    ensure("a stanza has limits", len(stanza.kind) <= 32, max(sizes) <= 16 << 10)
+    ensure("a hint is a line", len(stanza.hint) <= 200, (stanza.hint + "-").isprintable())
+    cost = len(stanza.salt), stanza.memory_kib, stanza.passes, stanza.lanes
+    if stanza.kind == "password":
+        limits = zip((16, 1 << 16, 3, 4), cost, (16, 1 << 20, 10, 8), strict=True)
+        ensure("a derivation has limits", all(low <= one <= high for low, one, high in limits))
+    if stanza.kind == "recovery":
+        ensure("a recovery key is not derived", cost == (0, 0, 0, 0))
+    if stanza.kind in ("password", "recovery"):
+        ensure("an id is its recipient's", stanza.recipient_id == public_id(stanza.public))
+
+
+# --- Blocks ----------------------------------------------------------------------------------
+
+DATA, INDEX = 0, 1
+
+
+def padded(length, codec, raw_length):
+    """Return what a sealed block of `length` bytes is padded to."""
+    exponent = length.bit_length() - 1
+    step = 1 << (exponent - exponent.bit_length())
+    if codec == 0 and raw_length >= 1 << 17 and raw_length.bit_count() == 1:
+        step = 4096  # a full area of a disk
+    return -(-length // step) * step
+
+
+def unframed(frame, sealed=True):
+    """Return a block's raw content."""
+    codec, raw_length, payload_length = struct.unpack(">BII", frame[:9])
+    raw, padding = frame[9 : 9 + payload_length], frame[9 + payload_length :]
+    size = 9 + payload_length
+    size = padded(size + 28, codec, raw_length) - 28 if sealed else size
+    ensure("a frame is padded with zeros", len(frame) == size, not any(padding))
+    ensure("a codec and a length that are known", codec in (0, 1), raw_length <= 16 * MIB)
+    if codec == 1:
+        said = zstandard.get_frame_parameters(raw)
+        known = said.content_size in (raw_length, zstandard.CONTENTSIZE_UNKNOWN)
+        ensure("a zstd frame asks for no more", known, said.window_size <= 16 * MIB)
+        raw = zstandard.ZstdDecompressor().decompress(raw, raw_length, allow_extra_data=False)
+    ensure("raw content has its length", len(raw) == raw_length)
+    return raw
+
+
+def stored(path, offset, length):
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def digests(column):
+    return [column[at : at + 32] for at in range(0, len(column), 32)]
+
+
+# --- A chain, in the document's order --------------------------------------------------------
+
+Entry = namedtuple("Entry", "raw body hash")
+BODIES = {1: "SESSION", 2: "CONDEMNATION", 3: "PROMISE", 4: "DEATH", 5: "IDENTITY"}
 
 
 class Chain:
-    """One chain, from its header to its blocks."""
+    """A chain: its header, its journal, and what the secret at hand opens."""
 
-    def __init__(self, root, chain_id):
-        self.id = chain_id
-        self.folder = root / "chains" / chain_id.hex()
-        body, signature = framed(root / "headers" / chain_id.hex(), b"SRM1HEAD", 2 << 20)
-        header = self.header = Header(value(body))
-        known = header.format_version == 1 and header.suite in (1, 2)
-        need(known, "version-unsupported", f"suite {header.suite}")
-        need(header.chain_id == chain_id, "forged", "the header of another chain")
-        self.sealed = header.suite == 1
-        need(len(header.recipients) == 32 * self.sealed, "header-malformed", "recipients")
-        self.first_signer = Signer(header.identity)
-        self.first_signer.check("chain header", body, signature)
-        self.header_hash = H(body)
-        self.signers = {self.first_signer.id: self.first_signer}
-        self.introduced_by = {}
-        self.trusted = set()
-        self.chain_keys = {}
-        self.session_keys = {}
-        self.entries = {}
+    # --- Chain header
+
+    def __init__(self, root, name, secret, fingerprints):
+        self.folder, self.secret, self.fingerprints = root / "chains" / name, secret, fingerprints
+        self.header, body, signature = framed(root / "headers" / name, b"SRM1HEAD", "ChainHeader")
+        self.id, self.suite, self.hash = self.header.chain_id, self.header.suite, H(body)
+        known = self.suite in (SEALED, PLAIN)
+        ensure("a known suite", known, outcome="version-unsupported")
+        named = len(self.header.recipients) == (32 if self.suite == SEALED else 0)
+        ensure("recipients are named if sealed", named, outcome="header-malformed")
+        with refusing("forged"):
+            ensure("the header is this chain's", self.id.hex() == name)
+            self.signer = Signer(self.header.identity)
+            ensure("a signed header", self.signer.signed(b"chain header", body, signature))
         self.read_journal()
+        self.judge()
 
-    # Journal
+    # --- Recipients, stanzas, envelopes, links
+
+    def unlock(self):
+        """Open the chain keys that the secret leads to, and see whom it vouches for."""
+        self.chain_keys, self.broken, self.session_keys, self.vouched = {}, {}, {}, False
+        plain, given, name = self.suite == PLAIN, self.secret is not None, self.signer.fingerprint
+        ensure("a plain chain takes no secret", not (plain and given), outcome="downgraded")
+        ensure("a sealed chain takes a secret", plain or given, outcome="no-recipient")
+        if not plain:
+            self.open_envelopes()
+            self.follow_links()
+        elif not self.fingerprints:
+            say(f"nobody vouches for the signer {name}")
+            return
+        # The header's identity is enough: signatures lead from it to every other signer.
+        trusted = self.vouched or name in self.fingerprints
+        ensure(f"somebody vouches for the signer {name}", trusted, outcome="forged")
+
+    def open_envelopes(self):
+        damage, done = Refused("no-recipient", "the secret opens nothing here"), set()
+        name = re.compile("([0-9a-f]{64})-([0-9]{6,})-[ab]")
+        paths = sorted(self.folder.glob("envelopes/*"))
+        found = filter(None, (name.fullmatch(path.name) for path in paths))
+        for match in sorted(found, key=lambda match: -int(match[2])):
+            if match[1] not in done:
+                try:
+                    envelope = self.intact_envelope(match[0], match[1], int(match[2]))
+                except Refused as refused:
+                    say(damage := refused)
+                else:
+                    done.add(match[1])
+                    self.open_envelope(*envelope)
+        if not self.chain_keys:
+            raise damage
+
+    @refusing("envelope-altered")
+    def intact_envelope(self, name, key_id, generation):
+        path = self.folder / "envelopes" / name
+        envelope, body, signature = framed(path, b"SRM1ENVL", "Envelope", "envelope-altered")
+        named = envelope.chain_id, envelope.chain_key_id.hex(), envelope.generation
+        ensure("an envelope has its own name", named == (self.id, key_id, generation))
+        return envelope, body, signature
+
+    @refusing("envelope-altered")
+    def open_envelope(self, envelope, body, signature):
+        key_id, public = envelope.chain_key_id, envelope.chain_public
+        ensure("a chain key has its id", public_id(public) == key_id)
+        signer = self.identities[Signer(envelope.identity).id]
+        ensure("a signed envelope", signer.signed(b"envelope", body, signature))
+        with refusing("header-malformed"):
+            ensure("an envelope has 1 to 64 stanzas", 1 <= len(envelope.stanzas) <= 64)
+            for stanza in envelope.stanzas:
+                check_stanza(stanza)
+        for stanza in envelope.stanzas:
+            seed = self.secret.seed_for(stanza)
+            if seed and KeyPair(seed).public == stanza.public:
+                info = bind("stanza", key_id, b"chain key" + self.id)
+                self.chain_keys[key_id] = KeyPair(seed).open_chain_key(info, stanza.sealed, public)
+                vouching = Signer.of_seed(expand(seed, "vouch", 32))
+                if vouching.signed(b"vouch", self.header.identity, stanza.vouch):
+                    self.vouched = True
+
+    def follow_links(self):
+        waiting = list(self.chain_keys.values())
+        for newer in waiting:  # which grows meanwhile
+            for path in self.folder.glob(f"links/{newer.id.hex()}-*"):
+                try:
+                    older = self.open_link(path, newer)
+                    if older.id not in self.chain_keys:
+                        self.chain_keys[older.id] = older
+                        waiting.append(older)
+                except Refused as refused:
+                    self.broken[path.name[65:]] = refused
+
+    @refusing("chain-broken")
+    def open_link(self, path, newer):
+        link, _, _ = framed(path, b"SRM1LINK", "Link", "chain-broken")
+        named = link.chain_id, link.newer_id, link.older_id.hex()
+        ensure("a link has its own name", named == (self.id, newer.id, path.name[65:]))
+        ensure("a chain key has its id", public_id(link.older_public) == link.older_id)
+        info = bind("link", link.older_id, b"chain key" + self.id)
+        return newer.open_chain_key(info, link.sealed, link.older_public)
+
+    # --- Session keys and commitments
+
+    @refusing("point-damaged")
+    def keys(self, record):
+        """Return session key, metakey and dedup key of a session; a plain chain has none."""
+        if self.suite == PLAIN:
+            return None, None, None
+        if record not in self.session_keys:
+            if record.chain_key_id not in self.chain_keys:
+                closed = Refused("no-recipient", "the secret does not open this session")
+                raise self.broken.get(record.chain_key_id.hex(), closed)
+            context = b"session" + self.id + record.session_id
+            key, info = self.chain_keys[record.chain_key_id], bind("session keys", context)
+            packed = key.open(info, record.sealed_keys)
+            commitment = H(bind("session commitment", packed, context))
+            ensure("keys are those committed to", commitment == record.commitment)
+            *self.session_keys[record], seed = struct.unpack(">32s32s32sQ", packed)
+            ensure("a chunker seed has its range", 0 < seed < 1 << 63)
+        return self.session_keys[record]
+
+    # --- Paged tables
+
+    def table(self, root, span, record, only=None, first=0):
+        """Yield what a table holds, or only the record that is asked for, with indexes."""
+        if root.page is None:
+            return
+        with refusing("point-damaged"):
+            ref, levels = root.page, root.levels
+            ensure("a page has limits", levels <= 6, ref.offset >= 12, 1 <= ref.length <= MIB)
+            page = stored(self.folder / "tables" / ref.object_id.hex(), ref.offset, ref.length)
+            ensure("a page is what was signed", H(page) == ref.page_hash)
+            leaf = f"list of ({record} or nil)"
+            items = decode("Node", page).children if levels else decode(leaf, page)
+            each, most = (span * 64 ** (levels - 1), 64) if levels else (1, span)
+            ensure("a page is not too long", 1 <= len(items) <= most, items[-1] is not None)
+        for at, item in enumerate(items):
+            index = first + at * each
+            if item is None or (only is not None and not index <= only < index + each):
+                continue
+            if levels:
+                below = type_of("TableRoot")(levels - 1, item)
+                yield from self.table(below, span, record, only, index)
+            else:
+                yield index, item
+
+    # --- Journal
 
     def read_journal(self):
-        names = sorted(path.name for path in self.folder.glob("journal/*"))
-        need(all(re.fullmatch("[0-9]{10}", one) for one in names), "header-malformed", "a name")
-        for number in map(int, names):
-            path = self.folder / f"journal/{number:010d}"
-            body, signature = framed(path, b"SRM1JRNL", 16 << 20)
-            raw = RawEntry(value(body))
-            known = raw.format_version == 1 and raw.kind in BODIES
-            need(known, "version-unsupported", f"entry {number} of kind {raw.kind}")
-            placed = raw.chain_id == self.id and raw.number == number
-            need(placed, "forged", f"entry {number} is from elsewhere")
-            if raw.signer:
-                need(raw.signer in self.signers, "forged", f"a stranger signs entry {number}")
-                self.signers[raw.signer].check("journal entry", body, signature)
-            else:
-                unsigned = raw.kind == CONDEMNATION and not signature
-                need(unsigned, "forged", f"entry {number} is not signed")
-            entry = Entry(raw, BODIES[raw.kind](value(raw.body)), H(body))
-            self.entries[number] = entry
-            if raw.kind == IDENTITY:
-                signer = Signer(entry.body.identity)
-                self.signers.setdefault(signer.id, signer)
-                self.introduced_by.setdefault(signer.id, []).append(raw.signer)
-
-    def live_points(self):
-        """Return every point that is promised, with its entry: promise and withholding."""
-        speaking = [n for n, one in self.entries.items() if one.raw.kind in (SESSION, PROMISE)]
-        if not speaking:
-            return []
-        newest = max(speaking)
-        self.rely_on(newest)
-        number = newest + 1
-        while number in self.entries:
-            raw = self.entries[number].raw
-            follows = not raw.signer or raw.previous_hash == self.entries[number - 1].hash
-            need(follows, "forked", f"entry {number} follows another history")
-            number += 1
-        if number <= max(self.entries):
-            say(f"entry {number} is missing; what is behind it is left out")
-        if 1 in self.entries:
-            follows = self.entries[1].raw.previous_hash == self.header_hash
-            need(follows, "forked", "the first entry follows another header")
-        points = []
-        for number, item in self.table(self.entries[newest].body.history, 64):
-            remembered = History(item)
-            entry = self.entries.get(number)
-            if entry is None:
-                need(not remembered.promised, "withheld", f"entry {number} is promised and missing")
-                continue
-            need(entry.hash == remembered.entry_hash, "forked", f"entry {number} is another")
-            if remembered.promised:
-                need(entry.raw.kind == SESSION, "header-malformed", "points of no session")
-                self.rely_on(number)
-                mine = [Point(one) for one in entry.body.points]
-                points += [(one, entry) for one in mine if one.point_id in remembered.promised]
-        if self.entries[newest].raw.kind == SESSION:
-            entry = self.entries[newest]
-            points += [(Point(one), entry) for one in entry.body.points]
-        return points
-
-    def check_known(self, number, entry_hash):
-        """Find an entry that is known from elsewhere, here or in what the newest history says."""
-        if number in self.entries:
-            found = self.entries[number].hash
-        else:
-            speaking = [n for n, one in self.entries.items() if one.raw.kind in (SESSION, PROMISE)]
-            need(speaking, "rolled-back", f"entry {number} is not there")
-            item = self.find(self.entries[max(speaking)].body.history, 64, number)
-            need(item is not None, "rolled-back", f"entry {number} is neither there nor remembered")
-            found = History(item).entry_hash
-        need(found == entry_hash, "forked", f"entry {number} is another than was seen")
-
-    def rely_on(self, number):
-        signer = self.entries[number].raw.signer
-        need(signer in self.trusted, "forged", f"nobody vouches for the signer of entry {number}")
-
-    # Whom to trust
-
-    def trust(self, fingerprints, vouched):
-        """Trust goes forward: from what is pinned or vouched for to what that introduces."""
-        self.trusted = {
-            signer.id
-            for signer in self.signers.values()
-            if signer.fingerprint in fingerprints or vouched(signer)
-        }
-        for introduced, by in self.introduced_by.items():  # in the journal's order
-            if self.trusted.intersection(by):
-                self.trusted.add(introduced)
-        need(
-            self.first_signer.id in self.trusted,
-            "forged",
-            f"nobody vouches for the signer {self.first_signer.fingerprint}",
-        )
-
-    # Keys
-
-    def unlock(self, secret, fingerprints):
-        """Open one chain key with the secret and the older ones through links."""
-        context = b"chain key" + self.id
-        best = {}
-        broken = set()
-        for path in sorted(self.folder.glob("envelopes/*")):
+        """Read what belongs to the journal: every entry is signed by who came before it."""
+        self.identities, self.entries, refused = {self.signer.id: self.signer}, {}, {}
+        for path in sorted(self.folder.glob("journal/" + 10 * "[0-9]")):
             try:
-                body, signature = framed(path, b"SRM1ENVL", 2 << 20)
-                envelope = Envelope(value(body))
-                placed = (
-                    envelope.chain_id == self.id
-                    and path.name.startswith(envelope.chain_key_id.hex() + "-")
-                    and envelope.chain_key_id == key_id(envelope.public)
-                )
-                need(placed, "envelope-altered", f"{path.name} is of something else")
-                signer = Signer(envelope.identity)
-                need(signer.id in self.signers, "envelope-altered", "signed by a stranger")
-                signer.check("envelope", body, signature)
-            except Refused as refused:
-                broken.add(path.name[:64])
-                say(f"{path.name}: {refused}")
-                continue
-            held = best.get(envelope.chain_key_id)
-            if held is None or held.generation < envelope.generation:
-                best[envelope.chain_key_id] = envelope
-        lost = [name for name in broken if bytes.fromhex(name) not in best]
-        need(best and not lost, "envelope-altered", "no intact envelope of a chain key")
-        for envelope in best.values():
-            stanzas = [Stanza(one) for one in envelope.stanzas]
-            need(1 <= len(stanzas) <= 64, "header-malformed", "too many stanzas")
-            for stanza in stanzas:
-                pair = secret.key_pair(stanza)
-                if pair is None:
-                    continue
-                info = bind("stanza", envelope.chain_key_id, context)
-                chain_key = KeyPair(pair.open(info, stanza.sealed, "envelope-altered"))
-                need(chain_key.public == envelope.public, "envelope-altered", "another chain key")
-                voucher = vouching(pair.seed)
-                self.trust(
-                    fingerprints, lambda one: voucher.signed("vouch", one.public, stanza.vouch)
-                )
-                signer = Signer(envelope.identity)
-                need(
-                    signer.id in self.trusted, "forged", "nobody vouches for the envelope's signer"
-                )
-                self.chain_keys.setdefault(chain_key.id, chain_key)
-                break
-        need(self.chain_keys, "no-recipient", "the secret opens no envelope of this chain")
-        pending = list(self.chain_keys.values())
-        while pending:
-            newer = pending.pop()
-            for path in self.folder.glob(f"links/{newer.id.hex()}-*"):
-                link = Link(value(framed(path, b"SRM1LINK", 2 << 20)[0]))
-                same = link.chain_id == self.id and link.newer_id == newer.id
-                need(same, "chain-broken", f"{path.name} links something else")
-                info = bind("link", link.older_id, context)
-                older = KeyPair(newer.open(info, link.sealed, "chain-broken"))
-                named = older.public == link.older_public and older.id == link.older_id
-                need(named, "chain-broken", f"{path.name} holds another chain key")
-                if older.id not in self.chain_keys:
-                    self.chain_keys[older.id] = older
-                    pending.append(older)
+                self.entries[int(path.name)] = self.read_entry(path)
+            except Refused as why:
+                refused[int(path.name)] = why
+        # A state is signed, so nobody planted it. Only above it a missing number matters.
+        states = [n for n, entry in self.entries.items() if hasattr(entry.body, "history")]
+        self.last = max(states, default=0)
+        self.newest = self.entries.get(self.last)
+        found = self.entries.keys() | refused.keys()
+        while self.last + 1 in found:
+            self.last += 1
+        for number in sorted(found):
+            if number > self.last:
+                say(f"chain {self.id.hex()}: entry {number} is behind a missing one: not used")
+                self.entries.pop(number, None)
+            elif number in refused:
+                raise refused[number]
+        known = self.identities.items()
+        self.identities = {key: one for key, one in known if one.introduced <= self.last}
 
-    def keys(self, session):
-        """Return the keys of a session's record, opened and compared with its commitment."""
-        known = self.session_keys.get(session.session_id)
-        if known is None:
-            pair = self.chain_keys.get(session.chain_key_id)
-            need(pair, "no-recipient", "a session is sealed to a chain key that does not open")
-            context = b"session" + self.id + session.session_id
-            packed = pair.open(bind("session keys", context), session.sealed_keys, "point-damaged")
-            commitment = H(bind("session commitment", packed, context))
-            holds = len(packed) == 104 and commitment == session.commitment
-            need(holds, "point-damaged", "a session's keys are not those it committed to")
-            known = Keys(packed[:32], packed[32:64], packed[64:96])
-            self.session_keys[session.session_id] = known
-        return known
+    @refusing("forged")
+    def read_entry(self, path):
+        number, limit = int(path.name), 16 * MIB
+        raw, encoded, signature = framed(path, b"SRM1JRNL", "RawEntry", most=limit)
+        ensure("a known kind", raw.kind in BODIES, outcome="version-unsupported")
+        with refusing("header-malformed"):
+            body = decode(BODIES[raw.kind], raw.body)
+        ensure("an entry has its own name", (raw.chain_id, raw.number) == (self.id, number))
+        if raw.signer or signature or BODIES[raw.kind] != "CONDEMNATION":
+            signer = self.identities[raw.signer]
+            ensure("a signed entry", signer.signed(b"journal entry", encoded, signature))
+        if BODIES[raw.kind] == "IDENTITY":
+            signer = Signer(body.identity, number)
+            self.identities.setdefault(signer.id, signer)
+        return Entry(raw, body, H(encoded))
 
-    # Paged tables
+    # --- Promise and withholding: rules for readers
 
-    def page(self, reference):
-        object_id, offset, length, page_hash = reference
-        need(len(object_id) == 16 and 0 < length <= 1 << 20, "point-damaged", "a reference")
-        try:
-            with (self.folder / "tables" / object_id.hex()).open("rb") as file:
-                file.seek(offset)
-                data = file.read(length)
-        except FileNotFoundError:
-            raise Refused("point-damaged", "a tables object is missing") from None
-        need(H(data) == page_hash, "point-damaged", "a page of a table is not what was signed")
-        return value(data, "point-damaged")
+    def judge(self):
+        """Find the live points: what the newest history promises must be there."""
+        history, promises = {}, {}
+        if self.newest:
+            history = dict(self.table(self.newest.body.history, 64, "HistoryRecord"))
+            number, own = self.newest.raw.number, getattr(self.newest.body, "points", ())
+            earlier = all(0 < one < number for one in history)
+            ensure("history is of earlier entries", earlier, outcome="point-damaged")
+            promises = {one: record.promised for one, record in history.items()}
+            promises[number] = [point.point_id for point in own]
+        self.known = {0: self.hash} | {n: entry.hash for n, entry in self.entries.items()}
+        self.known |= {number: record.entry_hash for number, record in history.items()}
+        for number, entry in self.entries.items():
+            before = self.known.get(number - 1)
+            follows = not entry.raw.signer or before in (None, entry.raw.previous_hash)
+            same = entry.hash == self.known[number]
+            ensure(f"entry {number} is of this history", follows, same, outcome="forked")
+        self.live = []
+        for number in filter(promises.get, promises):
+            there = number in self.entries
+            ensure(f"entry {number} is there, as promised", there, outcome="withheld")
+            with refusing("point-damaged"):
+                found = {point.point_id: point for point in self.entries[number].body.points}
+                for point_id in promises[number]:
+                    self.live.append((found[point_id], self.entries[number], self))
 
-    def table(self, root, span, index=None):
-        """Yield index and record, of the whole table or where `index` is."""
-        levels, top = root
-        need(0 <= levels <= 6, "point-damaged", "a table too deep")
-        stack = [(levels, 0, top)]
-        while stack:
-            level, first, reference = stack.pop()
-            if reference is None:
-                continue
-            page = self.page(reference)
-            step = span * 64 ** (level - 1) if level else 1
-            items = page[0] if level else page
-            need(0 < len(items) <= (64 if level else span), "point-damaged", "a page too long")
-            below = []
-            for place, item in enumerate(items):
-                at = first + place * step
-                if item is None or (index is not None and not at <= index < at + step):
-                    continue
-                if level:
-                    below.append((level - 1, at, item))
-                else:
-                    yield at, item
-            stack.extend(reversed(below))
-
-    def find(self, root, span, index):
-        return next((item for _, item in self.table(root, span, index)), None)
-
-    # Restore points
-
-    def details(self, point, entry):
-        data = point.details
-        if self.sealed:
-            item = self.find(entry.body.sessions, 16, entry.body.slot)
-            need(item is not None, "point-damaged", "the session has no record")
-            session = SessionRecord(item, "point-damaged")
-            own = (
-                session.session_id == entry.body.session_id
-                and key_id(entry.body.chain_public) == session.chain_key_id
-            )
-            need(own, "point-damaged", "the record is of another session")
-            context = b"session" + self.id + session.session_id + point.point_id
-            key = expand(self.keys(session).meta, "value/point", 32, data[:32])
-            try:
-                data = AESGCM(key).decrypt(data[32:44], data[44:], context)
-            except (InvalidTag, ValueError):
-                raise Refused("point-damaged", "the point's details do not open") from None
-        return Details(value(data, "point-damaged"), "point-damaged")
-
-
-# --- Blocks -------------------------------------------------------------------------------------
-
-
-class Blocks:
-    """Blocks as one entry's session table leads to them."""
-
-    def __init__(self, chain, body):
-        self.chain = chain
-        self.body = body
-        self.records = {}
-        self.directories = {}
-        self.last = (None, None)
-
-    def content_hash(self, address, data):
-        """Return the content hash of data; the dedup key is the same in all sessions."""
-        if not self.chain.sealed:
-            return H(data)
-        return blake3(data, key=self.chain.keys(self.session(address[0])).dedup).digest()
-
-    def session(self, slot):
-        if slot not in self.records:
-            item = self.chain.find(self.body.sessions, 16, slot)
-            need(item is not None, "point-damaged", f"no session has slot {slot}")
-            self.records[slot] = SessionRecord(item, "point-damaged")
-        return self.records[slot]
-
-    def directory(self, slot, ordinal):
-        if (slot, ordinal) not in self.directories:
-            item = self.chain.find(self.session(slot).ledger, 1, ordinal)
-            need(item is not None, "point-damaged", f"the ledger lacks pack {ordinal}")
-            found = Directory(value(item[0], "point-damaged"), "point-damaged")
-            count = len(found.places)
-            fits = (
-                found.ordinal == ordinal
-                and count == len(found.offsets) == len(found.lengths)
-                and len(found.hashes) == 32 * count
-                and found.places == sorted(set(found.places))
-                and 0 < sum(found.lengths) <= 256 << 20
-                and all(length > 0 for length in found.lengths)
-            )
-            need(fits, "point-damaged", "a directory whose columns do not fit")
-            self.directories[slot, ordinal] = found
-        return self.directories[slot, ordinal]
-
-    def read(self, address, block_class):
-        address = tuple(address)
-        if self.last[0] == (address, block_class):
-            return self.last[1]
-        slot, number = address
-        ordinal, place = number >> 16, number & 0xFFFF
-        directory = self.directory(slot, ordinal)
-        held = place in directory.places and directory.block_class == block_class
-        need(held, "block-damaged", f"no block {number} of class {block_class} in slot {slot}")
-        index = directory.places.index(place)
-        name = directory.pack_id.hex()
-        try:
-            with (self.chain.folder / "packs" / name[:2] / name).open("rb") as file:
-                file.seek(directory.offsets[index])
-                stored = file.read(directory.lengths[index])
-        except FileNotFoundError:
-            raise Refused("block-damaged", f"pack {name} is missing") from None
-        intact = H(stored) == directory.hashes[32 * index : 32 * index + 32]
-        need(intact, "block-damaged", f"block {number} in pack {name} is not what was signed")
-        if self.chain.sealed:
-            stored = self.open(self.session(slot), directory, number, stored)
-        self.last = ((address, block_class), unframed(stored))
-        return self.last[1]
-
-    def open(self, session, directory, number, stored):
-        chain = self.chain
-        keys = chain.keys(session)
-        key = keys.meta if directory.block_class else keys.session
-        data = b"block\x01" + chain.id + session.session_id
-        data += struct.pack(">QB", number, directory.block_class)
-        nonce = stored[:12]
-        placed = nonce[:3] == struct.pack(">I", number & 0xFFFF)[1:]
-        need(placed, "block-damaged", f"block {number} was sealed for another place")
-        try:
-            aead = AESGCM(expand(key, "pack", 32, directory.pack_id))
-            return aead.decrypt(nonce, stored[12:], data)
-        except (InvalidTag, ValueError):
-            raise Refused("block-damaged", f"block {number} does not open") from None
-
-    def page(self, address):
-        return value(self.read(address, 1), "point-damaged")
-
-
-def unframed(frame):
-    need(len(frame) >= 9, "block-damaged", "shorter than a frame")
-    codec, raw_length, length = struct.unpack_from(">BII", frame)
-    possible = raw_length <= 16 << 20 and 9 + length <= len(frame) and codec in (0, 1)
-    need(possible, "block-damaged", "a frame that cannot be")
-    need(not any(frame[9 + length :]), "block-damaged", "padding that is not zero")
-    payload = frame[9 : 9 + length]
-    if codec == 1:
-        try:
-            size = zstandard.frame_content_size(payload)
-            need(size in (-1, raw_length), "block-damaged", "compressed from another length")
-            payload = zstandard.ZstdDecompressor(max_window_size=16 << 20).decompress(
-                payload, max_output_size=raw_length, allow_extra_data=False
-            )
-        except zstandard.ZstdError as error:
-            raise Refused("block-damaged", f"does not decompress: {error}") from None
-    need(len(payload) == raw_length, "block-damaged", "another length than it claims")
-    return payload
-
-
-# --- Contents: pieces, chunk lists, disks -------------------------------------------------------
-
-
-def pieces_of(page, start=0, count=None):
-    """Yield address (or None for a hole), offset, length and hash of pieces of a page."""
-    end = len(page.piece_blocks) if count is None else start + count
-    for at in range(start, end):
-        block, offset, length = (
-            page.piece_blocks[at],
-            page.piece_offsets[at],
-            page.piece_lengths[at],
-        )
-        possible = -1 <= block < len(page.blocks) and offset >= 0 and length > 0
-        need(possible, "point-damaged", "a piece that cannot be")
-        content_hash = page.piece_hashes[32 * at : 32 * at + 32]
-        yield (None if block == -1 else page.blocks[block]), offset, length, content_hash
-
-
-def chunk_list(blocks, levels, address):
-    need(0 <= levels <= 8, "point-damaged", "a chunk list too deep")
-    page = blocks.page(address)
-    if levels == 0:
-        yield from pieces_of(ChunkPage(page, "point-damaged"))
-        return
-    for child in ChunkNode(page, "point-damaged").pages:
-        yield from chunk_list(blocks, levels - 1, child)
-
-
-def write_pieces(fd, blocks, pieces, size):
-    at = 0
-    for address, offset, length, content_hash in pieces:
-        if address is not None:
-            data = blocks.read(address, 0)[offset : offset + length]
-            need(len(data) == length, "point-damaged", "a piece reaches beyond its block")
-            right = blocks.content_hash(address, data) == content_hash
-            need(right, "point-damaged", "a piece has another content than its name says")
-            write_all(fd, data, at)
-        at += length
-    need(at == size, "point-damaged", f"the pieces are {at} bytes of {size}")
-    os.ftruncate(fd, size)
-
-
-def write_all(fd, data, at):
-    view = memoryview(data)
-    while view:
-        done = os.pwrite(fd, view, at)
-        view, at = view[done:], at + done
-
-
-def write_disk(fd, blocks, levels, page, size):
-    leaves = -(-size // (64 * CLUSTER))
-    need(0 <= levels <= 8 and leaves <= 64**levels, "point-damaged", "a disk of other levels")
-    os.ftruncate(fd, size)
-    stack = [(levels, 0, page)]
-    while stack:
-        level, index, address = stack.pop()
-        if address is None:
-            continue
-        found = blocks.page(address)
-        if level:
-            need(len(found[0]) <= 64, "point-damaged", "a node too long")
-            stack += [(level - 1, index * 64 + i, child) for i, child in enumerate(found[0])]
-            continue
-        leaf = DiskLeaf(found, "point-damaged")
-        hashed = end = 0
-        runs = zip(leaf.starts, leaf.counts, leaf.run_blocks, leaf.run_offsets, strict=True)
-        for start, count, block, offset in runs:
-            possible = end <= start and 0 < count and start + count <= 64 and offset >= 0
-            need(possible and 0 <= block < len(leaf.blocks), "point-damaged", "a run")
-            end = start + count
-            raw = blocks.read(leaf.blocks[block], 0)
-            for cluster in range(count):
-                data = raw[offset + cluster * CLUSTER : offset + (cluster + 1) * CLUSTER]
-                name = leaf.hashes[32 * hashed : 32 * hashed + 32]
-                hashed += 1
-                right = len(data) == CLUSTER
-                right = right and blocks.content_hash(leaf.blocks[block], data) == name
-                need(right, "point-damaged", "a cluster has another content than its name says")
-                at = (index * 64 + start + cluster) * CLUSTER
-                need(at < size, "point-damaged", "a cluster beyond the disk's end")
-                write_all(fd, data[: size - at], at)
-
-
-# --- Trees of files -----------------------------------------------------------------------------
-
-
-def tree_pages(blocks, levels, address):
-    need(0 <= levels <= 8, "point-damaged", "a tree too deep")
-    page = blocks.page(address)
-    if levels == 0:
-        yield TreePage(page, "point-damaged")
-        return
-    for child in TreeNode(page, "point-damaged").pages:
-        yield from tree_pages(blocks, levels - 1, child)
-
-
-class TreeWriter:
-    """Restores a tree below a folder that is new, and never through a symbolic link."""
-
-    def __init__(self, blocks, target):
-        self.blocks = blocks
-        Path(target).mkdir(parents=True, exist_ok=True)
-        need(not any(Path(target).iterdir()), "target", f"{target} is not empty")
-        self.top = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-        self.open = []
-        """Open directories: descriptor, attributes, mtime."""
-        self.seen_root = False
-
-    def write(self, page):
-        files = pieces = lists = 0
-        fits = len(page.kinds) == len(page.names) == len(page.rows) == len(page.mtimes)
-        need(fits and page.kinds, "point-damaged", "columns that do not fit")
-        for index, kind in enumerate(page.kinds):
-            name, mtime = page.names[index], page.mtimes[index]
-            if kind == 0:
-                need(self.open, "point-damaged", "leaves a directory that it never entered")
-                fd, row, directory_mtime = self.open.pop()
-                self.attributes(fd, row, directory_mtime)
-                os.close(fd)
-                continue
-            row = page.attributes[page.rows[index]]
-            self.check_name(kind, name)
-            parent = self.open[-1][0] if self.open else self.top
-            if kind == 1:
-                if name != b".":
-                    os.mkdir(name, 0o700, dir_fd=parent)
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-                self.open.append((os.open(name, flags, dir_fd=parent), row, mtime))
-            elif kind == 2:
-                size, count = page.sizes[files], page.counts[files]
-                files += 1
-                if count == -1:
-                    depth, *address = page.chunk_lists[lists]
-                    found = chunk_list(self.blocks, depth, address)
-                    lists += 1
-                else:
-                    found = pieces_of(page, pieces, count)
-                    pieces += count
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-                fd = os.open(name, flags, 0o600, dir_fd=parent)
-                write_pieces(fd, self.blocks, found, size)
-                self.attributes(fd, row, mtime)
-                os.close(fd)
-            elif kind == 3:
-                os.symlink(page.links[index], name, dir_fd=parent)
-                self.owner(parent, name, row)
-                os.utime(name, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
-            elif kind == 4:
-                self.hard_link(page.links[index], parent, name)
-            elif kind in (5, 6, 7, 8):
-                form = {5: 0o020000, 6: 0o060000, 7: 0o010000, 8: 0o140000}[kind]
-                os.mknod(name, form | 0o600, page.devices.get(index, 0), dir_fd=parent)
-                self.owner(parent, name, row)
-                os.chmod(name, row[0], dir_fd=parent)
-                os.utime(name, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
-            else:
-                raise Refused("point-damaged", f"an entry of kind {kind}")
-        counts = (files, pieces, lists)
-        whole = (len(page.sizes), len(page.piece_blocks), len(page.chunk_lists))
-        need(counts == whole, "point-damaged", "columns that do not fit")
-
-    def check_name(self, kind, name):
-        root = kind == 1 and name == b"." and not self.seen_root
-        good = name and b"/" not in name and b"\0" not in name and name not in (b".", b"..")
-        need(root or good, "point-damaged", f"a name that no directory can hold: {name!r}")
-        need(self.open or not self.seen_root, "point-damaged", "an entry beside the root")
-        self.seen_root = True
-
-    def hard_link(self, path, parent, name):
-        *folders, last = path.split(b"/")
-        need(b".." not in folders and last not in (b"", b".."), "point-damaged", "a link's path")
-        at = os.dup(self.top)
-        for folder in folders:
-            below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
-            os.close(at)
-            at = below
-        os.link(last, name, src_dir_fd=at, dst_dir_fd=parent, follow_symlinks=False)
-        os.close(at)
-
-    def owner(self, parent, name, row):
-        if os.geteuid() == 0:
-            os.chown(name, row[1], row[2], dir_fd=parent, follow_symlinks=False)
-
-    def attributes(self, fd, row, mtime):
-        mode, uid, gid, _, _, xattrs = row
-        if os.geteuid() == 0:
-            os.fchown(fd, uid, gid)
-        os.fchmod(fd, mode)
-        for key, content in xattrs:
-            try:
-                os.setxattr(fd, key, content)
-            except OSError as error:
-                say(f"{key!r}: {error.strerror}")
-        os.utime(fd, ns=(mtime, mtime))
-
-    def finish(self):
-        need(not self.open and self.seen_root, "point-damaged", "the tree ends too early")
-        os.close(self.top)
-
-
-# --- Repository ---------------------------------------------------------------------------------
+    def check_head(self, head):
+        known = self.known.get(head.number)
+        ensure(f"entry {head.number} was there", known is not None, outcome="rolled-back")
+        ensure(f"entry {head.number} was this one", known == head.entry_hash, outcome="forked")
 
 
 def open_chains(root, secret, fingerprints):
-    """Return the chains that the secret opens; without a secret, the plain ones."""
-    body, _ = framed(root / "strongroom-repository", b"SRM1REPO", 2 << 20)
-    need(value(body)[0] == 1, "version-unsupported", "the repository's version")
-    chains, refused = [], []
-    for path in sorted((root / "headers").iterdir()):
-        chain = Chain(root, bytes.fromhex(path.name))
-        if chain.sealed != (secret is not None):
-            say(f"passing over chain {path.name}: other encryption")
-            continue
+    """Return every chain that holds together, if none is missed."""
+    framed(root / "strongroom-repository", b"SRM1REPO", "RepositoryMarker")
+    chains, refused = {}, {}
+    for path in sorted(root.glob("headers/" + 32 * "[0-9a-f]")):
         try:
-            if secret is None:
-                signer = chain.first_signer
-                say(f"{path.name} is signed by {signer.fingerprint}")
-                pinned = fingerprints or {signer.fingerprint}
-                chain.trust(pinned, lambda one: False)
-            else:
-                chain.unlock(secret, fingerprints)
-            chains.append(chain)
-        except Refused as error:
-            if error.outcome != "no-recipient":
-                raise
-            refused.append(error)
+            chains[path.name] = Chain(root, path.name, secret, fingerprints)
+        except Refused as why:
+            say(f"chain {path.name}: {why}")
+            refused[path.name] = why
     if not chains and refused:
-        raise refused[0]
-    return chains
-
-
-def check_older(root, chains):
-    """See that no older chain is withheld that a newer one of the same job counts on."""
-    for chain in chains:
-        sessions = [one for one in chain.entries.values() if one.raw.kind == SESSION]
-        for chain_id, number, entry_hash in sessions[-1].body.older if sessions else ():
-            known = (root / "headers" / chain_id.hex()).exists()
-            need(known, "withheld", f"chain {chain_id.hex()} is missing")
-            Chain(root, chain_id).check_known(number, entry_hash)
+        raise refused.popitem()[1]
+    for chain in chains.values():
+        for head in getattr(chain.newest and chain.newest.body, "older", ()):
+            name = head.chain_id.hex()
+            if name not in chains:
+                raise refused.get(name, Refused("withheld", f"chain {name} is missing"))
+            chains[name].check_head(head)
+    return list(chains.values())
 
 
 def points(chains):
-    found = [(point, entry, chain) for chain in chains for point, entry in chain.live_points()]
-    return sorted(found, key=lambda one: one[1].raw.made_at)
+    """Return point, entry and chain of every live point, oldest first."""
+    live = [one for chain in chains for one in chain.live]
+    return sorted(live, key=lambda one: one[1].raw.made_at)
+
+
+# --- Session table; Ledgers; Blocks ----------------------------------------------------------
+
+
+class State:
+    """What one SESSION published: every block that its points use, by address."""
+
+    @refusing("point-damaged")
+    def __init__(self, chain, session):
+        chain.unlock()
+        self.chain, self.sessions = chain, dict(chain.table(session.sessions, 16, "SessionRecord"))
+        self.own = self.sessions[session.slot]
+        ensure("the own record is its own", self.own.session_id == session.session_id)
+        public, sealed = session.chain_public, chain.suite == SEALED
+        named = self.own.chain_key_id == (public_id(public) if sealed else public)
+        ensure("a session has one chain key", named)
+        names = {record.session_id for record in self.sessions.values()}
+        ensure("a session has one slot", len(names) == len(self.sessions), 0 not in self.sessions)
+        for one in self.sessions.values():
+            keys = one.chain_key_id, one.sealed_keys, one.commitment
+            ensure("only plain sessions have no keys", all(keys) if sealed else not any(keys))
+        self.read = functools.lru_cache(8)(self.read)
+        self.directory = functools.lru_cache(64)(self.directory)
+
+    @refusing("point-damaged")
+    def directory(self, slot, ordinal):
+        """Return a pack's directory: as the ledger signs it, whatever the pack itself says."""
+        pages = dict(self.chain.table(self.sessions[slot].ledger, 1, "LedgerPage", ordinal))
+        found = decode("Directory", pages[ordinal].directory)
+        columns = found.places, found.offsets, found.lengths, digests(found.hashes)
+        blocks = {place: block for place, *block in zip(*columns, strict=True)}
+        end = min(found.offsets)
+        ensure("a pack has limits", found.size <= 256 * MIB, len(blocks) <= 16384)
+        ensure("blocks follow a header", end in (80, 4096))
+        for offset, length, _ in sorted(blocks.values()):
+            ensure("blocks lie without gap or overlap", offset == end, length > 0)
+            end += length
+        ensure("blocks fill a pack", found.size == end, found.ordinal == ordinal)
+        ensure("places ascend", found.places == sorted(blocks), max(blocks) < 1 << 16)
+        return found, blocks
+
+    @refusing("block-damaged")
+    def read(self, address, block_class):
+        """Return a block's raw content."""
+        chain, record, number = self.chain, self.sessions[address.slot], address.number
+        directory, blocks = self.directory(address.slot, number >> 16)
+        ensure("a block has the expected class", directory.block_class == block_class)
+        offset, length, digest = blocks[number & 0xFFFF]
+        pack = directory.pack_id.hex()
+        block = stored(chain.folder / "packs" / pack[:2] / pack, offset, length)
+        ensure(f"a block of pack {pack} is what was signed", H(block) == digest)
+        if chain.suite == PLAIN:
+            return unframed(block, sealed=False)
+        session_key, metakey, _ = chain.keys(record)
+        key = metakey if block_class == INDEX else session_key
+        key = AESGCM(expand(key, "pack", 32, directory.pack_id))
+        context = b"block" + bytes([chain.suite]) + chain.id + record.session_id
+        context += struct.pack(">QB", number, block_class)
+        ensure("a nonce has its place", int.from_bytes(block[:3]) == number & 0xFFFF)
+        return unframed(key.decrypt(block[:12], block[12:], context))
+
+    @refusing("point-damaged")
+    def page(self, address, notation):
+        return decode(notation, self.read(address, INDEX))
+
+    @refusing("block-damaged")
+    def piece(self, piece):
+        """Return the bytes of a piece: the content hash is the check from end to end."""
+        data = self.read(piece.address, DATA)[piece.offset : piece.offset + piece.length]
+        _, _, dedup_key = self.chain.keys(self.own)
+        found = blake3(data, key=dedup_key).digest()
+        ensure("a piece is what was read", len(data) == piece.length, found == piece.digest)
+        return data
+
+    # --- Restore point details
+
+    @refusing("point-damaged")
+    def details(self, point):
+        details = point.details
+        if self.chain.suite == SEALED:
+            _, metakey, _ = self.chain.keys(self.own)
+            key = expand(metakey, "value/point", 32, details[:32])
+            context = b"session" + self.chain.id + self.own.session_id + point.point_id
+            details = AESGCM(key).decrypt(details[32:44], details[44:], context)
+        found = decode("PointDetails", details)
+        ensure("no index has more than 8 levels", found.root.levels <= 8)
+        return found
 
 
 def restore(chain, point, entry, target):
-    details = chain.details(point, entry)
-    blocks = Blocks(chain, entry.body)
-    kind, levels, page, *rest = details.root
-    if kind == "tree":
-        writer = TreeWriter(blocks, target)
-        for leaf in tree_pages(blocks, levels, page):
-            writer.write(leaf)
-        writer.finish()
-        return
-    fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    """Restore a point, all of it or nothing."""
+    state, target = State(chain, entry.body), Path(target)
+    root = state.details(point).root
+    write = {"Tree": write_tree, "Disk": write_disk, "Stream": write_stream}[type(root).__name__]
+    partial = target.with_name(target.name + ".partial")
+    empty = write is write_tree and target.is_dir() and not any(target.iterdir())
+    ensure("nothing is overwritten", empty or not os.path.lexists(target), outcome="target")
+    ensure("nothing is overwritten", not os.path.lexists(partial), outcome="target")
     try:
-        if kind == "disk":
-            write_disk(fd, blocks, levels, page, rest[0])
-        elif kind == "stream":
-            found = chunk_list(blocks, levels, page) if page is not None else ()
-            write_pieces(fd, blocks, found, rest[0])
-        else:
-            raise Refused("version-unsupported", f"an index of kind {kind}")
+        with refusing("point-damaged"):
+            write(state, root, partial)
+            partial.rename(target)
     finally:
-        os.close(fd)
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
+
+
+# --- Trees of files --------------------------------------------------------------------------
+
+LEAVE, DIRECTORY, FILE, SYMLINK, HARD_LINK, CHARACTER, BLOCK, FIFO, SOCKET = range(9)
+NODES = {CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO, SOCKET: stat.S_IFSOCK}
+
+
+def tree_entries(state, levels, address):
+    """Yield kind, name, attributes, time and content of every entry."""
+    if levels == 0:
+        yield from entries_of(state, state.page(address, "TreePage"))
+        return
+    for page in state.page(address, "TreeNode").pages:
+        yield from tree_entries(state, levels - 1, page)
+
+
+def entries_of(state, page):
+    """Return the entries of a leaf: no column is too short, or has anything left over."""
+    entries, pieces, chunk_lists = [], iter(pieces_of(page)), iter(page.chunk_lists)
+    files = iter(list(zip(page.sizes, page.counts, strict=True)))
+    columns = zip(page.kinds, page.names, page.rows, page.mtimes, strict=True)
+    for at, (kind, name, row, mtime) in enumerate(columns):
+        content = None
+        if kind == FILE:
+            size, count = next(files)
+            ensure("a file has at most 16 pieces", -1 <= count <= 16)
+            listed = list(itertools.islice(pieces, count)) if count >= 0 else next(chunk_lists)
+            content = listed, size
+        elif kind in (SYMLINK, HARD_LINK):
+            content = page.links.pop(at)
+        elif kind in (CHARACTER, BLOCK):
+            content = page.devices.pop(at)
+        entries.append((kind, name, page.attributes[row] if kind else None, mtime, content))
+    left = [*files, *pieces, *chunk_lists, *page.links, *page.devices]
+    ensure("the columns of a leaf fit", 1 <= len(entries) <= 1024, not left)
+    return entries
+
+
+def write_tree(state, root, target):
+    """Write a tree into a new folder, working in the folder that is being filled.
+
+    Names have one component, and what is there already is never opened: so no link is followed.
+    """
+    target.mkdir(0o700)
+    top, above, last = os.fsencode(target.resolve()), [], b""
+    entries = tree_entries(state, root.levels, root.page)
+    with contextlib.chdir(target):
+        for kind, name, row, mtime, content in entries:
+            if kind == LEAVE:
+                last, row, mtime = above.pop()
+                os.chdir(".." if above else ".")
+                write_attributes(last, row, mtime)
+            else:
+                first = kind == DIRECTORY and not above
+                proper = name not in (b"", b".", b"..") and not re.search(rb"[/\0]", name)
+                ensure("a name is a name", name == b"." if first else proper)
+                ensure("names ascend", name > last)
+                last = name
+                if kind == DIRECTORY:
+                    if not first:
+                        os.mkdir(name, 0o700)
+                    os.chdir(name)
+                    above.append((name, row, mtime))
+                    last = b""
+                else:
+                    write_entry(state, kind, name, content, top)
+                    if kind != HARD_LINK:
+                        write_attributes(name, row, mtime)
+            if not above:
+                break
+        ensure("the last mark leaves the root", not above, next(entries, None) is None)
+
+
+def write_entry(state, kind, name, content, top):
+    if kind == FILE:
+        with open(name, "xb") as file:
+            write_pieces(state, file, *content)
+    elif kind == SYMLINK:
+        os.symlink(content, name)
+    elif kind == HARD_LINK:
+        parent, _, first = (top + b"/" + content).rpartition(b"/")
+        ensure("a path stays within and follows no link", os.path.realpath(parent) == parent)
+        os.link(parent + b"/" + first, name, follow_symlinks=False)
+    else:
+        os.mknod(name, NODES[kind] | 0o600, content or 0)
+
+
+def write_attributes(name, row, mtime):
+    if os.geteuid() == 0:
+        os.lchown(name, row.uid, row.gid)
+    for attribute in row.xattrs:
+        try:
+            os.setxattr(name, attribute.name, attribute.value, follow_symlinks=False)
+        except OSError as error:
+            say(f"{os.fsdecode(name)}: {os.fsdecode(attribute.name)} is not set: {error}")
+    os.utime(name, ns=(mtime, mtime), follow_symlinks=False)
+    if not os.path.islink(name):
+        os.chmod(name, row.mode & 0o7777)
+
+
+# --- Contents of large files -----------------------------------------------------------------
+
+Piece = namedtuple("Piece", "address offset length digest")
+
+
+def pieces_of(page):
+    """Return the pieces of a page; a hole has no address."""
+    hashes = digests(page.piece_hashes)
+    columns = page.piece_blocks, page.piece_offsets, page.piece_lengths, hashes
+    ensure("a block's index is in range", min(page.piece_blocks, default=0) >= -1)
+    addresses = [*page.blocks, None]  # -1 is a hole, and so the last of these
+    return [Piece(addresses[block], *rest) for block, *rest in zip(*columns, strict=True)]
+
+
+def chunk_list(state, levels, address):
+    """Yield the pieces that a chunk list holds."""
+    ensure("no index has more than 8 levels", levels <= 8)
+    if levels == 0:
+        pieces = pieces_of(state.page(address, "ChunkPage"))
+        ensure("a page has 1 to 4096 pieces", 1 <= len(pieces) <= 4096)
+        yield from pieces
+        return
+    node = state.page(address, "ChunkNode")
+    ensure("a node has 1 to 1024 pages", 1 <= len(node.pages) <= 1024)
+    for page, length in zip(node.pages, node.lengths, strict=True):
+        left = length
+        for piece in chunk_list(state, levels - 1, page):
+            left -= piece.length
+            yield piece
+        ensure("lengths add up", left == 0)
+
+
+def write_pieces(state, file, pieces, size):
+    if isinstance(pieces, type_of("ChunkList")):
+        address = type_of("address")(pieces.slot, pieces.number)
+        pieces = chunk_list(state, pieces.levels, address)
+    at = 0
+    for piece in pieces:
+        at += piece.length
+        ensure("lengths add up", at <= size)
+        if piece.address is not None:
+            file.seek(at - piece.length)
+            file.write(state.piece(piece))
+    ensure("lengths add up", at == size)
+    file.truncate(size)
+
+
+def write_stream(state, root, target):
+    with target.open("xb") as file:
+        pieces = chunk_list(state, root.levels, root.page) if root.page else ()
+        write_pieces(state, file, pieces, root.size)
+
+
+# --- Disks -----------------------------------------------------------------------------------
+
+CLUSTER = 64 << 10
+
+
+def disk_clusters(state, levels, address, first=0):
+    """Yield number and place of every cluster that is stored."""
+    if address is None:
+        return
+    if levels:
+        children = state.page(address, "DiskNode").children
+        ensure("a node has 64 children", len(children) <= 64)
+        for at, child in enumerate(children):
+            yield from disk_clusters(state, levels - 1, child, first + at * 64**levels)
+        return
+    leaf, end = state.page(address, "DiskLeaf"), 0
+    hashes = digests(leaf.hashes)
+    ensure("a cluster in a run has its hash", len(hashes) == sum(leaf.counts))
+    columns = leaf.starts, leaf.counts, leaf.run_blocks, leaf.run_offsets
+    for start, count, block, offset in zip(*columns, strict=True):
+        ensure("runs ascend", end <= start < start + count <= 64)
+        end = start + count
+        for at in range(count):
+            piece = Piece(leaf.blocks[block], offset + at * CLUSTER, CLUSTER, hashes.pop(0))
+            yield first + start + at, piece
+
+
+def write_disk(state, root, target):
+    leaves = -(-root.size // (64 * CLUSTER))
+    least = next(levels for levels in itertools.count() if 64**levels >= leaves)
+    ensure("levels are as few as may be", root.levels == least)
+    with target.open("xb") as file:
+        for cluster, piece in disk_clusters(state, root.levels, root.page):
+            ensure("a cluster lies on the disk", cluster * CLUSTER < root.size)
+            file.seek(cluster * CLUSTER)
+            file.write(state.piece(piece))
+        file.truncate(root.size)
+
+
+# --- The command -----------------------------------------------------------------------------
+
+
+def run(repository, secret, target, chosen, fingerprints):
+    secret = None if secret == "--plain" else Secret(Path(secret).read_text().rstrip("\n"))
+    found = points(open_chains(Path(repository), secret, fingerprints))
+    found = [live for live in found if live[0].point_id.hex().startswith(chosen)]
+    if target == "--list":
+        for point, entry, chain in found:
+            with contextlib.suppress(Refused):
+                details = State(chain, entry.body).details(point)
+                print(point.point_id.hex(), details.taken_at, details.job, details.source)
+        return
+    ensure("one point is meant", found, not chosen or len(found) == 1, outcome="no-point")
+    point, entry, chain = found[-1]
+    restore(chain, point, entry, target)
 
 
 def main(arguments):
     fingerprints = set()
-    while "--signer" in arguments:
-        at = arguments.index("--signer")
-        fingerprints.add(arguments[at + 1])
-        del arguments[at : at + 2]
+    while arguments[:1] == ["--signer"]:
+        fingerprints.add(arguments[1])
+        del arguments[:2]
     if not 3 <= len(arguments) <= 4:
-        print(__doc__, file=sys.stderr)
-        return 2
-    repository, password, *chosen, target = arguments
-    text = None if password == "--plain" else Path(password).read_text().rstrip("\n")
-    secret = None if text is None else Secret(text)
+        sys.exit(__doc__)
+    repository, secret, *chosen, target = arguments
     try:
-        root = Path(repository)
-        chains = open_chains(root, secret, fingerprints)
-        check_older(root, chains)
-        found = points(chains)
-        if target == "--list":
-            for point, entry, chain in found:
-                details = chain.details(point, entry)
-                print(point.point_id.hex(), details.taken_at, details.job, details.source)
-            return 0
-        if chosen:
-            found = [one for one in found if one[0].point_id.hex().startswith(chosen[0])]
-            need(len(found) == 1, "no-point", f"{len(found)} points begin with {chosen[0]}")
-        need(found, "no-point", "there is no point")
-        point, entry, chain = found[-1]
-        restore(chain, point, entry, target)
+        run(repository, secret, target, "".join(chosen), fingerprints)
     except Refused as refused:
         say(refused)
-        return 20
-    return 0
+        sys.exit(20)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from strongroom.control.recovery_kit import format_kit, make_kit
 from strongroom.crypto import random
+from strongroom.crypto.signing import SigningKey
 from strongroom.engine.backup import SourcePlan
 from tests.vectors.building import ARepository
 
@@ -21,7 +23,7 @@ OLD, NEW = "an old password 1", "a newer password 2"
 
 
 def read(
-    repository: ARepository, password: str | None, *arguments: str
+    repository: ARepository, password: str | None, *arguments: str, signer: str = ""
 ) -> subprocess.CompletedProcess[str]:
     secret = "--plain"
     if password is not None:
@@ -29,7 +31,14 @@ def read(
         file.write_text(password + "\n")
         secret = str(file)
     return subprocess.run(
-        [sys.executable, str(READER), str(repository.folder), secret, *arguments],
+        [
+            sys.executable,
+            str(READER),
+            *(["--signer", signer] if signer else []),
+            str(repository.folder),
+            secret,
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -49,7 +58,11 @@ def snapshot(folder: Path) -> dict[str, object]:
         elif path.is_file():
             content = path.read_bytes()
         first = links.setdefault(st.st_ino, name)
-        found[name] = (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, st.st_rdev, first, content)
+        attributes = {
+            one: os.getxattr(path, one) for one in os.listxattr(path, follow_symlinks=False)
+        }
+        owner = st.st_uid, st.st_gid
+        found[name] = (st.st_mode, owner, st.st_mtime_ns, st.st_rdev, attributes, first, content)
     return found
 
 
@@ -68,6 +81,8 @@ def write_tree(folder: Path) -> None:
     (folder / "link").symlink_to("deep/er/../nowhere")
     (folder / "zz second name").hardlink_to(folder / "deep" / "file 3")
     os.mkfifo(folder / "fifo")
+    os.mknod(folder / "socket", stat.S_IFSOCK | 0o640)
+    os.setxattr(folder / "sparse", "user.note", b"kept\0\xff")
     (folder / "deep" / "file 5").chmod(0o4751)
     os.utime(folder / "deep", ns=(1, 1_234_567_890_123_456_789))
 
@@ -179,16 +194,103 @@ def test_a_recovery_kit_opens_what_was_sealed_for_it(tmp_path: Path) -> None:
     repository = ARepository(tmp_path / "repository", OLD, sources=(source,), recovery=seed)
     repository.run()
     kit = make_kit(seed, repository.signer.public.fingerprint, repository.clock.now())
-    for number, text in enumerate((format_kit(kit), seed.expose().hex())):
-        done = read(repository, text, str(tmp_path / str(number)))
+    repository.change_password(NEW)
+    repository.run()
+    for number, result in enumerate(read(repository, NEW, "--list").stdout.splitlines()):
+        done = read(repository, format_kit(kit), result.split()[0], str(tmp_path / str(number)))
         assert done.returncode == 0, done.stderr
         assert (tmp_path / str(number) / "file").read_bytes() == b"content"
+    assert number == 1
 
 
-def test_a_secret_refuses_a_plain_chain(tmp_path: Path) -> None:
-    repository = ARepository(tmp_path / "repository", None)
+def test_a_single_file_is_restored_under_its_name(tmp_path: Path) -> None:
+    (tmp_path / "alone").write_bytes(b"content")
+    source = SourcePlan(source_id=random.token(16), kind="files", value=str(tmp_path / "alone"))
+    repository = ARepository(tmp_path / "repository", OLD, sources=(source,))
+    repository.run()
     done = read(repository, OLD, str(tmp_path / "target"))
-    assert "no-point" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "target" / "alone").read_bytes() == b"content"
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> ARepository:
+    (tmp_path / "image").write_bytes(b"content" * 100_000)
+    source = SourcePlan(source_id=random.token(16), kind="image", value=str(tmp_path / "image"))
+    repository = ARepository(tmp_path / "repository", None, sources=(source,))
+    repository.run()
+    return repository
+
+
+def test_a_secret_refuses_a_plain_chain(plain: ARepository, tmp_path: Path) -> None:
+    done = read(plain, OLD, str(tmp_path / "target"))
+    assert done.returncode == 20
+    assert "downgraded" in done.stderr
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_plain_chain_is_read_with_a_warning_or_a_fingerprint(
+    plain: ARepository, tmp_path: Path
+) -> None:
+    fingerprint = plain.signer.public.fingerprint
+    warned = read(plain, None, str(tmp_path / "warned"))
+    assert warned.returncode == 0
+    assert fingerprint in warned.stderr
+    trusted = read(plain, None, str(tmp_path / "trusted"), signer=fingerprint)
+    assert (trusted.returncode, trusted.stderr) == (0, "")
+    stranger = SigningKey.from_seed(random.seed()).public.fingerprint
+    done = read(plain, None, str(tmp_path / "other"), signer=stranger)
+    assert done.returncode == 20
+    assert "forged" in done.stderr
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def test_what_leads_to_an_older_chain_key_closes_no_newer_point(
+    small: ARepository, tmp_path: Path
+) -> None:
+    superseded = list(small.folder.glob("chains/*/envelopes/*"))
+    small.change_password(NEW)
+    (tmp_path / "tree" / "file").write_bytes(b"all that the newest point holds")
+    small.run()
+    older = read(small, NEW, "--list").stdout.split()[0]
+    for path in (*small.folder.glob("chains/*/links/*"), *superseded):
+        flip(path)
+    assert read(small, NEW, str(tmp_path / "newest")).returncode == 0
+    done = read(small, NEW, older, str(tmp_path / "older"))
+    assert done.returncode == 20
+    assert "chain-broken" in done.stderr
+
+
+def test_what_an_earlier_chain_promises_is_missed(small: ARepository, tmp_path: Path) -> None:
+    assert small.previous is not None
+    small.older = (small.previous,)
+    earlier = small.chain.chain_id.hex()
+    small.start_chain()
+    small.run()
+    assert read(small, OLD, str(tmp_path / "target")).returncode == 0
+    (small.folder / "chains" / earlier / "journal" / "0000000002").unlink()
+    assert "rolled-back" in read(small, OLD, str(tmp_path / "again")).stderr
+    (small.folder / "headers" / earlier).unlink()
+    assert "withheld" in read(small, OLD, str(tmp_path / "again")).stderr
+    assert not (tmp_path / "again").exists()
+
+
+def test_what_lies_behind_a_missing_entry_is_not_used(small: ARepository, tmp_path: Path) -> None:
+    journal = next(small.folder.glob("chains/*/journal"))
+    (journal / "0000000004").write_bytes(b"planted")
+    done = read(small, OLD, str(tmp_path / "target"))
+    assert done.returncode == 0
+    assert "entry 4" in done.stderr
+    (journal / "0000000003").write_bytes(b"planted")
+    done = read(small, OLD, str(tmp_path / "another"))
+    assert done.returncode == 20
+    assert "header-malformed" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -205,13 +307,11 @@ def test_one_flipped_bit_is_found(
     small: ARepository, tmp_path: Path, folder: str, outcome: str
 ) -> None:
     for path in small.folder.glob(f"{folder}/*"):
-        data = bytearray(path.read_bytes())
-        data[len(data) // 3] ^= 1
-        path.chmod(0o600)
-        path.write_bytes(data)
+        flip(path)
     done = read(small, OLD, str(tmp_path / "target"))
     assert done.returncode == 20
     assert outcome in done.stderr, done.stderr
+    assert not list(tmp_path.glob("target*"))
 
 
 def test_a_withheld_point_is_missed(small: ARepository, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 REVISION: Final = "0001"
 """The newest migration's; migrations are numbered in order."""
 BUSY_SECONDS: Final = 20
+_ROOM: Final = 64 << 10
+"""SQLite shares this much with other processes beside the catalog's file."""
 
 Value: TypeAlias = bool | int | float | str | bytes | None
 Row: TypeAlias = sqlite3.Row
@@ -191,7 +193,10 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         raise _family(path, error) from error
     except OSError as error:
-        raise RefusedError(f"cannot use the home {path.parent}: {error.strerror}") from error
+        raise RefusedError(
+            f"cannot use the home {path.parent}: {error.strerror}",
+            hint="run it as the user who owns it, or name another home with --home",
+        ) from error
 
 
 def _family(path: Path, error: sqlite3.DatabaseError) -> Exception:
@@ -199,12 +204,34 @@ def _family(path: Path, error: sqlite3.DatabaseError) -> Exception:
     if kind.startswith(("BUSY", "LOCKED")):
         return CatalogBusyError(f"the catalog {path} is busy for more than {BUSY_SECONDS} s")
     if kind.startswith("FULL"):
-        return StorageFullError(f"no room is left for the catalog {path}")
+        return _no_room(path)
     if kind.startswith(("CORRUPT", "NOTADB")):
         return CatalogDamagedError(f"the catalog {path} is damaged: {error}")
     if kind.startswith(("READONLY", "PERM", "CANTOPEN", "AUTH")):
-        return RefusedError(f"the catalog {path} cannot be used: {error}")
+        return RefusedError(
+            f"the catalog {path} cannot be used: {error}",
+            hint=f"run it as the user who owns {path.parent}, or name another home with --home",
+        )
     if kind.startswith("IOERR"):
+        if _is_full(path.parent):
+            return _no_room(path)
         return UnavailableError(f"the catalog {path} does not answer: {error}")
     # Anything else is a wrong statement: a bug, and shown as one.
     return error
+
+
+def _is_full(folder: Path) -> bool:
+    """Tell whether there is no room for the file that SQLite needs even for reading."""
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < _ROOM
+
+
+def _no_room(path: Path) -> StorageFullError:
+    return StorageFullError(
+        f"no room is left for the catalog {path}",
+        hint=f"free space in the file system of {path.parent}; a restore needs no home: "
+        "--home /elsewhere --repository LOCATION with a password or recovery kit",
+    )

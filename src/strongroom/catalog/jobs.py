@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from strongroom.catalog.names import not_found
 from strongroom.clock import to_microseconds
 from strongroom.errors import NotFoundError
 from strongroom.model.job import (
@@ -101,10 +102,14 @@ def get(database: Database, name: str) -> Job:
     """
     job = find(database, name)
     if job is None:
-        raise NotFoundError(
-            f"there is no job {name}", hint="'strongroom job list' shows all", job=name
-        )
+        raise unknown(database, name)
     return job
+
+
+def unknown(database: Database, name: str) -> NotFoundError:
+    """Return the error for a name that no job has."""
+    known = [job.name for job in all_jobs(database)]
+    return not_found("job", name, known, "'strongroom job list' shows all")
 
 
 def by_id(database: Database, job_id: bytes) -> Job | None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.catalog.names import not_found
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.errors import NotFoundError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -129,11 +129,9 @@ def get(database: Database, name: str) -> PasswordRow:
     """
     row = find(database, name)
     if row is None:
-        raise NotFoundError(
-            f"there is no password {name}",
-            hint=f"'strongroom password add {name}' makes one; 'password list' shows all",
-            password=name,
-        )
+        known = [other.name for other in all_rows(database)]
+        hint = f"'strongroom password add {name}' makes one; 'password list' shows all"
+        raise not_found("password", name, known, hint)
     return row
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.catalog.names import not_found
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.errors import NotFoundError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,11 +52,9 @@ def get(database: Database, name: str) -> RepositoryRow:
     """
     row = find(database, name)
     if row is None:
-        raise NotFoundError(
-            f"there is no repository {name}",
-            hint="'strongroom repository list' shows all; a location needs a / or a scheme:",
-            repository=name,
-        )
+        known = [other.name for other in all_rows(database)]
+        hint = "'strongroom repository list' shows all; a location needs a / or a scheme:"
+        raise not_found("repository", name, known, hint)
     return row
 
 

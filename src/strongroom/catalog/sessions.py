@@ -87,6 +87,33 @@ def of_job(database: Database, job_id: bytes, limit: int = 100) -> list[SessionR
     return [_record(row) for row in rows]
 
 
+def of_name(database: Database, job: str, limit: int) -> list[SessionRecord]:
+    """Return the sessions of jobs that were called so when they ran, newest first."""
+    rows = database.query(
+        "SELECT * FROM sessions WHERE job = ? ORDER BY started_at DESC, session_id LIMIT ?",
+        (job, limit),
+    )
+    return [_record(row) for row in rows]
+
+
+def newest_of_all(database: Database, limit: int) -> list[SessionRecord]:
+    """Return the sessions of all jobs, newest first."""
+    rows = database.query(
+        "SELECT * FROM sessions ORDER BY started_at DESC, session_id LIMIT ?", (limit,)
+    )
+    return [_record(row) for row in rows]
+
+
+def beginning_with(database: Database, prefix: str) -> list[SessionRecord]:
+    """Return the sessions whose ids begin with these hexadecimal digits, oldest first."""
+    digits = 2 * ID_LENGTH
+    rows = database.query(
+        "SELECT * FROM sessions WHERE session_id BETWEEN ? AND ? ORDER BY started_at, session_id",
+        (bytes.fromhex(prefix.ljust(digits, "0")), bytes.fromhex(prefix.ljust(digits, "f"))),
+    )
+    return [_record(row) for row in rows]
+
+
 def running(database: Database, job_id: bytes | None = None) -> list[SessionRecord]:
     """Return the sessions that have not said how they ended; some of them may be dead."""
     rows = database.query(

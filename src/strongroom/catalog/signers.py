@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.clock import to_microseconds
+from strongroom.clock import from_microseconds, to_microseconds
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -12,16 +13,39 @@ if TYPE_CHECKING:
     from strongroom.catalog.database import Database
 
 
-def accept(database: Database, fingerprint: str, at: datetime, note: str = "") -> None:
-    """Believe this signer from now on."""
+@dataclass(frozen=True, slots=True)
+class SignerRow:
+    """A signer that is believed from `accepted_at` on."""
+
+    fingerprint: str
+    accepted_at: datetime
+    note: str = ""
+    """Where it was seen."""
+
+
+def accept(database: Database, signer: SignerRow) -> None:
+    """Believe this signer from now on; who is accepted already stays as it is."""
     database.execute(
         "INSERT INTO accepted_signers (fingerprint, accepted_at, note) VALUES (?, ?, ?) "
         "ON CONFLICT (fingerprint) DO NOTHING",
-        (fingerprint, to_microseconds(at), note),
+        (signer.fingerprint, to_microseconds(signer.accepted_at), signer.note),
     )
 
 
-def accepted(database: Database) -> frozenset[str]:
-    """Return the fingerprints of all accepted signers."""
-    rows = database.query("SELECT fingerprint FROM accepted_signers")
-    return frozenset(str(row["fingerprint"]) for row in rows)
+def revoke(database: Database, fingerprint: str) -> bool:
+    """Believe this signer no longer; return whether it was accepted."""
+    return bool(
+        database.execute("DELETE FROM accepted_signers WHERE fingerprint = ?", (fingerprint,))
+    )
+
+
+def accepted(database: Database) -> tuple[SignerRow, ...]:
+    """Return all accepted signers, in the order in which they were accepted."""
+    rows = database.query(
+        "SELECT fingerprint, accepted_at, note FROM accepted_signers "
+        "ORDER BY accepted_at, fingerprint"
+    )
+    return tuple(
+        SignerRow(row["fingerprint"], from_microseconds(row["accepted_at"]), row["note"])
+        for row in rows
+    )

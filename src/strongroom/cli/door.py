@@ -60,6 +60,8 @@ class Door:
     answered: bool = False
     """A result stands on standard output already."""
     exit_status: int = 0
+    _variables: dict[str, str] = field(default_factory=dict, repr=False)
+    """Variables that hold secrets, taken out of the environment."""
 
     # --- towards the control plane ------------------------------------------------------------
 
@@ -94,6 +96,15 @@ class Door:
             )
         return context
 
+    def withhold(self, variable: str) -> None:
+        """Take a variable that holds a secret out of the environment.
+
+        Scripts, source commands and password commands inherit the environment, and have no
+        business with the secret.
+        """
+        if variable in os.environ:
+            self._variables[variable] = os.environ.pop(variable)
+
     def secret(self, place: SecretPlace | None = None) -> SecretSource:
         """Return how a secret is to be got: as the options say, or by asking."""
         from strongroom.control.secrets import SecretSource
@@ -105,6 +116,7 @@ class Door:
             command=place.command,
             prompt=asking.secret_prompt(self.speaker),
             warn=self.speaker.warn,
+            variables=self._variables,
         )
 
     def named_secret(self, place: SecretPlace) -> SecretSource | None:
@@ -153,12 +165,13 @@ class Door:
         try:
             return action(yes)
         except ConfirmationNeededError as error:
-            if not asking.can_ask():
-                raise
-            self.speaker.say(str(error))
+            if asking.can_ask():
+                self.speaker.say(str(error))
             listed = error.fields.get("would_remove")
             for item in listed if isinstance(listed, list | tuple) else ():
                 self.speaker.plain(f"  {item}")
+            if not asking.can_ask():
+                raise
             self.confirm("go on?", option)
             return action(True)
 

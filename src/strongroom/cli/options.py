@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SIZE: Final = re.compile(r"(\d+)\s*([KMG]?)(?:I?B)?", re.IGNORECASE)
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])", re.IGNORECASE)
+_FINGERPRINT: Final = re.compile(r"[a-z2-7]{4}(-[a-z2-7]{4}){7}")
 _FACTORS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SPANS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST_SPAN: Final = 100 * 366 * 86_400
@@ -77,6 +78,18 @@ class HoursType(SpanType):
         return int(hours)
 
 
+class FingerprintType(click.ParamType[Any]):
+    """A signer's fingerprint, whole: a part of one is no proof of anything."""
+
+    name = "fingerprint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip().lower()
+        if _FINGERPRINT.fullmatch(text) is None:
+            self.fail(f"{value!r} is no fingerprint: copy all eight groups of four", param, ctx)
+        return text
+
+
 class OrNoneType(click.ParamType[Any]):
     """Another kind of value, or the word `none`, which takes a setting back."""
 
@@ -93,6 +106,7 @@ class OrNoneType(click.ParamType[Any]):
 SIZE: Final = SizeType()
 SPAN: Final = SpanType()
 HOURS: Final = HoursType()
+FINGERPRINT: Final = FingerprintType()
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 PLACE: Final = click.Path(path_type=Path)
 
@@ -114,10 +128,12 @@ def secret_options(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def with_place(*args: Any, **kwargs: Any) -> Any:
+            variable = kwargs.pop(f"{key}_env")
+            if variable is not None:
+                # Before anything runs that could inherit it.
+                click.get_current_context().ensure_object(Door).withhold(variable)
             kwargs[into] = SecretPlace(
-                kwargs.pop(f"{key}_file"),
-                kwargs.pop(f"{key}_env"),
-                kwargs.pop(f"{key}_command"),
+                kwargs.pop(f"{key}_file"), variable, kwargs.pop(f"{key}_command")
             )
             return function(*args, **kwargs)
 
@@ -179,13 +195,7 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             help="Accept points that are not encrypted although a secret is given.",
         ),
-        click.option(
-            "--signer",
-            "signers",
-            multiple=True,
-            metavar="FINGERPRINT",
-            help="Believe this signer; may be said several times.",
-        ),
+        signer_option,
         click.option(
             "--recovery-key", type=FILE, metavar="FILE", help="Open with this recovery kit."
         ),
@@ -193,6 +203,18 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         with_reading = option(with_reading)
     return with_reading
+
+
+def signer_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--signer`; the function gets `signers`."""
+    return click.option(
+        "--signer",
+        "signers",
+        multiple=True,
+        type=FINGERPRINT,
+        metavar="FINGERPRINT",
+        help="Believe this signer and no other; may be said several times.",
+    )(function)
 
 
 def repository_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -270,7 +292,14 @@ def _points(ctx: Context) -> Iterable[str]:
     return [f"{name}@latest" for name in _jobs(ctx)]
 
 
+def _sessions(ctx: Context) -> Iterable[str]:
+    from strongroom.control import history
+
+    return [view.id for view in history.list_sessions(ctx, None, 20)]
+
+
 repository_names: Completer = _names(_repositories)
 job_names: Completer = _names(_jobs)
 password_names: Completer = _names(_passwords)
 point_names: Completer = _names(_points)
+session_names: Completer = _names(_sessions)

@@ -112,11 +112,6 @@ def number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return `1 file`, `2 files`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def when(moment: datetime | None) -> str:
     """Return a moment in local time with its offset from UTC."""
     if moment is None:

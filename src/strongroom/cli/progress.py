@@ -12,7 +12,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from strongroom.cli.output import cells, counted, duration, printable, shorten, size
+from strongroom.cli.output import cells, duration, printable, shorten, size
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -50,6 +50,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "repository list": _view("RepositoryView", "repositories", many=True),
     "repository show": _view("RepositoryDetails"),
     "repository rescan": _view("RepositoryDetails"),
+    "repository trust": _view("SignerResult"),
     "repository scrub": Answer(
         "strongroom.repository.scrub.ScrubReport",
         note="`ok`, and `error` beside the fields where something is damaged",
@@ -70,6 +71,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "job list": _view("JobView", "jobs", many=True),
     "job show": _view("JobView", "job"),
     "job remove": _view("JobView", "job"),
+    "job retention": _view("RetentionPlan"),
     "job detach": _view("JobResult"),
     "job run": Answer(
         "strongroom.control.sessions.SessionResult",
@@ -97,6 +99,8 @@ ANSWERS: Final[dict[str, Answer]] = {
     "recovery test": _view(
         "RecoveryTestResult", note="with `error` beside the fields where a chain does not open"
     ),
+    "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
+    "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),
     "completion": Answer(None, note="`shell` and `script`"),
 }

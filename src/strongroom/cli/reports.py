@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.cli.output import counted, plain, size, when
+from strongroom.cli.output import plain, size, when
 from strongroom.errors import IntegrityError
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from strongroom.cli.door import Door

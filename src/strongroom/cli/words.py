@@ -40,6 +40,14 @@ class _ShownCommand(click.Command):
         super().__init__(*args, **kwargs)
         self.params.extend(_everywhere())
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            # click forgets for some errors whose words they are about.
+            error.ctx = error.ctx or ctx
+            raise
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.width = WIDTH
         super().format_help(ctx, formatter)

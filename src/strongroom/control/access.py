@@ -23,9 +23,14 @@ from strongroom.errors import (
     IntegrityError,
     InvalidInputError,
     NoRecipientMatchedError,
+    NotARepositoryError,
+    NotFoundError,
     PointWithheldError,
+    RefusedError,
     StrongroomError,
+    UnavailableError,
     UnlockError,
+    UnsupportedVersionError,
     UnvouchedError,
 )
 from strongroom.format.journal import SessionBody
@@ -34,14 +39,14 @@ from strongroom.repository.repository import Repository
 from strongroom.storage.location import is_location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Unlocker
     from strongroom.engine.points import PointView
-    from strongroom.format.journal import Entry
+    from strongroom.format.journal import Entry, EntryRef
     from strongroom.repository.keyring import Keyring
     from strongroom.storage.base import Storage
 
@@ -65,6 +70,15 @@ class Access:
         return self.secret is not None or self.recovery_key is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A repository of the catalog that could not be opened."""
+
+    error: StrongroomError
+    jobs: frozenset[str]
+    """Names of the jobs whose newest points are in it."""
+
+
 @dataclass(slots=True)
 class Reading:
     """Repositories opened for reading, with every point that could be found in them."""
@@ -77,6 +91,8 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
     problems: list[tuple[bytes, StrongroomError]] = field(default_factory=list)
     """Chains that are damaged or not to be believed, and why."""
+    absent: list[Absent] = field(default_factory=list)
+    """Repositories that are left out: none of them was named."""
 
     def select(self, text: str) -> PointView:
         """Return the point that the operator named, fit to be read.
@@ -90,13 +106,10 @@ class Reading:
             DowngradedError: it is plain, and a secret was given.
             UnlockError: nothing at hand opens it.
             IntegrityError: it is damaged.
+            StorageUnavailableError: it is not here, and may be in a repository that is left out.
         """
-        from strongroom.engine.points import select
-
-        if "@" in text:
-            self.check()
         try:
-            view = select(self.points, text)
+            view = self.find(text)
         except StrongroomError:
             self.check()
             raise
@@ -118,12 +131,30 @@ class Reading:
         Raises:
             NotFoundError: there is none.
             InvalidInputError: several points fit.
+            StorageUnavailableError: it is not here, and may be in a repository that is left out.
         """
         from strongroom.engine.points import select
 
-        if "@" in text:
+        job, at, _ = text.partition("@")
+        if at:
             self.check()
-        return select(self.points, text)
+            self.check_present(job.partition("/")[0])
+        try:
+            return select(self.points, text)
+        except NotFoundError as error:
+            if self.absent:
+                raise self.absent[0].error from error
+            raise
+
+    def check_present(self, job: str) -> None:
+        """Go on if the newest points of a job are in none of the repositories left out.
+
+        Raises:
+            StorageUnavailableError: they are: another point is not the latest.
+        """
+        for one in self.absent:
+            if job in one.jobs:
+                raise one.error
 
     def check(self) -> None:
         """Go on if every chain is to be believed.
@@ -177,10 +208,13 @@ def location_of(ctx: Context, where: str) -> str:
 def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Reading:
     """Open what the operator named, and find its points.
 
+    Where no repository was named, one of the catalog's that is not there is left out, with a
+    warning, unless none is left: a disk that is elsewhere keeps nobody from the others.
+
     Args:
         ctx: Surroundings.
         access: Where, and with what.
-        job: With the catalog: only this job's repository is opened.
+        job: With the catalog: only repositories that hold points of this job are opened.
 
     Raises:
         NoRecipientMatchedError: a secret was given, and it opens no chain at all.
@@ -191,8 +225,16 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
 
     reading = Reading(access)
     for where in _places(ctx, access, job):
-        reading.repositories.append(Repository.open(storage_of(ctx, where)))
-    believed = keys.trust(ctx, access.signers)
+        try:
+            reading.repositories.append(Repository.open(storage_of(ctx, where)))
+        except (UnavailableError, NotARepositoryError, RefusedError) as error:
+            if access.where is not None:
+                raise
+            reading.absent.append(_absent(ctx, where, error))
+            reading.warnings.append(f"repository {where} is left out: {error}")
+    if reading.absent and not reading.repositories:
+        raise reading.absent[0].error
+    believed = keys.readers_trust(ctx, access.signers)
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
     keyrings = _keyrings(ctx, reading, believed)
@@ -228,8 +270,24 @@ def _places(ctx: Context, access: Access, job: str | None) -> list[str]:
     if job is not None:
         found = jobs.find(ctx.database, job)
         if found is not None:
-            return [found.repository]
+            held = {row.repository_id for row in chain_rows.of_job(ctx.database, found.job_id)}
+            rows = repositories.all_rows(ctx.database)
+            return [
+                row.name
+                for row in rows
+                if row.repository_id in held or row.name == found.repository
+            ]
     return [row.name for row in repositories.all_rows(ctx.database)]
+
+
+def _absent(ctx: Context, name: str, error: StrongroomError) -> Absent:
+    repository_id = repositories.get(ctx.database, name).repository_id
+    found: set[str] = set()
+    for job in jobs.all_jobs(ctx.database):
+        chain = chain_rows.current(ctx.database, job.job_id)
+        if chain.repository_id == repository_id if chain else job.repository == name:
+            found.add(job.name)
+    return Absent(error, frozenset(found))
 
 
 def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None:
@@ -243,7 +301,8 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
                 chain.check_head(Head(chain_id, *known))
             # What the journal says has to hold before any of it is used.
             chain.live_points()
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
+            # One object that claims to be of a later format hides no other chain.
             reading.problems.append((chain_id, error))
         else:
             reading.chains.append(chain)
@@ -322,7 +381,7 @@ def _unlocked(
             found[chain.chain_id] = chain.unlock(unlocker, believed)
         except NoRecipientMatchedError as error:
             refusal = refusal or error
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     if must_open and refusal is not None and not found and not reading.problems:
         raise refusal
@@ -339,12 +398,12 @@ def _stored(
             found[chain.chain_id] = keys.stored_keyring(ctx, chain, believed, secrets)
         except UnlockError:
             continue
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     return found
 
 
-def _set_aside(reading: Reading, chain: Chain, error: IntegrityError) -> None:
+def _set_aside(reading: Reading, chain: Chain, error: StrongroomError) -> None:
     reading.problems.append((chain.chain_id, error))
     reading.chains = [other for other in reading.chains if other is not chain]
 
@@ -353,7 +412,11 @@ def _hints(sealed: list[Chain]) -> list[str]:
     """Return the public hints of the passwords that open these chains."""
     hints: dict[str, None] = {}
     for chain in sealed:
-        for envelope in chain.envelopes().values():
+        try:
+            envelopes = chain.envelopes()
+        except (IntegrityError, UnsupportedVersionError):
+            continue  # it is told where it is opened, and keeps nobody from the others
+        for envelope in envelopes.values():
             for stanza in envelope.stanzas:
                 if stanza.kind == "password" and stanza.hint.isprintable() and stanza.hint:
                     hints[stanza.hint] = None
@@ -365,31 +428,19 @@ def _hints(sealed: list[Chain]) -> list[str]:
 
 def _look_at_plain(reading: Reading, believed: Trust) -> None:
     """Judge who signs the plain chains: no secret vouches for them."""
-    pinned = bool(reading.access.signers)
-    kept: list[Chain] = []
-    for chain in reading.chains:
+    for chain in tuple(reading.chains):
         if chain.sealed or believed.knows(chain.identity):
-            kept.append(chain)
             continue
-        fingerprint = chain.identity.fingerprint
-        if pinned:
-            reading.problems.append(
-                (
-                    chain.chain_id,
-                    UnvouchedError(
-                        f"chain {chain.name} is not encrypted and signed by {fingerprint}, which "
-                        "is not the signer that was pinned",
-                        fingerprint=fingerprint,
-                    ),
-                )
-            )
+        try:
+            believed.refuse_unpinned(chain)
+        except UnvouchedError as error:
+            _set_aside(reading, chain, error)
             continue
-        kept.append(chain)
         reading.warnings.append(
             f"chain {chain.name} is not encrypted, and nothing vouches for its signer "
-            f"{fingerprint}: compare it, and pin it with --signer"
+            f"{chain.identity.fingerprint}: compare it, and pin it with --signer or accept it "
+            "once with 'strongroom repository trust'"
         )
-    reading.chains = kept
 
 
 def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: Trust) -> None:
@@ -404,9 +455,7 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
     for chain in tuple(reading.chains):
         if chain.sealed and chain.chain_id not in keyrings and not believed.knows(chain.identity):
             continue
-        promise = chain.promise_entry
-        body = promise.body if promise is not None else None
-        for ref in body.older if isinstance(body, SessionBody) else ():
+        for ref in _older_of(chain):
             older = by_id.get(ref.chain_id)
             try:
                 if older is not None:
@@ -419,6 +468,23 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
                     reading.problems.append((ref.chain_id, error))
                 else:
                     _set_aside(reading, older, error)
+
+
+def _older_of(chain: Chain) -> Sequence[EntryRef]:
+    """Return what the newest session says of the job's other chains.
+
+    Points held or given up since change nothing of it; nor does a condemnation, since anybody
+    may have put that there.
+    """
+    for number in reversed(chain.listing):
+        try:
+            body = chain.remembered(number).body
+        except (IntegrityError, UnsupportedVersionError):
+            # It promises nothing, or the chain would not be read: no different from missing.
+            continue
+        if isinstance(body, SessionBody):
+            return body.older
+    return ()
 
 
 def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:
@@ -439,14 +505,14 @@ def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyrin
     for chain in locked:
         try:
             hints = "; ".join(_hints([chain]))
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedVersionError) as error:
             reading.warnings.append(str(error))
             continue
         shown = f" (hint: {hints})" if hints else ""
         reading.warnings.append(
             f"chain {chain.name} is encrypted and locked: nothing at hand opens it{shown}"
         )
-    if ctx.has_catalog or not reading.chains:
+    if _has_seen(ctx, reading):
         return
     newest = max(
         (chain.newest_session for chain in reading.chains if chain.newest_session is not None),
@@ -457,6 +523,13 @@ def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyrin
         # No head is known here, so a store could show an old state. Said, since nothing more
         # can be found out (threat model, "A bare machine").
         reading.warnings.extend(_freshness(newest))
+
+
+def _has_seen(ctx: Context, reading: Reading) -> bool:
+    """Tell whether this machine knows heads to compare what was read with."""
+    return ctx.has_catalog and any(
+        heads.get(ctx.database, chain.chain_id) is not None for chain in reading.chains
+    )
 
 
 def _freshness(newest: Entry) -> list[str]:

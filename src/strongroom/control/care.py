@@ -15,7 +15,7 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads
 from strongroom.control import keys
 from strongroom.control.access import Access, open_reading, storage_of
-from strongroom.errors import IntegrityError, UnlockError
+from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.repository.chain import Head
 from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
 from strongroom.repository.prune import PruneResult as Pruned
@@ -64,7 +64,7 @@ def scrub(
     repository = Repository.open(storage_of(ctx, where))
     report = look_through(
         repository,
-        keys.trust(ctx, signers),
+        keys.readers_trust(ctx, signers),
         _known_heads(ctx, repository),
         progress=progress,
         cancel=cancel,
@@ -125,21 +125,23 @@ def prune(
     Chains whose signer is not believed are left alone.
     """
     repository = Repository.open(storage_of(ctx, where))
-    believed = keys.trust(ctx, signers)
+    believed = keys.readers_trust(ctx, signers)
     known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
     outcomes: list[Pruned] = []
     warnings: list[str] = []
     for chain_id in repository.chain_ids():
-        chain = repository.chain(chain_id)
-        if not _may_prune(chain, believed, known, warnings):
-            continue
         try:
+            chain = repository.chain(chain_id)
+            if not _may_prune(chain, believed, known, warnings):
+                continue
             plan = plan_prune(repository, chain, ctx.clock, quarantine)
-        except IntegrityError as error:
+        except NotFoundError:
+            continue  # removed since it was listed
+        except (IntegrityError, UnsupportedVersionError) as error:
             # One chain that is damaged does not keep the others from being cared for.
-            warnings.append(f"chain {chain.name} is left alone: {error}")
+            warnings.append(f"chain {chain_id.hex()[:12]} is left alone: {error}")
             continue
         plans.append(_shown(plan))
         if dry_run:
@@ -175,7 +177,8 @@ def _may_prune(
     if not believed.knows(chain.identity):
         warnings.append(
             f"chain {chain.name} is left alone: its signer {chain.identity.fingerprint} is not "
-            "known here; pin it with --signer"
+            "believed here; pin it with --signer, or accept it once with 'strongroom repository "
+            "trust'"
         )
         return False
     head = known.get(chain.chain_id)

@@ -21,7 +21,15 @@ from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.keys import DedupKey, MetaKey
 from strongroom.crypto.recipients import PasswordUnlocker, Recipient
-from strongroom.errors import NotFoundError, RefusedError, UnlockError
+from strongroom.errors import (
+    EnvelopeDamagedError,
+    IntegrityError,
+    NotFoundError,
+    PointWithheldError,
+    RefusedError,
+    UnlockError,
+    UnsupportedVersionError,
+)
 from strongroom.format.journal import EntryRef, SessionBody
 from strongroom.keystore import ChainRecord
 from strongroom.model.transition import (
@@ -37,10 +45,11 @@ from strongroom.repository.chain import Chain, Head
 from strongroom.repository.keyring import Keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
+    from strongroom.format.journal import Entry
     from strongroom.model.job import Job
     from strongroom.repository.repository import Repository
 
@@ -102,6 +111,8 @@ class ChainChoice:
         self.warnings = warnings
         self.older: dict[bytes, EntryRef] = {}
         """Heads of the job's chains that have promised points."""
+        self._withheld: dict[bytes, int] = {}
+        """Chains of the job that should be here and are not, with the points known of each."""
 
     def newest_of_job(self) -> tuple[EntryRef, SessionBody] | None:
         """Return the job's newest published session, whatever chain it is in.
@@ -113,32 +124,129 @@ class ChainChoice:
         Raises:
             RolledBackError, ForkedError: the repository shows an older or another history
                 than this server has seen.
+            IntegrityError: a chain that this server has written to is replaced, or the one
+                that the session would go on in is damaged and no full was asked for.
         """
         newest: tuple[EntryRef, SessionBody] | None = None
+        damaged: dict[bytes, IntegrityError] = {}
         trust = keys.trust(self.ctx)
+        present: set[bytes] = set()
         for chain_id in self.repository.chain_ids():
-            chain = self.repository.chain(chain_id)
-            if chain.header.job_id != self.job.job_id or not trust.knows(chain.identity):
+            chain = self._chain_of_job(chain_id)
+            if chain is None:
                 continue
-            seen = heads.get(self.ctx.database, chain_id)
-            if seen is not None:
-                chain.check_head(Head(chain_id, *seen))
+            if not trust.knows(chain.identity):
+                if heads.get(self.ctx.database, chain_id) is not None:
+                    present.add(chain_id)  # as it was seen; of an identity before this one
+                continue
+            present.add(chain_id)
             entry = chain.newest_session
             if entry is None or not isinstance(entry.body, SessionBody):
                 continue
             head = chain.head()
-            if head is not None and chain.live_points():
+            try:
+                promised = bool(chain.live_points())
+            except IntegrityError as error:
+                damaged[chain_id] = error
+                promised = True
+            if head is not None and promised:
                 self.older[chain_id] = EntryRef(chain_id, head.number, head.entry_hash)
             if newest is None or entry.body.counter > newest[1].counter:
                 newest = (EntryRef(chain_id, entry.number, entry.hash), entry.body)
+        self._judge_damaged(damaged, newest)
+        self._look_for_withheld(newest, present)
         return newest
 
+    def _judge_damaged(
+        self,
+        damaged: Mapping[bytes, IntegrityError],
+        newest: tuple[EntryRef, SessionBody] | None,
+    ) -> None:
+        """Tell of damaged chains; a session that begins a chain, or is in another, goes on.
+
+        Raises:
+            IntegrityError: the session would build on damage.
+        """
+        row = chain_rows.current(self.ctx.database, self.job.job_id)
+        builds_on = {row.chain_id} if row is not None else set()
+        if newest is not None:
+            builds_on.add(newest[0].chain_id)
+        for chain_id, error in damaged.items():
+            if chain_id in builds_on and not self.full:
+                error.hint = "'job run --full' begins a new chain beside the damaged one"
+                raise error
+            self.warnings.append(f"chain {chain_id.hex()[:12]} is damaged: {error}")
+
+    def _chain_of_job(self, chain_id: bytes) -> Chain | None:
+        """Return a chain if it is the job's, compared with what this server has seen of it."""
+        database = self.ctx.database
+        row = chain_rows.find(database, chain_id)
+        known = row is not None and row.job_id == self.job.job_id
+        try:
+            chain = self.repository.chain(chain_id)
+        except NotFoundError:
+            return None  # removed since it was listed
+        except (IntegrityError, UnsupportedVersionError) as error:
+            if known:
+                raise
+            # Anybody can put a header there; it is not to stop the jobs of others.
+            self.warnings.append(f"chain {chain_id.hex()[:12]} cannot be read: {error}")
+            return None
+        if not known and chain.header.job_id != self.job.job_id:
+            return None
+        seen = heads.get(database, chain_id)
+        if seen is not None:
+            # Whoever signs it now: a stranger's header may stand in the place of ours.
+            chain.check_head(Head(chain_id, *seen))
+        return chain if chain.header.job_id == self.job.job_id else None
+
+    def _look_for_withheld(
+        self, newest: tuple[EntryRef, SessionBody] | None, present: Collection[bytes]
+    ) -> None:
+        """Go on naming chains that are kept back, and tell the operator.
+
+        The session's own entry says which other chains have points. If it left out what the
+        storage hides for the moment, nobody would ever miss it.
+        """
+        database = self.ctx.database
+        promised = {ref.chain_id: ref for ref in newest[1].older} if newest else {}
+        counts = dict.fromkeys(promised, 0)
+        if not self._is_ahead(newest):
+            for row in chain_rows.of_job(database, self.job.job_id):
+                seen = heads.get(database, row.chain_id)
+                count = len(point_rows.of_chain(database, row.chain_id))
+                if row.repository_id == self.repository.repository_id and seen and count:
+                    promised[row.chain_id] = EntryRef(row.chain_id, *seen)
+                    counts[row.chain_id] = count
+        for chain_id, ref in promised.items():
+            if chain_id in present:
+                continue
+            self.older[chain_id] = ref
+            self._withheld[chain_id] = counts[chain_id]
+            self.warnings.append(
+                f"chain {chain_id.hex()[:12]} of job {self.job.name} has promised points and is "
+                "not there: the storage withholds or lost it"
+            )
+
+    def _is_ahead(self, newest: tuple[EntryRef, SessionBody] | None) -> bool:
+        """Tell whether the job's newest session is none that the catalog knows of."""
+        if newest is None:
+            return False
+        seen = heads.get(self.ctx.database, newest[0].chain_id)
+        return seen is None or newest[0].number > seen[0]
+
     def target(self, newest: tuple[EntryRef, SessionBody] | None) -> Target:
-        """Return the chain to write to: the present one, rekeyed if need be, or a new one."""
+        """Return the chain to write to: the present one, rekeyed if need be, or a new one.
+
+        Raises:
+            PointWithheldError: the present one is not there, and no full was asked for.
+        """
         ctx, job = self.ctx, self.job
         row = chain_rows.current(ctx.database, job.job_id)
         wanted = keys.wanted(ctx, job)
         recipients = keys.recipients(ctx, job)
+        if row is not None and row.chain_id in self._withheld and not self._is_ahead(newest):
+            return self._start_beside(row, recipients, newest, wanted)
         behind = newest is not None and (row is None or row.chain_id != newest[0].chain_id)
         if behind and newest is not None and not self._is_new_chain(row):
             row = self._adopt(newest[0].chain_id, wanted)
@@ -188,6 +296,7 @@ class ChainChoice:
         """Go on in a chain that the catalog has forgotten: this server was set back.
 
         Raises:
+            EnvelopeDamagedError: whom the newest history is sealed for is not to be found.
             RefusedError: the newest history is sealed and the catalog, which is older, says
                 plain; that is not followed without somebody saying so.
         """
@@ -208,6 +317,12 @@ class ChainChoice:
         found = chain_rows.find(ctx.database, chain_id)
         if found is None:
             chain_key_id, recipient_ids = present_recipients(chain)
+            if chain.sealed and not recipient_ids:
+                # Kept like this, the catalog would hold a sealed chain that is for nobody.
+                raise EnvelopeDamagedError(
+                    f"chain {chain.name} has no envelope of the key that its newest session "
+                    "sealed to: removed from storage"
+                )
             found = chain_rows.ChainRow(
                 chain_id=chain_id,
                 job_id=job.job_id,
@@ -220,6 +335,36 @@ class ChainChoice:
             chain_rows.insert(ctx.database, found)
         chain_rows.make_current(ctx.database, job.job_id, chain_id)
         return found
+
+    def _start_beside(
+        self,
+        row: chain_rows.ChainRow,
+        recipients: Sequence[Recipient],
+        newest: tuple[EntryRef, SessionBody] | None,
+        wanted: WantedEncryption,
+    ) -> Target:
+        """Begin a chain beside the present one, which is not there; only if that was asked for.
+
+        An older chain of the job is no substitute: what was sealed for its recipients may be
+        open to others by now.
+
+        Raises:
+            PointWithheldError: it was not.
+        """
+        if not self.full:
+            raise PointWithheldError(
+                f"chain {row.chain_id.hex()[:12]}, which job {self.job.name} writes to, is not "
+                f"there, and {self._withheld[row.chain_id]} of its points are promised",
+                hint="is the right storage mounted, and whole? 'job run --full' begins a new chain",
+                chain=row.chain_id.hex(),
+            )
+        present = PresentChain(
+            sealed=row.sealed,
+            recipient_ids=row.recipient_ids,
+            points=self._withheld[row.chain_id],
+            started_at=row.started_at,
+        )
+        return self._start(recipients, newest, next_step(present, wanted, self._facts()))
 
     def _facts(
         self,
@@ -264,7 +409,7 @@ class ChainChoice:
         except NotFoundError:
             record = None
         if record is not None:
-            self._refuse_older_recipients(chain, record)
+            self._refuse_older_recipients(chain, record, newest)
         if record is not None and (
             not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
         ):
@@ -296,14 +441,25 @@ class ChainChoice:
             return opened, record
         return Keyring(chain.chain_id, {}, kept), None
 
-    def _refuse_older_recipients(self, chain: Chain, record: ChainRecord) -> None:
+    def _refuse_older_recipients(
+        self, chain: Chain, record: ChainRecord, newest: Entry | None
+    ) -> None:
         """Go on unless the chain has a newer key than this server remembers.
+
+        A link to that key shows it, but the storage can hide links. So does a session that this
+        server does not know of and that is sealed to another key, where its own was in force
+        before: that nobody can hide who shows the session.
 
         Raises:
             RefusedError: the server was set back to before a change of recipients; what it
                 would write now, the recipients of before could read.
         """
-        if chain.superseded(PublicKey(record.chain_key_public).id):
+        own = PublicKey(record.chain_key_public)
+        body = newest.body if newest is not None else None
+        seen = heads.get(self.ctx.database, chain.chain_id)
+        unknown = newest is not None and (seen is None or newest.number > seen[0])
+        other = unknown and isinstance(body, SessionBody) and body.chain_public != own.raw
+        if (other and _was_in_force(chain, own)) or chain.superseded(own.id):
             raise RefusedError(
                 f"chain {chain.name} of job {self.job.name} was given other recipients since "
                 "this server's catalog was saved: it was set back to an older state",
@@ -386,3 +542,11 @@ class ChainChoice:
         if chain_key is not None:
             rekeying.keep_envelope(ctx, chain, chain_key.id)
         return Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
+
+
+def _was_in_force(chain: Chain, key: PublicKey) -> bool:
+    """Tell whether the chain began with this key, or a session of it was sealed to it."""
+    if key.id == chain.header.recipients:
+        return True
+    bodies = (chain.entry(number).body for number in reversed(chain.listing))
+    return any(isinstance(body, SessionBody) and body.chain_public == key.raw for body in bodies)

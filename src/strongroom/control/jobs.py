@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from strongroom import logs
 from strongroom.catalog import chains, jobs, passwords, recovery_keys, repositories, sessions
 from strongroom.catalog import points as point_rows
-from strongroom.control import keys, rekeying
+from strongroom.control import keys, rekeying, retention
 from strongroom.control.views import JobResult, JobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -35,7 +35,6 @@ from strongroom.model.job import (
     SourceSpec,
     parse_encryption,
 )
-from strongroom.model.retention import PointFacts, decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -236,7 +235,7 @@ def edit(
     job = jobs.get(ctx.database, name)
     changed = _changed(ctx, job, changes)
     if changed == job and changes.encrypt is UNSET:
-        return JobResult(job=_view(ctx, job), notices=("nothing is changed",))
+        return JobResult(job=_view(ctx, job), changed=False)
     would_remove = _would_remove(ctx, job, changed)
     _confirm(job, changed, would_remove, yes=yes, yes_weaken=yes_weaken)
     notices = _notices(ctx, job, changed)
@@ -348,28 +347,33 @@ def _confirm(
     only_retention = all("retention" in weakening for weakening in weakens)
     if not weakens or yes_weaken or (yes and only_retention):
         return
-    removes = f"; the next session removes {len(would_remove)} points" if would_remove else ""
+    removes = f"; points that the next session lets go: {len(would_remove)}" if would_remove else ""
+    hint = "say --yes if that is meant" if only_retention else "say --yes-weaken if it is meant"
+    if would_remove:
+        hint += f"; 'strongroom job retention {job.name}{_options(changed.retention)}' tells why"
     raise ConfirmationNeededError(
         f"job {job.name}: {'; '.join(weakens)}{removes}",
-        hint="say --yes if that is meant" if only_retention else "say --yes-weaken if it is meant",
+        hint=hint,
         weakens=weakens,
         would_remove=would_remove,
     )
 
 
+def _options(rules: RetentionRules) -> str:
+    return "".join(
+        f" --{name} {'none' if value is None else value}"
+        for name, value in (("keep-last", rules.keep_last), ("keep-days", rules.keep_days))
+    )
+
+
 def _would_remove(ctx: Context, job: Job, changed: Job) -> list[str]:
     """Return the points that the old rules keep today and the new ones do not."""
-    facts = [
-        PointFacts(row.point_id, row.source_id, row.taken_at, row.held)
-        for row in point_rows.of_job(ctx.database, job.job_id)
-    ]
-    now = ctx.clock.now()
-    before = decide(facts, job.retention, now)
-    after = decide(facts, changed.retention, now)
+    before = retention.judge(ctx, job, job.retention)
+    after = retention.judge(ctx, job, changed.retention)
     return [
-        new.point_id.hex()
+        new.row.point_id.hex()
         for old, new in zip(before, after, strict=True)
-        if old.stays and not new.stays
+        if old.verdict.stays and not new.verdict.stays
     ]
 
 
@@ -453,7 +457,7 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
     if not yes:
         count = len(point_rows.of_job(ctx.database, job.job_id))
         raise ConfirmationNeededError(
-            f"job {name} is to be removed; its {count} points stay in {job.repository}, and no "
+            f"job {name} is to be removed; its points ({count}) stay in {job.repository}, and no "
             "retention applies to them any longer",
             hint="say --yes if that is meant",
             job=name,

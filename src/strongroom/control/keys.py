@@ -17,6 +17,7 @@ from strongroom.crypto import hpke, random
 from strongroom.crypto.recipients import Recipient, SeedUnlocker, Stanza, Unlocker
 from strongroom.crypto.signing import SigningKey, SigningPublicKey
 from strongroom.errors import (
+    ConflictError,
     KeystoreLockedError,
     NoRecipientMatchedError,
     NotAddressedError,
@@ -85,7 +86,10 @@ def _key_file(settings: Settings) -> KeyFile:
         return KeyFile.from_credential(settings.credentials)
     if settings.key_file.exists() or settings.keystore_file.exists():
         return KeyFile.load(settings.key_file, home=settings.home)
-    return KeyFile.create(settings.key_file, home=settings.home)
+    # Of two first commands at one instant one makes the key file, and both use it.
+    with suppress(ConflictError):
+        return KeyFile.create(settings.key_file, home=settings.home)
+    return KeyFile.load(settings.key_file, home=settings.home)
 
 
 def _passphrase(path: Path | None) -> Password | None:
@@ -107,8 +111,10 @@ def own_identity(keystore: Keystore, database: Database) -> SigningKey:
     try:
         record = keystore.get(IdentityRecord, IDENTITY)
     except NotFoundError:
-        record = IdentityRecord(seed=random.seed())
-        keystore.put(IDENTITY, record)
+        # Of two first commands at one instant one makes the identity, and both sign with it.
+        with suppress(ConflictError):
+            keystore.add(IDENTITY, IdentityRecord(seed=random.seed()))
+        record = keystore.get(IdentityRecord, IDENTITY)
     identity = SigningKey.from_seed(record.seed)
     if values.get(database, _IDENTITY_VALUE) != identity.public.raw:
         values.put(database, _IDENTITY_VALUE, identity.public.raw)
@@ -121,21 +127,32 @@ def known_identity(database: Database) -> SigningPublicKey | None:
     return None if raw is None else SigningPublicKey(raw)
 
 
-def trust(ctx: Context, pinned: Iterable[str] = ()) -> Trust:
-    """Return whom to believe: those pinned on the command, accepted ones, and ourselves."""
-    fingerprints = {fingerprint.strip().lower() for fingerprint in pinned}
-    fingerprints |= accepted_fingerprints(ctx)
-    identities: set[bytes] = set()
-    if ctx.has_catalog:
-        own = known_identity(ctx.database)
-        if own is not None:
-            identities.add(own.id)
-    return Trust(frozenset(fingerprints), frozenset(identities))
+def trust(ctx: Context) -> Trust:
+    """Return whom sessions go on after: nobody but this installation itself.
+
+    An operator may accept another signer for reading. What this installation signs would
+    still be a forgery in that one's chains.
+    """
+    own = known_identity(ctx.database) if ctx.has_catalog else None
+    return Trust(identities=frozenset() if own is None else frozenset({own.id}))
 
 
-def accepted_fingerprints(ctx: Context) -> frozenset[str]:
-    """Return the signers that an operator accepted on this machine."""
-    return signers.accepted(ctx.database) if ctx.has_catalog else frozenset()
+def readers_trust(ctx: Context, pinned: Iterable[str] = ()) -> Trust:
+    """Return whom to believe in what is read: those pinned on the command and nobody else.
+
+    Where nobody is pinned: ourselves, and those that an operator accepted on this machine.
+    """
+    accepted = signers.accepted(ctx.database) if ctx.has_catalog else ()
+    return Trust(
+        pinned=frozenset(map(normal_fingerprint, pinned)),
+        accepted=frozenset(signer.fingerprint for signer in accepted),
+        identities=trust(ctx).identities,
+    )
+
+
+def normal_fingerprint(text: str) -> str:
+    """Return a fingerprint as it is compared, however it was typed."""
+    return text.strip().lower()
 
 
 # --- recipients -----------------------------------------------------------------------------
@@ -285,6 +302,7 @@ def stored_keyring(
     except NoRecipientMatchedError:
         if not metakeys:
             raise
+        believed.refuse_unpinned(chain)
         # Metakeys vouch for nobody: whoever replaced the journal could replay what they open.
         if not believed.knows(chain.identity):
             raise UnvouchedError(
@@ -293,4 +311,4 @@ def stored_keyring(
                 fingerprint=chain.identity.fingerprint,
             ) from None
         return Keyring(chain.chain_id, {}, metakeys)
-    return Keyring(chain.chain_id, keyring.chain_keys, metakeys)
+    return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.closed)

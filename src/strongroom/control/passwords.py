@@ -29,6 +29,7 @@ from strongroom.errors import (
 )
 from strongroom.keystore import PasswordRecord
 from strongroom.model.ids import checked_name
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
@@ -297,7 +298,7 @@ def _needed_by(ctx: Context, row: passwords.PasswordRow) -> list[str]:
                 continue
             job = jobs.by_id(ctx.database, chain.job_id)
             of = f"job {job.name}" if job else "a removed job"
-            users.append(f"{count} points of {of} (chain {chain.chain_id.hex()[:12]})")
+            users.append(f"{counted(count, 'point')} of {of} (chain {chain.chain_id.hex()[:12]})")
     return users
 
 

@@ -19,9 +19,11 @@ from strongroom.errors import (
     ConfirmationNeededError,
     InUseError,
     InvalidInputError,
+    NotFoundError,
     RefusedError,
 )
 from strongroom.format.journal import PointKind
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,11 +47,14 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
     whose they are is sealed.
 
     Raises:
+        NotFoundError: there is no such job.
         StrongroomError: a chain is damaged or not to be believed; `fields["readable"]` lists
             the points that can still be read by their ids.
     """
     reading = open_reading(ctx, access, job=job)
     reading.check()
+    if job is not None:
+        reading.check_present(job)
     rows = [row_of(view) for view in reading.points]
     if job is not None:
         job_id = _job_id(ctx, job)
@@ -58,7 +63,19 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
             for row, view in zip(rows, reading.points, strict=True)
             if row.job == job or (job_id is not None and view.chain.header.job_id == job_id)
         ]
-    return PointList(points=tuple(rows), warnings=tuple(reading.warnings))
+        if not rows and job_id is None:
+            raise _no_points_of(ctx, job)
+    return PointList(
+        points=tuple(rows), warnings=tuple(reading.warnings), complete=not reading.absent
+    )
+
+
+def _no_points_of(ctx: Context, job: str) -> NotFoundError:
+    if ctx.has_catalog:
+        from strongroom.catalog import jobs
+
+        return jobs.unknown(ctx.database, job)
+    return NotFoundError(f"there is no point of job {job}", job=job)
 
 
 def _job_id(ctx: Context, name: str) -> bytes | None:
@@ -240,7 +257,7 @@ def remove(
         return Removed(points=removed, done=False)
     if not yes:
         raise ConfirmationNeededError(
-            f"{len(removed)} points are to be removed, for good",
+            f"to be removed for good: {counted(len(removed), 'point')}",
             hint="say --yes if that is meant",
             would_remove=[point.id for point in removed],
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom import logs
@@ -134,7 +135,8 @@ def prove(ctx: Context, file: Path, wheres: tuple[str, ...] = ()) -> RecoveryTes
 
     kit = read_kit(file)
     unlocker = RecoveryUnlocker(kit.seed)
-    believed = keys.trust(ctx, (kit.signer,))
+    believed = keys.readers_trust(ctx)
+    believed = replace(believed, accepted=believed.accepted | {kit.signer})
     if not wheres and ctx.has_catalog:
         wheres = tuple(row.name for row in repositories.all_rows(ctx.database))
     proofs: list[ChainProof] = []

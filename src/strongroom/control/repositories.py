@@ -9,7 +9,7 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import keys
+from strongroom.control import keys, signers
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.points import kind_word
 from strongroom.control.views import ChainView, RepositoryAdded, RepositoryDetails, RepositoryView
@@ -45,6 +45,8 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
     if taken is not None:
         raise ConflictError(
             f"there is a repository {taken.name} at {taken.location} already",
+            hint=f"choose another name and place; 'strongroom repository remove {taken.name}' "
+            "forgets it, and what it stores stays",
             repository=taken.name,
         )
     repository, created = _create_or_open(ctx, location)
@@ -117,7 +119,7 @@ def rescan(ctx: Context, where: str, access: Access | None = None) -> Repository
 
 def _take_in(ctx: Context, repository: Repository, reading: Reading) -> None:
     """Bring chains, heads and points of the catalog in line with the repository."""
-    believed = keys.trust(ctx, reading.access.signers)
+    believed = keys.readers_trust(ctx, reading.access.signers)
     for chain in reading.chains:
         if not believed.knows(chain.identity):
             # Somebody else's until accepted: its head would make its maker's word count.
@@ -204,7 +206,7 @@ def _view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
 
 def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
     repository = reading.repositories[0]
-    believed = keys.trust(ctx, reading.access.signers)
+    believed = keys.readers_trust(ctx, reading.access.signers)
     row = None
     if ctx.has_catalog:
         row = repositories.by_id(ctx.database, repository.repository_id)
@@ -217,6 +219,7 @@ def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
         free_bytes=repository.storage.free_bytes(),
         chains=tuple(sorted(views, key=lambda view: view.started_at)),
         warnings=tuple(reading.warnings),
+        accepted_signers=signers.accepted(ctx),
     )
 
 

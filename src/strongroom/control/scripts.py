@@ -7,6 +7,9 @@ They are run by bash, as the operator wrote them, with
     STRONGROOM_STATE    running, then how it ended: success, warning, failed, cancelled
     STRONGROOM_ERROR    the error's message, or empty
 
+beside the process's own variables; one that holds a secret is not among these, since the door
+takes it out first.
+
 A pre script that fails fails the session before anything is read. The post script runs
 whatever happened, as does the failure command after a failure; they change no outcome, so
 their own failure is a warning.

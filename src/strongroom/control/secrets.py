@@ -70,7 +70,10 @@ class SecretSource:
         if self.environment is not None:
             value = self.variables.get(self.environment)
             if value is None:
-                raise InvalidInputError(f"there is no variable {self.environment}")
+                raise InvalidInputError(
+                    f"there is no variable {self.environment}",
+                    hint="is it exported? sudo and systemd pass on only those they are told of",
+                )
             return _checked(value.encode(errors="surrogateescape"), f"variable {self.environment}")
         if self.command is not None:
             return _checked(self._from_command(self.command), "the password command")

@@ -17,7 +17,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import scripts
+from strongroom.control import retention, scripts
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
 from strongroom.crypto.envelope import SessionSecrets
@@ -25,13 +25,14 @@ from strongroom.engine import backup
 from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
+    LockedError,
     RefusedError,
     StorageFullError,
     StrongroomError,
 )
 from strongroom.model.job import Compression as Level
 from strongroom.model.job import Job
-from strongroom.model.retention import PointFacts, decide
+from strongroom.model.retention import PointFacts
 from strongroom.model.session import (
     SessionCounters,
     SessionError,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from strongroom.control.chain_choice import Target
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
+    from strongroom.control.views import RemovedPoint
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
 
@@ -74,8 +76,8 @@ class SessionResult:
     warnings: tuple[str, ...]
     points: tuple[str, ...]
     bottleneck: str = ""
-    given_up: tuple[str, ...] = ()
-    """Points that retention let go with this session."""
+    given_up: tuple[RemovedPoint, ...] = ()
+    """Points that retention let go with this session, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,7 @@ def run(
     progress: Progress,
     cancel: Cancellation,
     old: SecretSource | None = None,
+    break_lock: bool = False,
 ) -> SessionResult:
     """Run one job now.
 
@@ -104,12 +107,14 @@ def run(
         progress: Is told how it goes.
         cancel: Stops it between two pieces of work.
         old: The secret of the chain before, where the catalog cannot open it.
+        break_lock: Take the job's lock from a holder that may live; it cannot publish then.
 
     Raises:
         LockedError: another session of the job is running.
         StrongroomError: whatever ended the session; it is recorded in the catalog.
     """
-    return _Session(ctx, jobs.get(ctx.database, name), full, progress, cancel, old).run()
+    job = jobs.get(ctx.database, name)
+    return _Session(ctx, job, full, progress, cancel, old, break_lock).run()
 
 
 def run_all(
@@ -155,6 +160,7 @@ class _Session:
         progress: Progress,
         cancel: Cancellation,
         old: SecretSource | None,
+        break_lock: bool,
     ) -> None:
         self.ctx = ctx
         self.job = job
@@ -162,12 +168,13 @@ class _Session:
         self.progress = progress
         self.cancel = cancel
         self.old = old
+        self.break_lock = break_lock
         self.session_id = random.token(16)
         self.warnings: list[str] = []
         self.started_at = ctx.clock.now()
         self._lock: locks.Lock | None = None
-        self._given_up: dict[bytes, bytes] = {}
-        """Points that retention lets go, with their chains."""
+        self._given_up: dict[bytes, retention.Judged] = {}
+        """Points that retention lets go."""
 
     def run(self) -> SessionResult:
         """Run the job from its lock to its post script."""
@@ -188,20 +195,15 @@ class _Session:
             session_rows.insert(ctx.database, record)
             self._record_failure(record, error)
             raise
-        with locks.acquire(
-            repository.storage,
-            layout.job_lock(job.job_id),
-            self.session_id.hex(),
-            ctx.clock,
-            # The record lies in the storage, which is not to know what the job is called.
-            command="job run",
-        ) as self._lock:
+        with self._acquired(repository) as self._lock:
             self._close_dead_sessions()
             session_rows.insert(ctx.database, record)
             try:
                 scripts.pre(job, self.session_id)
                 outcome, target = self._back_up(repository, row.location)
             except BaseException as error:
+                if isinstance(error, CancelledError):
+                    error.hint = "the next run goes on from here: what was stored whole is used"
                 self._record_failure(record, error)
                 raise
             result = self._result(outcome, target, begun)
@@ -214,6 +216,31 @@ class _Session:
                 result = replace(result, state=SessionState.WARNING.value)
             self._record_success(record, result, target, outcome)
             return result
+
+    def _acquired(self, repository: Repository) -> locks.Lock:
+        """Return the job's lock.
+
+        Raises:
+            LockedError: another session has it.
+        """
+        try:
+            return locks.acquire(
+                repository.storage,
+                layout.job_lock(self.job.job_id),
+                self.session_id.hex(),
+                self.ctx.clock,
+                # The record lies in the storage, which is not to know what the job is called.
+                command="job run",
+                break_lock=self.break_lock,
+            )
+        except LockedError as error:
+            # The lock knows the holder and not the job: an operator knows it the other way.
+            raise LockedError(
+                f"job {self.job.name} is at work elsewhere: {error}",
+                hint="wait for it to end; if nothing runs there, 'strongroom job run "
+                f"{self.job.name} --break-lock' takes the lock away from it",
+                **error.fields,
+            ) from error
 
     # --- deciding ----------------------------------------------------------------------------
 
@@ -297,44 +324,33 @@ class _Session:
         """
         if self._lock is not None:
             self._lock.confirm()
-        rows = point_rows.of_job(self.ctx.database, self.job.job_id)
         facts = [
-            PointFacts(
-                point_id=row.point_id,
-                source_id=row.source_id,
-                taken_at=row.taken_at,
-                held=row.held,
-            )
-            for row in rows
-        ]
-        facts.extend(
-            PointFacts(
-                point_id=point.point_id,
-                source_id=point.source_id,
-                taken_at=from_microseconds(point.taken_at),
-                held=False,
-            )
+            PointFacts(point.point_id, point.source_id, from_microseconds(point.taken_at))
             for point in fresh
-        )
-        gone = {
-            verdict.point_id
-            for verdict in decide(facts, self.job.retention, self.ctx.clock.now())
-            if not verdict.reasons
+        ]
+        self._given_up = {
+            one.row.point_id: one
+            for one in retention.judge(self.ctx, self.job, self.job.retention, facts)
+            if not one.verdict.stays
         }
-        self._given_up = {row.point_id: row.chain_id for row in rows if row.point_id in gone}
         return frozenset(
-            point_id for point_id, where in self._given_up.items() if where == chain_id
+            point_id for point_id, one in self._given_up.items() if one.row.chain_id == chain_id
         )
 
     def _retire_elsewhere(self, repository_chain: Chain) -> None:
         """Take promises back in the job's other chains, which expire alone."""
         by_chain: dict[bytes, list[bytes]] = {}
-        for point_id, chain_id in self._given_up.items():
-            if chain_id != repository_chain.chain_id:
-                by_chain.setdefault(chain_id, []).append(point_id)
+        for point_id, one in self._given_up.items():
+            if one.row.chain_id != repository_chain.chain_id:
+                by_chain.setdefault(one.row.chain_id, []).append(point_id)
         for chain_id, point_ids in by_chain.items():
             try:
                 chain = Chain(repository_chain.storage, chain_id)
+                if self.ctx.identity.public not in chain.signers:
+                    # Of before the keystore was lost: nobody is left who could take it back.
+                    for point_id in point_ids:
+                        del self._given_up[point_id]
+                    continue
                 entry = promises.take_back(
                     chain, point_ids, self.ctx.identity, self.ctx.clock, "retention"
                 )
@@ -375,7 +391,7 @@ class _Session:
             warnings=tuple(warnings),
             points=tuple(point.hex() for point in backup.points_of(outcome.results)),
             bottleneck=outcome.bottleneck,
-            given_up=tuple(point.hex() for point in self._given_up),
+            given_up=tuple(retention.removed(self.job, one) for one in self._given_up.values()),
         )
 
     def _record_success(

@@ -53,7 +53,8 @@ class ChainView:
     signer: str
     """Fingerprint."""
     trusted: bool
-    """The signer is this installation's own, accepted, or vouched for by the secret."""
+    """The signer is this installation's own, accepted, or vouched for by the secret; where
+    signers were pinned, it is one of these."""
     points: int
     started_at: datetime
     newest_at: datetime | None
@@ -61,6 +62,27 @@ class ChainView:
     """Number of the newest journal entry: compare it with what you know."""
     problem: str | None = None
     """What is wrong with it, if it cannot be read or believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedSigner:
+    """A signer that an operator accepted on this machine."""
+
+    fingerprint: str
+    accepted_at: datetime
+    repository: str
+    """Where it was seen: the name or location that was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerResult:
+    """What `repository trust` did."""
+
+    fingerprint: str
+    accepted: bool
+    """False once it is revoked."""
+    chains: tuple[str, ...] = ()
+    """Ids of the chains in the repository that it signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +95,8 @@ class RepositoryDetails:
     free_bytes: int | None
     chains: tuple[ChainView, ...]
     warnings: tuple[str, ...] = ()
+    accepted_signers: tuple[AcceptedSigner, ...] = ()
+    """Believed on this machine, wherever they sign."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +166,39 @@ class JobResult:
     """What creating or changing a job did, and means."""
 
     job: JobView
+    changed: bool = True
+    """False where the job was like that already."""
     warnings: tuple[str, ...] = ()
     """To be shown loudly: what a lost password costs, say."""
     notices: tuple[str, ...] = ()
     """What the next session does because of the change."""
     would_remove: tuple[str, ...] = ()
     """Points that the next session gives up under the new retention, ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedPoint:
+    """What retention says of one point."""
+
+    id: str
+    source: str | None
+    """None of a source that the job no longer has."""
+    taken_at: datetime
+    stays: bool
+    reasons: tuple[str, ...]
+    """Why it stays; or, if it goes, each rule that no longer keeps it."""
+    held: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionPlan:
+    """What retention says of every point of a job, by its rules or by others."""
+
+    job: str
+    keep_last: int | None
+    keep_days: int | None
+    points: tuple[JudgedPoint, ...]
+    """Oldest first; those in the job's repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +248,8 @@ class PointList:
     points: tuple[PointRow, ...]
     """Oldest first."""
     warnings: tuple[str, ...] = ()
+    complete: bool = True
+    """False where a repository of the catalog did not answer and is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +318,43 @@ class RecoveryTestResult:
     ok: bool
     key_id: str
     chains: tuple[ChainProof, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionErrorView:
+    """Why a session made no point."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """One session as the catalog remembers it."""
+
+    id: str
+    job: str
+    """The job's name when it ran."""
+    state: str
+    """`running`, `success`, `warning`, `failed` or `cancelled`; one whose process died stays
+    `running` until the job runs again."""
+    started_at: datetime
+    finished_at: datetime | None
+    kind: str | None
+    """`full` or `incremental`; null where no point was made."""
+    reason: str
+    """Why it is a full."""
+    read_bytes: int
+    changed_bytes: int
+    stored_bytes: int
+    files: int
+    seconds: float
+    warnings: tuple[str, ...]
+    error: SessionErrorView | None
+    chain: str | None
+    points: tuple[str, ...]
+    """Ids of the points that it made; retention may have let them go since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from strongroom.engine.pipeline import CONTENTS_LABEL
 from strongroom.errors import IntegrityError, StrongroomError
 from strongroom.format import header as headers
 from strongroom.format import pack as packs
-from strongroom.format.block import PLACE_BITS, read_frame
+from strongroom.format.block import PLACE_BITS, BlockClass, read_frame
 from strongroom.format.codec import MAX_SMALL, decode
 from strongroom.format.index import CLUSTER
 from strongroom.repository import layout
@@ -131,6 +131,8 @@ def _adopt_pack(
     hasher: ContentHasher,
 ) -> None:
     name = layout.pack(chain.chain_id, pack_id)
+    if chain.storage.size(name) > packs.MAX_PACK:
+        raise IntegrityError(f"{name} is longer than any pack")
     data = chain.storage.get(name)
     footer = data[-packs.FOOTER_LENGTH :]
     length = packs.footer_trailer_length(footer, len(data), name)
@@ -164,7 +166,7 @@ def _adopt_pack(
             packs.trailer_context(chain.chain_id, session.session_id, trailer.directory),
             encoded,
         )
-    contents = decode(packs.Contents, encoded, name)
+    contents = decode(packs.Contents, encoded, name).check(directory, name)
     if not chain.sealed:
         _check_plain(data, directory, contents, hasher, name)
     for piece in contents.pieces:
@@ -191,19 +193,30 @@ def _check_plain(
         IntegrityError: a piece is not what the contents call it.
     """
     index_of = {place: index for index, place in enumerate(directory.places)}
-    for piece in contents.pieces:
-        index = index_of.get(piece.place, -1)
-        if index < 0:
-            raise IntegrityError(f"{name} names a block it does not have")
-        begin = directory.offsets[index]
-        raw = read_frame(data[begin : begin + directory.lengths[index]], name)
+    at, raw, area = -1, b"", b""
+    # In order of the blocks, so that each is decompressed once, however many pieces name it.
+    for piece in sorted(contents.pieces, key=lambda piece: piece.place):
+        if piece.place != at:
+            at, index = piece.place, index_of[piece.place]
+            begin = directory.offsets[index]
+            raw = read_frame(data[begin : begin + directory.lengths[index]], name)
+            if len(raw) != contents.raw_lengths[index]:
+                raise IntegrityError(f"{name} has a block of another length than it says")
+            area = _area_name(raw, hasher)
         found = hasher.digest(raw[piece.offset : piece.offset + piece.length])
-        # Pages and whole areas of disks are named by the digests of what they consist of.
-        if piece.content_hash not in (found, hasher.of_digests(found), _area_name(raw, hasher)):
+        # A page found among content, or content among pages, would be read by nobody.
+        if directory.block_class == BlockClass.INDEX:
+            names = [hasher.of_digests(found)]
+        elif piece.length == len(raw):
+            names = [found, area]
+        else:
+            names = [found]
+        if piece.content_hash not in names:
             raise IntegrityError(f"{name} calls a piece by the hash of another")
 
 
 def _area_name(raw: bytes, hasher: ContentHasher) -> bytes:
+    """Return the name of a whole area of a disk: that of its clusters' hashes together."""
     digests = []
     for at in range(0, len(raw), CLUSTER):
         cluster = raw[at : at + CLUSTER]

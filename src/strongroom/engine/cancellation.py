@@ -47,4 +47,4 @@ class Cancellation:
             CancelledError: somebody asked to stop.
         """
         if self._event.is_set():
-            raise CancelledError("stopped on request; complete packs are kept for the next run")
+            raise CancelledError("stopped on request")

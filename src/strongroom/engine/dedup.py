@@ -183,7 +183,7 @@ class DedupIndex:
         return self._runs
 
     def _spill(self) -> None:
-        records = (name + place for name, place in sorted(self._recent.items()))
+        records = [name + place for name, place in sorted(self._recent.items())]
         self._opened().append(self._write(records, ".part"))
         self._recent.clear()
 

@@ -176,8 +176,6 @@ class _TreeDiff:
 
     def _same_content(self, one: TreeEntry, other: TreeEntry) -> bool:
         """Tell whether two files of one size hold the same."""
-        if not self._hashes_compare and one.attributes.mtime_ns == other.attributes.mtime_ns:
-            return True
         lists = _chunk_list(one), _chunk_list(other)
         if self._shares and lists[0] is not None and lists[0] == lists[1]:
             return True

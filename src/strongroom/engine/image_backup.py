@@ -219,10 +219,15 @@ class _ImageBackup:
             if (content_hash := area.hashes[index]) is not None
         }
         number = first // self._clusters_in_area
-        found = self._copies.find(number, area.data, area.anchors, wanted)
+        wear = self._work.wear
+        found = {
+            index: place
+            for index, place in self._copies.find(number, area.data, area.anchors, wanted).items()
+            if not wear.is_doomed(place.slot, place.number)
+        }
         if found:
             for index, place in found.items():
-                self._work.wear.regain(place.slot, place.number, CLUSTER)
+                wear.regain(place.slot, place.number, CLUSTER)
                 result[index] = place
             singles = [(index, 1) for index in wanted if index not in found]
             unknown = [seal for seal in singles if not self._recognise(area, seal, result)]

@@ -38,7 +38,7 @@ from strongroom.format.point import TreeRoot
 from strongroom.model.entry import EntryKind
 from strongroom.repository.usage import BlockUsage
 from strongroom.sources.base import ChangedError, reason
-from strongroom.sources.files import FilesSource, data_extents, is_racy
+from strongroom.sources.files import RACY_NS, FilesSource, data_extents, is_racy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +121,11 @@ class _TreeBackup:
         self._again = False
         """Whether the entry at hand has not changed and is stored again all the same."""
         self._first_names: dict[tuple[int, int], bytes] = {}
+        self._bare_rows: dict[tuple[int, int, int], AttributeRow] = {}
+        """Attributes without extended ones, by mode, owner and group: few differ."""
+        self._settled_ns = work.clock.now_ns() - RACY_NS
+        """What was stamped before this cannot be racy, whenever it is read."""
+        self._reported_bytes = 0
 
     def run(self) -> SourceOutcome:
         old, writer, work = self._old, self._writer, self._work
@@ -134,7 +139,7 @@ class _TreeBackup:
             count += 1
             if count % _EVERY == 0:
                 work.cancel.check()
-                work.progress.advance(files=_EVERY)
+                self._report(_EVERY)
             if kind == _LEAVE:
                 if unmatched:
                     unmatched -= 1
@@ -173,9 +178,15 @@ class _TreeBackup:
                     old.advance()
             else:
                 self._add(kind, name, st, parent)
-        work.progress.advance(files=count % _EVERY)
+        self._report(count % _EVERY)
         outcome.root = writer.finish()
         return outcome
+
+    def _report(self, files: int = 0) -> None:
+        """Tell how far it is; not for each small file, since that costs as much as reading it."""
+        read = self._outcome.read_bytes
+        self._work.progress.advance(read - self._reported_bytes, files)
+        self._reported_bytes = read
 
     # --- the old tree ------------------------------------------------------------------------
 
@@ -277,14 +288,9 @@ class _TreeBackup:
                     self._outcome.files += 1
             elif kind == _SYMLINK:
                 link = source.read_link(parent, name)
-            row: AttributeRow = (
-                st.st_mode & 0o7777,
-                st.st_uid,
-                st.st_gid,
-                source.owner_name(st.st_uid),
-                source.group_name(st.st_gid),
-                source.read_xattrs(parent, name) if xattrs is None else xattrs,
-            )
+            if xattrs is None:
+                xattrs = source.read_xattrs(parent, name)
+            row = self._row_of(st, xattrs)
         except (OSError, ChangedError) as error:
             if kind == _FILE:
                 self._first_names.pop((st.st_dev, st.st_ino), None)
@@ -298,7 +304,9 @@ class _TreeBackup:
             # Its LEAVE will come: the entry stays, with what the stat said.
             source.problem(parent, name, "its attributes could not all be read")
             row = (st.st_mode & 0o7777, st.st_uid, st.st_gid, "", "", ())
-        if is_racy(st, self._work.clock.now_ns()):
+        if (st.st_mtime_ns > self._settled_ns or st.st_ctime_ns > self._settled_ns) and is_racy(
+            st, self._work.clock.now_ns()
+        ):
             ctime = 0
         self._writer.add(
             kind,
@@ -312,6 +320,18 @@ class _TreeBackup:
             st.st_rdev if kind in _DEVICES else None,
         )
 
+    def _row_of(self, st: os.stat_result, xattrs: tuple[tuple[bytes, bytes], ...]) -> AttributeRow:
+        mode, uid, gid = st[0] & 0o7777, st[4], st[5]
+        if not xattrs:
+            bare = self._bare_rows.get((mode, uid, gid))
+            if bare is not None:
+                return bare
+        source = self._source
+        row = (mode, uid, gid, source.owner_name(uid), source.group_name(gid), xattrs)
+        if not xattrs:
+            self._bare_rows[mode, uid, gid] = row
+        return row
+
     def _read_file(
         self, name: bytes, parent: Directory
     ) -> tuple[Content, tuple[tuple[bytes, bytes], ...], int, os.stat_result]:
@@ -322,9 +342,8 @@ class _TreeBackup:
             its stat as it was when all of it had been read.
         """
         work, outcome = self._work, self._outcome
-        fd = self._source.open_file(parent, name)
+        fd, before = self._source.open_file(parent, name)
         try:
-            before = os.fstat(fd)
             size = before.st_size
             if size == 0:
                 content = EMPTY
@@ -342,7 +361,8 @@ class _TreeBackup:
             os.close(fd)
         outcome.size_bytes += content.size
         outcome.read_bytes += content.size
-        work.progress.advance(content.size)
+        if content.size > SMALL:
+            self._report()
         ctime = after.st_ctime_ns
         if (
             after.st_mtime_ns != before.st_mtime_ns

@@ -36,6 +36,7 @@ from strongroom.errors import (
 )
 from strongroom.format.index import HOLE, NOT_INLINE, TreePage
 from strongroom.model.entry import EntryKind
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -180,7 +181,7 @@ class _Planner:
             shown = ", ".join(self._conflicts)
             more = self._conflict_count - len(self._conflicts)
             raise TargetExistsError(
-                f"{self._conflict_count} paths are there already, so nothing was restored: "
+                f"there already: {counted(self._conflict_count, 'path')}, so nothing was restored: "
                 f"{shown}{f' and {more} more' if more else ''}",
                 paths=self._conflicts,
                 count=self._conflict_count,

@@ -56,6 +56,7 @@ from strongroom.format.index import (
     check_tree_page,
 )
 from strongroom.format.point import DiskRoot, StreamRoot, TreeRoot
+from strongroom.model.phrases import counted
 from strongroom.repository.state import StateBlocks
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ class VerifyReport:
     def text(self) -> str:
         """Return the report for people."""
         lines = [
-            f"{self.points} points: {self.blocks} blocks opened, {self.bytes} bytes, "
-            f"in {self.seconds:.1f} s"
+            f"{counted(self.points, 'point')}: {counted(self.blocks, 'block')} opened, "
+            f"{counted(self.bytes, 'byte')}, in {self.seconds:.1f} s"
         ]
         for damage in self.damaged[:_SHOWN]:
             lines.append(f"damaged: {damage.reason}")

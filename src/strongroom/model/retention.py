@@ -44,6 +44,8 @@ class Verdict:
     point_id: bytes
     reasons: tuple[str, ...]
     """Why it stays; empty when nothing keeps it."""
+    lapsed: tuple[str, ...] = ()
+    """Why it goes: each rule that no longer keeps it; empty when it stays."""
 
     @property
     def stays(self) -> bool:
@@ -77,8 +79,19 @@ def decide(
             reasons.append(f"younger than {rules.keep_days} days")
         if rank[place] < minimum:
             reasons.append(f"one of the last {minimum}, which always stay")
-        verdicts.append(Verdict(point.point_id, tuple(reasons)))
+        lapsed = () if reasons else _lapsed(rules)
+        verdicts.append(Verdict(point.point_id, tuple(reasons), lapsed))
     return verdicts
+
+
+def _lapsed(rules: RetentionRules) -> tuple[str, ...]:
+    """Return how a point stands to the rules when none of them keeps it."""
+    lapsed: list[str] = []
+    if rules.keep_last is not None:
+        lapsed.append(f"not one of the newest {rules.keep_last}")
+    if rules.keep_days is not None:
+        lapsed.append(f"not younger than {rules.keep_days} days")
+    return tuple(lapsed)
 
 
 def _ranks(points: Sequence[PointFacts]) -> list[int]:

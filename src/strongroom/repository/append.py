@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.clock import Clock, to_microseconds
-from strongroom.errors import ObjectExistsError
+from strongroom.errors import ObjectExistsError, RefusedError
 from strongroom.format.journal import SIGNING_DOMAIN, Body, Entry, encode_entry, frame_entry
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout
@@ -41,8 +41,11 @@ def append_entry(
         seen: The newest entry that the caller has already judged.
 
     Raises:
+        RefusedError: `signer` is nobody whom the chain introduces: its readers would take the
+            entry, and with it the whole chain, for a forgery.
         StorageUnavailableError: the storage did not answer; the entry may or may not be there.
     """
+    _check_signer(chain, signer)
     while True:
         chain.refresh()
         newest = chain.listing[-1] if chain.listing else 0
@@ -70,3 +73,13 @@ def append_entry(
             continue
         chain.refresh()
         return chain.entry(newest + 1)
+
+
+def _check_signer(chain: Chain, signer: SigningKey | None) -> None:
+    # The header's own identity is looked at first: finding the others reads the journal.
+    if signer is None or signer.public == chain.identity or signer.public in chain.signers:
+        return
+    raise RefusedError(
+        f"chain {chain.name} is signed by another server, so this one can add nothing to it",
+        hint="do it on the server whose jobs write to it",
+    )

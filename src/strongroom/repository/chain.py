@@ -30,6 +30,8 @@ from strongroom.errors import (
     PointDamagedError,
     PointWithheldError,
     RolledBackError,
+    StrongroomError,
+    UnsupportedVersionError,
     UnvouchedError,
 )
 from strongroom.format import header as headers
@@ -85,12 +87,30 @@ class Trust:
     """Whom a reader believes to sign."""
 
     pinned: frozenset[str] = frozenset()
-    """Fingerprints that the operator gave or accepted."""
+    """Fingerprints that were given on the command: with one, nobody else is believed."""
+    accepted: frozenset[str] = frozenset()
+    """Fingerprints that the operator accepted before."""
     identities: frozenset[bytes] = frozenset()
     """Ids of identities this installation knows as its own."""
 
     def knows(self, identity: SigningPublicKey) -> bool:
-        return identity.fingerprint in self.pinned or identity.id in self.identities
+        if self.pinned:
+            return identity.fingerprint in self.pinned
+        return identity.fingerprint in self.accepted or identity.id in self.identities
+
+    def refuse_unpinned(self, chain: Chain) -> None:
+        """Go on unless signers were pinned and the chain's is none of them.
+
+        Raises:
+            UnvouchedError: it is not, whatever else would vouch for it.
+        """
+        if self.pinned and not self.knows(chain.identity):
+            raise UnvouchedError(
+                f"chain {chain.name} is signed by {chain.identity.fingerprint}, which is not the "
+                "signer that was pinned",
+                hint="--signer may be said several times; without it nobody is excluded",
+                fingerprint=chain.identity.fingerprint,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +167,11 @@ class Chain:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the entries that are there, ascending."""
-        prefix = layout.journal(self.chain_id)
-        return sorted(layout.entry_number(info.key) for info in self.storage.list(prefix))
+        found = map(
+            layout.entry_number,
+            (info.key for info in self.storage.list(layout.journal(self.chain_id))),
+        )
+        return sorted(number for number in found if number is not None)
 
     def entry(self, number: int) -> Entry:
         """Return an entry whose place and signature hold.
@@ -203,12 +226,33 @@ class Chain:
 
     @cached_property
     def promise_entry(self) -> Entry | None:
-        """The newest entry that says what retention promises; always a signed one."""
-        for number in reversed(self.numbers()):
-            entry = self.entry(number)
+        """The newest entry that says what retention promises; always a signed one.
+
+        What stands behind a hole above it, and does not hold, was planted or has lost what
+        leads to it: it is no part of the journal, and closes nothing.
+
+        Raises:
+            IntegrityError: an entry does not hold, and nothing is missing before it.
+        """
+        numbers = self.numbers()
+        refused: dict[int, IntegrityError | UnsupportedVersionError] = {}
+        found: Entry | None = None
+        for number in reversed(numbers):
+            try:
+                entry = self.entry(number)
+            except (IntegrityError, UnsupportedVersionError) as error:
+                refused[number] = error
+                continue
             if isinstance(entry.body, SessionBody | PromiseBody):
-                return entry
-        return None
+                found = entry
+                break
+        present = set(numbers)
+        number = 1 + (found.number if found else 0)
+        while number in present:
+            if number in refused:
+                raise refused[number]
+            number += 1
+        return found
 
     @cached_property
     def listing(self) -> list[int]:
@@ -436,28 +480,63 @@ class Chain:
     def envelopes(self) -> dict[bytes, headers.Envelope]:
         """Return the intact envelope of the highest generation for each chain key.
 
+        An older chain key without one is closed, and others are not.
+
         Raises:
-            EnvelopeDamagedError: a chain key has envelopes, and none is intact.
+            EnvelopeDamagedError: the present chain key has envelopes, and none is intact.
+            UnsupportedVersionError: it has, and all are of another format.
         """
+        found, damaged = self._read_envelopes()
+        if self.present_key_id in damaged:
+            raise damaged[self.present_key_id]
+        return found
+
+    @property
+    def present_key_id(self) -> bytes:
+        """The id of the chain key that the newest session sealed to; empty in a plain chain."""
+        newest = self.newest_session
+        body = newest.body if newest is not None else None
+        if isinstance(body, SessionBody) and body.chain_public:
+            from strongroom.crypto.hpke import PublicKey
+
+            return PublicKey(body.chain_public).id
+        return self.header.recipients
+
+    def _read_envelopes(
+        self,
+    ) -> tuple[dict[bytes, headers.Envelope], dict[bytes, StrongroomError]]:
+        """Return intact envelopes, and why there is none of a chain key that has some."""
         found: dict[bytes, headers.Envelope] = {}
-        damaged: dict[str, str] = {}
+        damaged: dict[bytes, StrongroomError] = {}
         for info in self.storage.list(layout.envelopes(self.chain_id)):
+            chain_key_id = layout.envelope_key(info.key)
+            if chain_key_id is None:
+                continue
             try:
                 envelope = self._envelope(info.key)
-            except IntegrityError as error:
-                damaged[info.key.rpartition("/")[2].partition("-")[0]] = str(error)
+            except (IntegrityError, UnsupportedVersionError) as error:
+                # A copy that only claims to be newer does not outweigh one that is damaged.
+                if not isinstance(damaged.get(chain_key_id), IntegrityError):
+                    damaged[chain_key_id] = error
                 continue
             held = found.get(envelope.chain_key_id)
             if held is None or held.generation < envelope.generation:
                 found[envelope.chain_key_id] = envelope
-        for name, reason in damaged.items():
-            if bytes.fromhex(name) not in found:
-                raise EnvelopeDamagedError(
-                    f"chain {self.name}: no intact envelope of chain key {name[:12]}: {reason}",
-                    hint="a second copy stands in the catalog of the server that made it, "
-                    "and in every copy of the repository",
-                )
-        return found
+        return found, {
+            chain_key_id: self._closed(chain_key_id, reason)
+            for chain_key_id, reason in damaged.items()
+            if chain_key_id not in found
+        }
+
+    def _closed(self, chain_key_id: bytes, reason: StrongroomError) -> StrongroomError:
+        if isinstance(reason, UnsupportedVersionError):
+            return reason
+        return EnvelopeDamagedError(
+            f"chain {self.name}: no intact envelope of chain key "
+            f"{chain_key_id.hex()[:12]}: {reason}",
+            hint="a second copy stands in the catalog of the server that made it, "
+            "and in every copy of the repository",
+        )
 
     def _envelope(self, key: str) -> headers.Envelope:
         envelope, encoded, signature = headers.read_envelope(
@@ -493,13 +572,8 @@ class Chain:
             NoRecipientMatchedError: the secret is not one of this chain's.
             UnvouchedError: the secret opens it, but nothing vouches for who signs it.
         """
-        envelopes = self.envelopes()
-        newest = self.newest_session
-        current = self.header.recipients
-        if newest is not None and isinstance(newest.body, SessionBody):
-            from strongroom.crypto.hpke import PublicKey
-
-            current = PublicKey(newest.body.chain_public).id
+        envelopes, closed = self._read_envelopes()
+        current = self.present_key_id
         hints: list[str] = []
         opened: dict[bytes, ChainKey] = {}
         for chain_key_id in sorted(envelopes, key=lambda one: one != current):
@@ -520,9 +594,11 @@ class Chain:
                 continue
             if not opened:
                 self._check_vouched(envelope.stanzas, unlocker, trust)
-            opened.update(self._follow_links(chain_key))
+            self._follow_links(chain_key, opened, closed)
         if opened:
-            return Keyring(self.chain_id, opened)
+            return Keyring(self.chain_id, opened, closed=closed)
+        if current in closed:
+            raise closed[current]
         if not envelopes:
             raise EnvelopeDamagedError(f"chain {self.name} has no envelope: removed from storage")
         shown = f"; its hint: {'; '.join(hints)}" if hints else ""
@@ -535,6 +611,7 @@ class Chain:
         # trusted by introducing an identity that is.
         if trust.knows(self.identity):
             return
+        trust.refuse_unpinned(self)
         for stanza in stanzas:
             voucher = unlocker.voucher(stanza)
             if voucher is not None and check_vouch(stanza, voucher, self.identity):
@@ -552,31 +629,50 @@ class Chain:
             info.key.endswith(suffix) for info in self.storage.list(layout.links(self.chain_id))
         )
 
-    def _follow_links(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
-        by_newer: dict[bytes, list[str]] = {}
+    def _follow_links(
+        self,
+        chain_key: ChainKey,
+        opened: dict[bytes, ChainKey],
+        closed: dict[bytes, StrongroomError],
+    ) -> None:
+        """Add a chain key to `opened`, and all that links lead to from it.
+
+        A link that does not open closes what is behind it and no more: anybody may put one
+        there. What it was said to lead to goes to `closed`.
+        """
+        by_newer: dict[bytes, list[tuple[bytes, str]]] = {}
         for info in self.storage.list(layout.links(self.chain_id)):
-            newer = info.key.rpartition("/")[2].partition("-")[0]
-            by_newer.setdefault(bytes.fromhex(newer), []).append(info.key)
-        opened = {chain_key.id: chain_key}
+            ends = layout.link_keys(info.key)
+            if ends is not None:
+                by_newer.setdefault(ends[0], []).append((ends[1], info.key))
+        opened[chain_key.id] = chain_key
         pending = [chain_key]
         while pending:
             newer_key = pending.pop()
-            for key in by_newer.get(newer_key.id, []):
-                link = headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
-                if link.chain_id != self.chain_id or link.newer_id != newer_key.id:
-                    raise ForgedError(f"{key} links something else: swapped in storage")
-                older = open_link(
-                    newer_key,
-                    link.sealed,
-                    link.older_public,
-                    headers.chain_key_context(self.chain_id),
-                )
-                if older.id != link.older_id:
-                    raise ForgedError(f"{key} holds another chain key than it names")
-                if older.id not in opened:
-                    opened[older.id] = older
-                    pending.append(older)
-        return opened
+            for older_id, key in by_newer.get(newer_key.id, []):
+                if older_id in opened:
+                    continue
+                try:
+                    older = self._open_link(newer_key, older_id, key)
+                except (IntegrityError, UnsupportedVersionError) as error:
+                    closed[older_id] = error
+                    continue
+                opened[older_id] = older
+                pending.append(older)
+
+    def _open_link(self, newer_key: ChainKey, older_id: bytes, key: str) -> ChainKey:
+        link = headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
+        if (link.chain_id, link.newer_id, link.older_id) != (self.chain_id, newer_key.id, older_id):
+            raise ForgedError(f"{key} links something else: swapped in storage")
+        older = open_link(
+            newer_key,
+            link.sealed,
+            link.older_public,
+            headers.chain_key_context(self.chain_id),
+        )
+        if older.id != older_id:
+            raise ForgedError(f"{key} holds another chain key than it names")
+        return older
 
 
 def get_framed(storage: Storage, key: str, limit: int) -> bytes:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.crypto.envelope import ChainKey, SessionSecrets, open_session
-from strongroom.errors import UnlockError
+from strongroom.errors import EnvelopeDamagedError, UnlockError
 from strongroom.format.header import session_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from strongroom.crypto.keys import MetaKey, SessionKey
+    from strongroom.errors import StrongroomError
     from strongroom.format.tables import SessionRecord
 
 
@@ -36,6 +37,7 @@ class Keyring:
         chain_id: bytes,
         chain_keys: Mapping[bytes, ChainKey] | None = None,
         metakeys: Metakeys | None = None,
+        closed: Mapping[bytes, StrongroomError] | None = None,
     ) -> None:
         """Hold keys.
 
@@ -43,9 +45,11 @@ class Keyring:
             chain_id: The chain they are for; sealed keys are bound to it.
             chain_keys: Opened chain keys by their id.
             metakeys: Metakeys by session id, as the keystore keeps them.
+            closed: Why chain keys stay closed, by their ids: a damaged link or envelope.
         """
         self._chain_id = chain_id
         self.chain_keys = dict(chain_keys or {})
+        self.closed = dict(closed or {})
         self._metakeys: Metakeys = metakeys if metakeys is not None else {}
         self._opened: dict[bytes, SessionSecrets] = {}
 
@@ -80,11 +84,21 @@ class Keyring:
 
         Raises:
             UnlockError: sealed to a chain key that is not at hand.
+            EnvelopeDamagedError: nor can it be had, since a link or envelope is damaged.
             IntegrityError: the keys are not those that the signed record commits to.
         """
         opened = self._opened.get(record.session_id)
         if opened is None:
             chain_key = self.chain_keys.get(record.chain_key_id)
+            reason = self.closed.get(record.chain_key_id)
+            if chain_key is None and reason is not None:
+                raise EnvelopeDamagedError(
+                    f"session {record.session_id.hex()[:12]} is sealed to chain key "
+                    f"{record.chain_key_id.hex()[:12]}, which stays closed: "
+                    f"{reason}",
+                    hint="the secret that was in force then opens it without a link",
+                    chain_key=record.chain_key_id.hex(),
+                ) from reason
             if chain_key is None:
                 raise UnlockError(
                     f"session {record.session_id.hex()[:12]} is sealed to chain key "

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from strongroom.errors import MalformedError
-
 MARKER = "strongroom-repository"
 HEADERS = "headers/"
 LOCKS = "locks/"
@@ -28,16 +26,13 @@ def entry(chain_id: bytes, number: int) -> str:
     return f"{journal(chain_id)}{number:010d}"
 
 
-def entry_number(key: str) -> int:
+def entry_number(key: str) -> int | None:
     """Return the number in a journal entry's key.
 
-    Raises:
-        MalformedError: the key is not one that `entry` makes.
+    None where it is not a key that `entry` makes: nobody's entry then.
     """
     tail = key.rpartition("/")[2]
-    if not re.fullmatch(r"[0-9]{10}", tail):
-        raise MalformedError(f"{key} is no journal entry's name")
-    return int(tail)
+    return (int(tail) or None) if re.fullmatch(r"[0-9]{10}", tail) else None
 
 
 def envelopes(chain_id: bytes) -> str:
@@ -49,12 +44,30 @@ def envelope(chain_id: bytes, chain_key_id: bytes, generation: int, copy: str) -
     return f"{envelopes(chain_id)}{chain_key_id.hex()}-{generation:06d}-{copy}"
 
 
+def envelope_key(key: str) -> bytes | None:
+    """Return the id of the chain key that an envelope's name says it holds.
+
+    None where it is not a name that `envelope` makes: nobody's envelope then.
+    """
+    found = re.fullmatch(r"([0-9a-f]{64})-[0-9]{6,}-[ab]", key.rpartition("/")[2])
+    return bytes.fromhex(found[1]) if found else None
+
+
 def links(chain_id: bytes) -> str:
     return f"{chain(chain_id)}links/"
 
 
 def link(chain_id: bytes, newer_id: bytes, older_id: bytes) -> str:
     return f"{links(chain_id)}{newer_id.hex()}-{older_id.hex()}"
+
+
+def link_keys(key: str) -> tuple[bytes, bytes] | None:
+    """Return the ids of the newer and the older chain key that a link's name says it joins.
+
+    None where it is not a name that `link` makes: nobody's link then.
+    """
+    found = re.fullmatch(r"([0-9a-f]{64})-([0-9a-f]{64})", key.rpartition("/")[2])
+    return (bytes.fromhex(found[1]), bytes.fromhex(found[2])) if found else None
 
 
 def all_session_keys(chain_id: bytes) -> str:

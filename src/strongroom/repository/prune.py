@@ -46,6 +46,7 @@ from strongroom.format.journal import (
     SessionBody,
     read_entry,
 )
+from strongroom.model.phrases import counted
 from strongroom.repository import layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.chain import get_framed
@@ -114,7 +115,7 @@ class PrunePlan:
         if self.whole_chain:
             lines = [f"chain {self.chain[:12]}: expired, all of it goes"]
         else:
-            lines = [f"chain {self.chain[:12]}: {self.kept_points} points stay"]
+            lines = [f"chain {self.chain[:12]}: {counted(self.kept_points, 'point')} stay"]
         reasons: dict[str, tuple[int, int]] = {}
         for one in self.removals:
             count, size = reasons.get(one.reason, (0, 0))

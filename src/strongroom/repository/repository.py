@@ -17,10 +17,11 @@ from strongroom.errors import (
     ObjectExistsError,
     ObjectMissingError,
 )
+from strongroom.format.codec import MAX_SMALL
 from strongroom.format.header import RepositoryMarker, frame_marker, read_marker
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain
+from strongroom.repository.chain import Chain, get_framed
 
 if TYPE_CHECKING:
     from strongroom.storage.base import Storage
@@ -60,9 +61,10 @@ class Repository:
 
         Raises:
             NotARepositoryError: the marker is missing.
+            MalformedError: it is none.
         """
         try:
-            data = storage.get(layout.MARKER)
+            data = get_framed(storage, layout.MARKER, MAX_SMALL)
         except ObjectMissingError:
             raise NotARepositoryError(
                 f"{storage.location} is not a repository: it lacks its marker {layout.MARKER}"

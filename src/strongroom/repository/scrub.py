@@ -39,6 +39,7 @@ from strongroom.format.journal import (
     read_entry,
 )
 from strongroom.format.versions import TABLES
+from strongroom.model.phrases import counted
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.packs import PIECE, Expected, check_pack
@@ -128,13 +129,15 @@ class ScrubReport:
             kind = "sealed" if chain.sealed else "not encrypted"
             known = "" if chain.trusted else ", which is not known here"
             lines.append(
-                f"chain {chain.chain[:12]}: {kind}, {chain.points} points in {chain.packs} packs, "
-                f"signed by {chain.signer}{known}"
+                f"chain {chain.chain[:12]}: {kind}, {counted(chain.points, 'point')} in "
+                f"{counted(chain.packs, 'pack')}, signed by {chain.signer}{known}"
             )
         for damage in self.damaged:
             lines.append(f"DAMAGED {damage.object}: {damage.what}")
             if damage.points:
-                lines.append(f"  hurts {len(damage.points)} points: {_some(damage.points)}")
+                lines.append(
+                    f"  hurts {counted(len(damage.points), 'point')}: {_some(damage.points)}"
+                )
         lines.extend(f"note: {note.object}: {note.what}" for note in self.notes[:_MOST_LISTED])
         if len(self.notes) > _MOST_LISTED:
             lines.append(f"note: and {len(self.notes) - _MOST_LISTED:,} more of these")
@@ -142,7 +145,8 @@ class ScrubReport:
             lines.append("every byte is what was written")
         else:
             lines.append(
-                f"{len(self.damaged)} objects are damaged; {len(self.points)} points are hurt"
+                f"damaged: {counted(len(self.damaged), 'object')}; "
+                f"hurt: {counted(len(self.points), 'point')}"
             )
         return "\n".join(lines)
 
@@ -413,10 +417,10 @@ class _ChainScrub:
         for info in self.storage.list(layout.journal(chain.chain_id)):
             self.scrub.cancel.check()
             self.scrub.progress.advance(info.size)
-            if not _ENTRY.fullmatch(info.key.rpartition("/")[2]):
+            number = layout.entry_number(info.key)
+            if number is None:
                 self.scrub.note(info.key, "is no part of a repository")
                 continue
-            number = layout.entry_number(info.key)
             try:
                 self.entries[number] = chain.entry(number)
             except ObjectMissingError:
@@ -450,9 +454,13 @@ class _ChainScrub:
             self.scrub.damage(self._key(self.promise.number), str(error))
         if isinstance(body, SessionBody):
             self.live[self.promise.number] = [point.point_id.hex() for point in body.points]
-            said_by = f"entry {self.promise.number} of chain {self.chain.name}"
-            points = self.live[self.promise.number]
-            self.scrub.older.extend((said_by, points, ref) for ref in body.older)
+        for number in sorted(self.entries, reverse=True):
+            newest = self.entries[number].body
+            if isinstance(newest, SessionBody):
+                said_by = f"entry {number} of chain {self.chain.name}"
+                points = [point.point_id.hex() for point in newest.points]
+                self.scrub.older.extend((said_by, points, ref) for ref in newest.older)
+                break
 
     def _judge_history(self) -> None:
         """Compare what is there with what the newest entry remembers and promises."""

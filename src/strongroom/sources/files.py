@@ -290,8 +290,8 @@ class FilesSource:
 
     # --- what an entry holds ----------------------------------------------------------------
 
-    def open_file(self, parent: Directory, name: bytes) -> int:
-        """Return a descriptor to read a regular file from; the caller closes it.
+    def open_file(self, parent: Directory, name: bytes) -> tuple[int, os.stat_result]:
+        """Return a descriptor to read a regular file from, and its stat; the caller closes it.
 
         Raises:
             ChangedError: it is no regular file any more.
@@ -306,10 +306,11 @@ class FilesSource:
             if error.errno in _NOT_A_FILE:
                 raise ChangedError("is no regular file any more") from error
             raise
-        if not modes.S_ISREG(os.fstat(fd).st_mode):
+        st = os.fstat(fd)
+        if not modes.S_ISREG(st[0]):
             os.close(fd)
             raise ChangedError("is no regular file any more")
-        return fd
+        return fd, st
 
     def read_link(self, parent: Directory, name: bytes) -> bytes:
         """Return where a symbolic link points.
@@ -419,6 +420,10 @@ def data_extents(fd: int, size: int) -> list[tuple[int, int]]:
             raise
         extents.append((start, end - start))
     return extents
+
+
+RACY_NS: Final = _COARSE_TICK_NS
+"""What was stamped longer ago than this before it was read is never racy."""
 
 
 def is_racy(st: os.stat_result, read_at_ns: int, tick_ns: int = _TICK_NS) -> bool:

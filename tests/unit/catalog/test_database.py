@@ -4,13 +4,20 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from strongroom.catalog import database as database_module
 from strongroom.catalog.database import REVISION, CatalogDamagedError, Database
-from strongroom.errors import ConflictError, RefusedError, UnsupportedVersionError
+from strongroom.errors import (
+    ConflictError,
+    RefusedError,
+    StorageFullError,
+    UnavailableError,
+    UnsupportedVersionError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +38,20 @@ def test_a_new_catalog_is_its_owners_alone(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert {file.name for file in path.parent.iterdir()} == {"catalog.db"}
+
+
+def test_a_full_disk_is_not_taken_for_one_that_does_not_answer(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite needs room even for reading, and says only that it failed."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+    for free, family in ((0, StorageFullError), (1 << 30, UnavailableError)):
+        status = SimpleNamespace(f_bavail=free, f_frsize=1)
+        monkeypatch.setattr(database_module.os, "statvfs", lambda _, status=status: status)
+        with pytest.raises(family) as caught, database_module._translated(path):
+            raise error
+        assert ("--home /elsewhere" in str(caught.value.hint)) == (free == 0)
 
 
 def test_what_was_committed_is_there_when_it_is_opened_again(path: Path) -> None:

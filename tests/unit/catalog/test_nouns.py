@@ -38,10 +38,11 @@ from strongroom.model.session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
 R, P, J = b"r" * 16, b"p" * 16, b"j" * 16
 
 
@@ -333,10 +334,34 @@ def test_a_head_stays_when_its_chain_is_forgotten(database: Database) -> None:
     assert heads.get(database, a_chain(1).chain_id) == (1, b"h" * 32)
 
 
-def test_signers_and_single_values_are_kept(database: Database) -> None:
-    signers.accept(database, "aaaa-bbbb", NOON, "from the sheet")
-    signers.accept(database, "aaaa-bbbb", NOON)
-    assert signers.accepted(database) == {"aaaa-bbbb"}
+@pytest.mark.parametrize(
+    ("get", "typed", "meant"),
+    [(jobs.get, "nihgtly", "nightly"), (repositories.get, "mian", "main")],
+    ids=["job", "repository"],
+)
+def test_a_name_that_is_not_there_brings_the_one_that_was_meant(
+    database: Database, get: Callable[[Database, str], object], typed: str, meant: str
+) -> None:
+    jobs.insert(database, a_job(encryption=NoEncryption()), NOON)
+    with pytest.raises(NotFoundError) as caught:
+        get(database, typed)
+    assert str(caught.value.hint).startswith(f"did you mean '{meant}'? 'strongroom ")
+    with pytest.raises(NotFoundError) as caught:
+        get(database, "quite-another")
+    assert str(caught.value.hint).startswith("'strongroom ")
+
+
+def test_signers_are_accepted_once_and_can_be_revoked(database: Database) -> None:
+    first, second = signers.SignerRow("cccc", NOON, "main"), signers.SignerRow("aaaa", LATER)
+    for row in (first, second, signers.SignerRow("cccc", LATER, "elsewhere")):
+        signers.accept(database, row)
+    assert signers.accepted(database) == (first, second)
+    assert signers.revoke(database, "cccc")
+    assert not signers.revoke(database, "cccc")
+    assert signers.accepted(database) == (second,)
+
+
+def test_single_values_are_kept(database: Database) -> None:
     assert values.get(database, "n") is None
     values.put(database, "n", b"1")
     values.put(database, "n", b"2")

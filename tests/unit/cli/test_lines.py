@@ -73,6 +73,10 @@ def test_json_behind_the_double_dash_is_a_word_like_any_other(
         (["job", "run"], "name one job, or say --all", "'strongroom job run --help' shows"),
         (["job", "run", "a", "--all"], "name one job, or say --all", "--help"),
         (["job", "run", "--all", "--full"], "--full is for one job", "--help"),
+        (["job", "run", "--all", "--break-lock"], "--break-lock is for one job", "--help"),
+        (["job", "run", "a", "--old-password-file"], "requires an argument", "job run --help"),
+        (["point", "list", "--signer", "ei43-xxrt"], "'ei43-xxrt' is no fingerprint", "--help"),
+        (["repository", "trust", "a", ""], "'' is no fingerprint", "--help"),
         (["repository", "scrub"], "name one repository", "--help"),
         (["repository", "scrub", "a", "--repository", "b"], "name one repository", "--help"),
         (["status", "--max-age", "soon"], "'soon' is no span of time", "--help"),
@@ -306,7 +310,9 @@ def test_on_a_terminal_a_secret_is_asked_for_twice_and_not_shown() -> None:
 # --- stopping ---------------------------------------------------------------------------------
 
 _WORK = """
-import sys
+import signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup, or behind an &
 from strongroom.cli.door import Door
 from strongroom.cli.main import _run, main
 from strongroom.cli import main as entry, welcome

@@ -83,9 +83,8 @@ class Workshop:
     def job(self, name: str = "nightly", encrypt: str = "none", **options: object) -> JobResult:
         request = job_control.JobRequest(
             name=name,
-            repository="main",
             encrypt=encrypt,
-            **{"sources": ("command:true",), **options},  # type: ignore[arg-type]
+            **{"repository": "main", "sources": ("command:true",), **options},  # type: ignore[arg-type]
         )
         return job_control.create(self.ctx, request)
 
@@ -95,12 +94,12 @@ class Workshop:
     def chain(self, name: str = "nightly") -> Chain:
         row = chains.current(self.ctx.database, self.the_job(name).job_id)
         assert row is not None
-        return Chain(self.storages["/main"], row.chain_id)
+        return Chain(self.storages[f"/{self.the_job(name).repository}"], row.chain_id)
 
     def session(self, name: str = "nightly") -> list[bytes]:
         """Publish a point of every source of the job: what a session leaves, without the data."""
         ctx, job = self.ctx, self.the_job(name)
-        storage = self.storages["/main"]
+        storage = self.storages[f"/{job.repository}"]
         row = chains.current(ctx.database, job.job_id)
         if row is None or row.detached:
             self._start_chain(job, storage)

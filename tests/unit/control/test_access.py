@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from strongroom.control import jobs, passwords, points, recovery, repositories
+from strongroom.control import jobs, passwords, points, recovery, repositories, signers
 from strongroom.control.access import Access, open_reading
 from strongroom.control.context import Context
 from strongroom.control.secrets import SecretSource
@@ -17,6 +17,7 @@ from strongroom.errors import (
     InUseError,
     InvalidInputError,
     NoRecipientMatchedError,
+    NotARepositoryError,
     NotFoundError,
     PointWithheldError,
     RefusedError,
@@ -26,6 +27,8 @@ from strongroom.errors import (
 )
 from strongroom.repository import layout
 from strongroom.settings import Settings
+
+STRANGER = "aaaa-bbbb"
 
 
 @pytest.fixture
@@ -145,6 +148,66 @@ def test_a_secret_on_the_command_refuses_a_plain_point_even_by_id(shop, first) -
     assert open_reading(shop.ctx, allowed).select(plain.hex()).id == plain.hex()
 
 
+# --- a repository that is not there ---------------------------------------------------------
+
+
+def two_places(shop) -> tuple[str, str]:
+    """Return a point of job nightly in repository main, and one of job weekly in other."""
+    found = []
+    for repository, job in (("main", "nightly"), ("other", "weekly")):
+        shop.repository(repository)
+        shop.job(job, repository=repository)
+        found += shop.session(job)
+    here, there = found
+    return here.hex(), there.hex()
+
+
+def test_a_repository_that_is_not_there_keeps_nobody_from_the_others(shop) -> None:
+    here, there = two_places(shop)
+    assert names(open_reading(shop.ctx, Access())) == [here, there]
+    shop.storages["/other"].delete(layout.MARKER)
+    reading = open_reading(shop.ctx, Access())
+    assert reading.select("nightly@latest").id == reading.select(here).id == here
+    assert any("repository other is left out" in warning for warning in reading.warnings)
+    found = points.list_points(shop.ctx, Access())
+    assert ([row.id for row in found.points], found.complete) == ([here], False)
+    assert points.list_points(shop.ctx, Access(), "nightly").complete
+
+
+def test_what_may_be_in_a_repository_that_is_not_there_is_not_said_to_be_missing(shop) -> None:
+    _, there = two_places(shop)
+    shop.storages["/other"].delete(layout.MARKER)
+    reading = open_reading(shop.ctx, Access())
+    for which in (there, "weekly@latest", "abcdef"):
+        with pytest.raises(NotARepositoryError):
+            reading.select(which)
+        with pytest.raises(NotARepositoryError):
+            reading.find(which)
+    with pytest.raises(NotARepositoryError):
+        points.list_points(shop.ctx, Access(), "weekly")
+
+
+def test_a_repository_that_is_named_has_to_be_there_and_so_has_one_of_all(shop) -> None:
+    two_places(shop)
+    shop.storages["/other"].delete(layout.MARKER)
+    with pytest.raises(NotARepositoryError):
+        open_reading(shop.ctx, Access(where="other"))
+    shop.storages["/main"].delete(layout.MARKER)
+    with pytest.raises(NotARepositoryError):
+        open_reading(shop.ctx, Access())
+
+
+def test_a_list_of_a_job_that_is_none_says_so(shop, bare) -> None:
+    sealed_shop(shop)
+    with pytest.raises(NotFoundError, match="no job nihgtly") as caught:
+        points.list_points(shop.ctx, Access(), "nihgtly")
+    assert str(caught.value.hint).startswith("did you mean 'nightly'?")
+    with pytest.raises(NotFoundError, match="no point of job other"):
+        points.list_points(bare, Access(where="/main"), "other")
+    shop.job("unborn")
+    assert points.list_points(shop.ctx, Access(), "unborn").points == ()
+
+
 # --- with a location and a secret alone -----------------------------------------------------
 
 
@@ -232,6 +295,110 @@ def test_a_sealed_chain_whose_signer_the_secret_does_not_vouch_for_is_refused(
     shop.session()
     with pytest.raises(UnvouchedError):
         points.list_points(bare, Access(where="/main", secret=shop.secret(first)))
+
+
+def test_a_pin_excludes_whom_the_secret_vouches_for(shop, bare, first) -> None:
+    """A leaked password yields the vouching key; the pin is what still tells the signer."""
+    ids = sealed_shop(shop)
+    own = shop.ctx.identity.public.fingerprint
+    access = Access(where="/main", secret=shop.secret(first), signers=(STRANGER,))
+    with pytest.raises(UnvouchedError, match="not the signer that was pinned"):
+        points.list_points(bare, access)
+    with pytest.raises(UnvouchedError):
+        open_reading(bare, access).select("nightly@latest")
+    pinned = open_reading(bare, Access(where="/main", secret=shop.secret(first), signers=(own,)))
+    assert names(pinned) == [point.hex() for point in ids]
+
+
+@pytest.mark.parametrize("write_only", [True, False], ids=["write-only", "stored"])
+def test_a_pin_excludes_this_machine_s_own_signer(shop, write_only: bool) -> None:
+    shop.repository()
+    shop.password(write_only=write_only)
+    shop.job(encrypt="password:office")
+    shop.session()
+    shop.job("plain")
+    shop.session("plain")
+    assert open_reading(shop.ctx, Access()).problems == []
+    reading = open_reading(shop.ctx, Access(signers=(STRANGER,)))
+    assert names(reading) == []
+    assert {type(error) for _, error in reading.problems} == {UnvouchedError}
+    assert len(reading.problems) == 2
+
+
+def test_a_pin_excludes_whom_this_machine_accepted(shop, bare) -> None:
+    shop.repository()
+    shop.job()
+    shop.session()
+    own = shop.ctx.identity.public.fingerprint
+    with bare:
+        signers.trust(bare, "/main", own, yes=True)
+        assert len(open_reading(bare, Access(where="/main")).points) == 1
+        assert open_reading(bare, Access(where="/main", signers=(STRANGER,))).points == []
+
+
+# --- accepting a signer ---------------------------------------------------------------------
+
+
+def test_a_signer_is_accepted_once_and_revoked(shop, bare) -> None:
+    shop.repository()
+    shop.job()
+    (point,) = shop.session()
+    own = shop.ctx.identity.public.fingerprint
+    with bare:
+        result = signers.trust(bare, "/main", f" {own.upper()} ", yes=True)
+        assert (result.fingerprint, result.accepted) == (own, True)
+        assert result.chains == (shop.chain().chain_id.hex(),)
+        reading = open_reading(bare, Access(where="/main"))
+        assert reading.select(point.hex()).id == point.hex()
+        assert not any("vouches" in warning for warning in reading.warnings)
+        details = repositories.show(bare, "/main")
+        assert [one.fingerprint for one in details.accepted_signers] == [own]
+        assert details.chains[0].trusted
+        assert not signers.revoke(bare, own).accepted
+        warnings = open_reading(bare, Access(where="/main")).warnings
+        assert any("vouches" in warning for warning in warnings)
+        with pytest.raises(NotFoundError, match="not accepted"):
+            signers.revoke(bare, own)
+
+
+def test_a_machine_that_accepted_a_signer_has_still_seen_nothing_of_the_repository(
+    shop, bare, first
+) -> None:
+    sealed_shop(shop)
+    with bare:
+        signers.trust(bare, "/main", shop.ctx.identity.public.fingerprint, yes=True)
+        access = Access(where="/main", secret=shop.secret(first))
+        warnings = open_reading(bare, access).warnings
+    assert any("number 2 of its job" in warning for warning in warnings)
+
+
+def test_accepting_is_confirmed_and_makes_no_home_before(shop, bare) -> None:
+    shop.repository()
+    shop.job()
+    shop.session()
+    with pytest.raises(ConfirmationNeededError, match=r"in /main 1 chain$"):
+        signers.trust(bare, "/main", shop.ctx.identity.public.fingerprint)
+    assert not bare.settings.home.exists()
+
+
+def test_only_a_signer_that_the_repository_shows_can_be_accepted(shop, bare) -> None:
+    shop.repository()
+    shop.job()
+    shop.session()
+    with pytest.raises(NotFoundError, match="is signed by"):
+        signers.trust(bare, "/main", STRANGER, yes=True)
+    assert not bare.settings.home.exists()
+
+
+def test_a_damaged_header_keeps_no_other_signer_from_being_accepted(shop, bare) -> None:
+    shop.repository()
+    for name in ("one", "two"):
+        shop.job(name)
+        shop.session(name)
+    shop.storages["/main"].delete(layout.header(shop.chain("one").chain_id))
+    with bare:
+        result = signers.trust(bare, "/main", shop.ctx.identity.public.fingerprint, yes=True)
+    assert result.chains == (shop.chain("two").chain_id.hex(),)
 
 
 def test_what_cannot_be_is_refused(shop, bare, first) -> None:

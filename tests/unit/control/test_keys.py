@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from strongroom.catalog import signers
 from strongroom.control import keys
-from strongroom.errors import KeystoreLockedError, UnlockError
-from strongroom.keystore import HeadRecord, PasswordRecord
+from strongroom.crypto import random
+from strongroom.crypto.signing import SigningKey
+from strongroom.errors import KeystoreLockedError, NotFoundError, UnlockError
+from strongroom.keystore import HeadRecord, KeyFile, Keystore, PasswordRecord
 from strongroom.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
 RECORD = HeadRecord(chain_id=bytes(16), number=1, entry_hash=bytes(32))
 
 
@@ -91,14 +94,66 @@ def test_an_installation_keeps_its_identity(shop) -> None:
     assert keys.known_identity(shop.ctx.database) == identity
 
 
-def test_we_believe_ourselves_whom_we_accepted_and_whom_the_command_pins(shop) -> None:
-    assert keys.trust(shop.ctx, (" AAAA-bbbb ",)).pinned == {"aaaa-bbbb"}
+def test_of_two_first_commands_at_one_instant_both_use_the_one_identity(shop) -> None:
+    class Late(Keystore):
+        """Another command makes the identity just after this one found none."""
+
+        def get(self, kind: Any, name: str) -> Any:
+            try:
+                return super().get(kind, name)
+            except NotFoundError:
+                others.append(keys.own_identity(shop.ctx.keystore, shop.ctx.database))
+                raise
+
+    others: list[SigningKey] = []
+    key = KeyFile.create(shop.folder / "late" / "key").key(b"machine")
+    shop.ctx.__dict__["keystore"] = Keystore(shop.folder / "late" / "keystore", key)
+    late = Late(shop.folder / "late" / "keystore", key)
+    identity = keys.own_identity(late, shop.ctx.database)
+    assert [other.public for other in others] == [identity.public]
+    assert keys.known_identity(shop.ctx.database) == identity.public
+
+
+def test_first_commands_at_one_instant_agree_on_key_file_and_keystore(
+    tmp_path: Path, machine: Path
+) -> None:
+    for attempt in range(10):
+        settings = Settings(tmp_path / f"home{attempt}", tmp_path / f"etc{attempt}" / "key")
+        start = Barrier(6)
+
+        def first(number: int, settings: Settings = settings, start: Barrier = start) -> None:
+            start.wait(10)
+            keys.open_keystore(settings, (machine,)).put(f"{number}", RECORD)
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(first, range(6)))
+        assert len(keys.open_keystore(settings, (machine,)).names(HeadRecord)) == 6
+
+
+def test_readers_believe_ourselves_and_whom_we_accepted(shop) -> None:
+    assert keys.readers_trust(shop.ctx).identities == frozenset()
     assert not shop.ctx.settings.home.exists()
     own = shop.ctx.identity.public
-    signers.accept(shop.ctx.database, "cccc-dddd", shop.clock.now())
-    believed = keys.trust(shop.ctx)
+    signers.accept(shop.ctx.database, signers.SignerRow("cccc-dddd", shop.clock.now()))
+    believed = keys.readers_trust(shop.ctx)
     assert believed.knows(own)
-    assert believed.pinned == {"cccc-dddd"}
+    assert believed.accepted == {"cccc-dddd"}
+
+
+def test_whom_the_command_pins_is_believed_alone(shop) -> None:
+    own = shop.ctx.identity.public
+    believed = keys.readers_trust(shop.ctx, (" AAAA-bbbb ",))
+    assert believed.pinned == {"aaaa-bbbb"}
+    assert not believed.knows(own)
+    assert keys.readers_trust(shop.ctx, (own.fingerprint.upper(),)).knows(own)
+
+
+def test_sessions_go_on_after_nobody_but_this_installation(shop) -> None:
+    own, other = shop.ctx.identity.public, SigningKey.from_seed(random.seed()).public
+    signers.accept(shop.ctx.database, signers.SignerRow(other.fingerprint, shop.clock.now()))
+    assert keys.readers_trust(shop.ctx).knows(other)
+    assert not keys.trust(shop.ctx).knows(other)
+    assert keys.trust(shop.ctx).knows(own)
 
 
 def test_a_password_whose_record_was_lost_says_how_to_give_it_again(shop) -> None:

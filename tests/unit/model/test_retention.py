@@ -84,6 +84,15 @@ def test_every_verdict_says_why() -> None:
     }
 
 
+def test_what_goes_says_which_rules_no_longer_keep_it() -> None:
+    def lapsed(rules: RetentionRules) -> list[tuple[str, ...]]:
+        return [verdict.lapsed for verdict in decide(daily(5), rules, NOON)]
+
+    assert lapsed(RetentionRules(keep_last=2)) == [("not one of the newest 2",)] * 2 + [()] * 3
+    both = ("not one of the newest 3", "not younger than 4 days")
+    assert lapsed(RetentionRules(keep_last=3, keep_days=4)) == [both, (), (), (), ()]
+
+
 def test_a_point_is_too_old_at_the_very_moment() -> None:
     def stays(age: timedelta) -> bool:
         points = [PointFacts(b"p", b"s", NOON - age), *daily(3)]

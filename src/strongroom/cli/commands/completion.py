@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("completion", cls=Command)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
 @pass_door
 def completion(door: Door, shell: str) -> None:
     r"""Print the script that completes words in SHELL.

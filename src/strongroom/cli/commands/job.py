@@ -16,16 +16,26 @@ from strongroom.cli.options import (
     repository_names,
     secret_options,
 )
-from strongroom.cli.output import Column, counted, pairs, size, table, took, when
+from strongroom.cli.output import (
+    Column,
+    pairs,
+    printable,
+    size,
+    table,
+    took,
+    when,
+    wrapped,
+)
 from strongroom.cli.words import Group, pass_door
 from strongroom.errors import InvalidInputError, StrongroomError
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from strongroom.cli.door import Door, SecretPlace
     from strongroom.control.sessions import FailedRun, SessionResult
-    from strongroom.control.views import JobResult, JobView
+    from strongroom.control.views import JobResult, JobView, RetentionPlan
 
 _COMPRESSIONS = ("none", "fast", "balanced", "high")
 _SEVERAL_FAILED = 16
@@ -267,7 +277,8 @@ def edit(
             )
 
         result = door.confirmed(change, yes=False, option="--yes or --yes-weaken")
-    _show_result(door, result, f"changed job {result.job.name}")
+    did = "changed job {}" if result.changed else "job {} is like that already"
+    _show_result(door, result, did.format(result.job.name))
 
 
 def _changes(settings: dict[str, object], rename: str | None) -> dict[str, Any]:
@@ -369,7 +380,7 @@ def _job_lines(view: JobView) -> list[str]:
     return pairs(items)
 
 
-def _keeps(view: JobView) -> str:
+def _keeps(view: JobView | RetentionPlan) -> str:
     rules = []
     if view.keep_last is not None:
         rules.append(f"the newest {view.keep_last}")
@@ -408,6 +419,55 @@ def remove(door: Door, name: str, yes: bool) -> None:
     door.show({"job": view}, [f"removed job {name}; its points stay in {view.repository}"])
 
 
+# --- retention --------------------------------------------------------------------------------
+
+
+@job.command("retention")
+@click.argument("name", shell_complete=job_names)
+@click.option(
+    "--keep-last",
+    type=OrNoneType(click.INT),
+    metavar="N",
+    help="As if the newest N points of each source were kept; none: as if not.",
+)
+@click.option(
+    "--keep-days",
+    type=OrNoneType(click.INT),
+    metavar="N",
+    help="As if points younger than N days were kept; none: as if not.",
+)
+@pass_door
+def retention(door: Door, /, name: str, **settings: object) -> None:
+    r"""Show which points of job NAME stay at this moment, which go, and why.
+
+    Nothing is changed. Judged are the points in the job's repository, by the job's rules or,
+    where one is given, by others; job edit makes them the job's. The next session judges
+    again, together with the points that it makes.
+
+    \b
+    Exit status:
+      0   it was shown
+      2   rules cannot be like that
+      10  there is no such job
+    """
+    from strongroom.control import retention as control
+
+    rules = _changes(settings, None)
+    with door.home_context() as ctx:
+        plan = control.plan(ctx, name, rules)
+    door.show(plan, _retention_lines(plan))
+
+
+def _retention_lines(plan: RetentionPlan) -> Iterator[str]:
+    """Return a line for each point and its reasons below it."""
+    yield f"job {printable(plan.job)} keeps {_keeps(plan)}"
+    for one in plan.points:
+        yield f"{one.id} {when(one.taken_at)}" + (f" {printable(one.source)}" if one.source else "")
+        yield from wrapped(f"{'keeps' if one.stays else 'goes'}: {'; '.join(one.reasons)}", "  ")
+    staying = sum(one.stays for one in plan.points)
+    yield f"{counted(staying, 'point')} would stay, {len(plan.points) - staying} would go"
+
+
 @job.command("detach")
 @click.argument("name", shell_complete=job_names)
 @pass_door
@@ -435,9 +495,21 @@ def detach(door: Door, name: str) -> None:
 @click.argument("name", required=False, shell_complete=job_names)
 @click.option("--all", "every", is_flag=True, help="Run every job; one that fails stops no other.")
 @click.option("--full", is_flag=True, help="Read everything anew, into a new chain.")
+@click.option(
+    "--break-lock",
+    is_flag=True,
+    help="Take the lock from a session that no longer runs; one that does cannot publish.",
+)
 @secret_options("old-", "the password of the chain before, if it has to be asked", into="old_place")
 @pass_door
-def run(door: Door, name: str | None, every: bool, full: bool, old_place: SecretPlace) -> None:
+def run(
+    door: Door,
+    name: str | None,
+    every: bool,
+    full: bool,
+    break_lock: bool,
+    old_place: SecretPlace,
+) -> None:
     r"""Run job NAME once, or with --all every job.
 
     \b
@@ -456,8 +528,9 @@ def run(door: Door, name: str | None, every: bool, full: bool, old_place: Secret
     """
     if (name is None) != every:
         raise click.UsageError("name one job, or say --all", click.get_current_context())
-    if every and full:
-        raise click.UsageError("--full is for one job", click.get_current_context())
+    for option, given in (("--full", full), ("--break-lock", break_lock)):
+        if every and given:
+            raise click.UsageError(f"{option} is for one job", click.get_current_context())
     from strongroom.control import sessions
 
     old = door.secret(old_place)
@@ -468,6 +541,7 @@ def run(door: Door, name: str | None, every: bool, full: bool, old_place: Secret
                     ctx,
                     name,
                     full=full,
+                    break_lock=break_lock,
                     progress=progress,
                     cancel=cancel,
                     old=old if old.can_ask else None,
@@ -504,8 +578,7 @@ def _session_lines(result: SessionResult) -> list[str]:
         f"stored {size(result.stored_bytes)}, {counted(result.files, 'file')}",
         *(f"  point {point}" for point in result.points),
     ]
-    if result.given_up:
-        lines.append(f"  retention gave up {counted(len(result.given_up), 'point')}")
+    lines += [f"  gave up {gone.id}: {gone.reason}" for gone in result.given_up]
     return lines
 
 

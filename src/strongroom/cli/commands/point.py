@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from strongroom.cli.errors import WARNINGS
 from strongroom.cli.options import (
     Reading,
     confirmation_options,
@@ -16,7 +17,6 @@ from strongroom.cli.options import (
 )
 from strongroom.cli.output import (
     Column,
-    counted,
     number,
     pairs,
     printable,
@@ -26,6 +26,7 @@ from strongroom.cli.output import (
 )
 from strongroom.cli.output import yes as yes_or_no
 from strongroom.cli.words import Group, pass_door
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,6 +62,7 @@ def list_(door: Door, job: str | None, reading: Reading) -> None:
     Exit status:
       0   they were listed, be it none
       2   the request cannot be right
+      3   they were listed, without those of a repository that did not answer
       10  there is no such repository or job
       12  the secret given opens nothing there
       13  the storage did not answer
@@ -74,6 +76,8 @@ def list_(door: Door, job: str | None, reading: Reading) -> None:
     door.tell_warnings(found.warnings)
     if not found.points:
         door.speaker.say("there is no restore point")
+    if not found.complete:
+        door.exit_status = WARNINGS
 
 
 def _table(rows: Sequence[PointRow]) -> list[str]:

@@ -102,7 +102,6 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
         Column("CHAIN"),
         Column("NEWEST POINT"),
         Column("OPENS"),
-        Column("PROBLEM", flexible=True),
     ]
     rows = [
         (
@@ -110,7 +109,6 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
             proof.chain[:12],
             (proof.point or "-")[:12],
             "yes" if proof.opened else "no",
-            proof.problem or "",
         )
         for proof in result.chains
     ]
@@ -123,8 +121,13 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
         f"the kit does not open {closed} of {len(result.chains)} chains"
         if result.chains
         else "there is no encrypted chain to prove the kit on",
+        hint="a job is sealed for a new kit from its next session on: 'strongroom job run --all', "
+        "then test again",
         key=result.key_id,
     )
+    for proof in result.chains:
+        if proof.problem is not None:
+            door.speaker.warn(f"chain {proof.chain[:12]}: {proof.problem}")
     door.show_with_error(result, lines, error)
 
 

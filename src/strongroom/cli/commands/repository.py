@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.options import (
+    FINGERPRINT,
     Reading,
     confirmation_options,
     reading_options,
     repository_argument,
     repository_names,
     repository_option,
+    signer_option,
 )
-from strongroom.cli.output import Column, counted, pairs, size, table, when
+from strongroom.cli.output import Column, pairs, printable, size, table, when
 from strongroom.cli.output import yes as yes_or_no
 from strongroom.cli.words import Group, pass_door
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,6 +166,12 @@ def _detail_lines(details: RepositoryDetails) -> Iterator[str]:
     for chain in details.chains:
         yield ""
         yield from _chain_lines(chain)
+    if details.accepted_signers:
+        yield ""
+        yield "signers accepted on this machine:"
+        for signer in details.accepted_signers:
+            since = f"since {when(signer.accepted_at)}, seen in {printable(signer.repository)}"
+            yield from (f"  {signer.fingerprint}", f"    {since}")
 
 
 def _chain_lines(chain: ChainView) -> list[str]:
@@ -185,16 +194,44 @@ def _chain_lines(chain: ChainView) -> list[str]:
     return pairs(items)
 
 
+@repository.command("trust")
+@click.argument("where", metavar="R", shell_complete=repository_names)
+@click.argument("fingerprint", metavar="FINGERPRINT", type=FINGERPRINT)
+@click.option("--revoke", is_flag=True, help="Accept it no longer.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_door
+def trust(door: Door, where: str, fingerprint: str, revoke: bool, yes: bool) -> None:
+    r"""Believe, on this machine, what the signer with FINGERPRINT signed.
+
+    It has to be one that repository R shows. Compare it first, with the recovery kit or the
+    server that makes the backups: whoever can write to a repository can sign. Jobs go on
+    writing to chains of this machine only.
+
+    \b
+    Exit status:
+      0    it is accepted, or revoked
+      2    there is no terminal to ask on, and no --yes
+      10   there is no repository, R does not show it, or it was not accepted
+      13   the storage did not answer
+      130  the answer was no
+    """
+    from strongroom.control import signers
+
+    with door.context() as ctx:
+        if revoke:
+            result = signers.revoke(ctx, fingerprint)
+        else:
+            result = door.confirmed(
+                lambda agreed: signers.trust(ctx, where, fingerprint, yes=agreed), yes
+            )
+    did = "accepted" if result.accepted else "revoked"
+    door.show(result, [f"{did} signer {result.fingerprint}"])
+
+
 @repository.command("scrub")
 @repository_argument
 @repository_option
-@click.option(
-    "--signer",
-    "signers",
-    multiple=True,
-    metavar="FINGERPRINT",
-    help="Believe this signer; may be said several times.",
-)
+@signer_option
 @pass_door
 def scrub(door: Door, where: str, signers: tuple[str, ...]) -> None:
     r"""Read every stored byte of repository R and compare it with what was recorded.
@@ -248,13 +285,7 @@ def verify(door: Door, where: str, reading: Reading) -> None:
 @repository_argument
 @repository_option
 @confirmation_options
-@click.option(
-    "--signer",
-    "signers",
-    multiple=True,
-    metavar="FINGERPRINT",
-    help="Believe this signer; may be said several times.",
-)
+@signer_option
 @pass_door
 def prune(door: Door, where: str, signers: tuple[str, ...], yes: bool, dry_run: bool) -> None:
     r"""Give back the space of what no restore point of repository R uses.

@@ -10,9 +10,10 @@ import click
 
 from strongroom.cli.errors import WARNINGS
 from strongroom.cli.options import PLACE, Reading, point_names, reading_options
-from strongroom.cli.output import counted, printable, size, took
+from strongroom.cli.output import printable, size, took
 from strongroom.cli.words import Command, pass_door
 from strongroom.errors import InvalidInputError, PointDamagedError
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,12 +136,14 @@ def _lines(result: RestoreResult, request: RestoreRequest) -> Iterator[str]:
     if request.dry_run:
         for item in result.would:
             yield printable(item)
-    verb = "would restore" if request.dry_run else "restored"
     where = f" to {printable(str(request.target))}" if request.target is not None else ""
-    yield (
-        f"{verb} {counted(result.files, 'file')}, {size(result.bytes)}{where} "
-        f"in {took(result.seconds)}"
-    )
+    if request.dry_run:
+        yield f"would restore {counted(len(result.would), 'path')}{where}"
+    else:
+        yield (
+            f"restored {counted(result.files, 'file')}, {size(result.bytes)}{where} "
+            f"in {took(result.seconds)}"
+        )
     for loss in result.losses:
         yield f"lost {printable(loss.path)}: {printable(loss.reason)}"
 

@@ -8,8 +8,9 @@ import click
 
 from strongroom.cli.errors import WARNINGS
 from strongroom.cli.options import SPAN
-from strongroom.cli.output import counted, printable, when, wrapped
+from strongroom.cli.output import printable, when, wrapped
 from strongroom.cli.words import Command, pass_door
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from datetime import timedelta

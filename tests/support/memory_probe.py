@@ -86,13 +86,13 @@ class SyntheticSource:
         yield leave, b"", top_stat, root
         yield leave, b"", root_stat, root
 
-    def open_file(self, parent: Directory, name: bytes) -> int:
+    def open_file(self, parent: Directory, name: bytes) -> tuple[int, os.stat_result]:
         fd = os.dup(self._fd)
         begin = self._number * _STEP
         if self._number in self.edited:
             os.pwrite(fd, b"changed %9d" % self._number, begin)
         os.lseek(fd, begin, os.SEEK_SET)
-        return fd
+        return fd, self._stat
 
     def read_xattrs(self, *_: Any, **__: Any) -> tuple[()]:
         return ()

@@ -541,6 +541,8 @@ class _Run:
                 try:
                     metakey = self.keyring.metakey(_record_of(session_id))
                 except StrongroomError:
+                    # What its packs hold cannot be told, now or later: prune removes them.
+                    self.notes.forget(session_id)
                     continue
             adopted.append(
                 adopt(

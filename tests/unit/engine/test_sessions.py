@@ -249,6 +249,27 @@ def test_a_damaged_pack_of_a_dead_session_is_not_taken_over(
     assert job.read_image(point) == image.read_bytes()
 
 
+def test_a_dead_session_whose_metakey_is_lost_is_declared_dead_once(
+    storage: MemoryStorage, tmp_path: Path, image: Path
+) -> None:
+    """Nobody can tell what its packs hold; they are prune's, and no entry more is spent on them."""
+    job = a_job(storage, tmp_path, source("image", image))
+    job.run()
+    known = dict(job.metakeys)
+    job.storage = faulty = FaultyStorage(storage)
+    image.write_bytes(random.Random(2).randbytes(PACKS * 2 * MIB))  # noqa: S311 - a test's
+    faulty.kill_after(3)
+    with pytest.raises(errors.StorageUnavailableError):
+        job.run()
+    job.storage = storage
+    job.run(metakeys=known)
+    job.run()
+    chain = job.chain()
+    kinds = [type(chain.entry(number).body) for number in chain.listing]
+    assert kinds.count(DeathBody) == 1
+    assert job.read_image(job.points()[-1]) == image.read_bytes()
+
+
 class _Interrupting(NullProgress):
     """Asks for the stop once so many packs are stored."""
 

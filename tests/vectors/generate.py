@@ -284,8 +284,8 @@ def strangers(base: Base) -> Iterator[Vector]:
     alien_name = layout.envelope(base.id, alien.id, 1, "a")
     yield Vector(
         "envelope-by-a-stranger",
-        "envelope-altered",
-        "a chain key of their own sealed to the true recipient, signed by themselves",
+        "success",
+        "a chain key of their own sealed to the true recipient, signed by themselves: not used",
         "sealed",
         NEW,
         put={alien_name: base.signed_envelope(forged, STRANGER)},

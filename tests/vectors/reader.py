@@ -335,7 +335,7 @@ class Chain:
                     say(damage := refused)
                 else:
                     done.add(match[1])
-                    self.open_envelope(*envelope)
+                    self.open_envelope(envelope)
         if not self.chain_keys:
             raise damage
 
@@ -345,14 +345,14 @@ class Chain:
         envelope, body, signature = framed(path, b"SRM1ENVL", "Envelope", "envelope-altered")
         named = envelope.chain_id, envelope.chain_key_id.hex(), envelope.generation
         ensure("an envelope has its own name", named == (self.id, key_id, generation))
-        return envelope, body, signature
-
-    @refusing("envelope-altered")
-    def open_envelope(self, envelope, body, signature):
-        key_id, public = envelope.chain_key_id, envelope.chain_public
-        ensure("a chain key has its id", public_id(public) == key_id)
         signer = self.identities[Signer(envelope.identity).id]
         ensure("a signed envelope", signer.signed(b"envelope", body, signature))
+        return envelope
+
+    @refusing("envelope-altered")
+    def open_envelope(self, envelope):
+        key_id, public = envelope.chain_key_id, envelope.chain_public
+        ensure("a chain key has its id", public_id(public) == key_id)
         with refusing("header-malformed"):
             ensure("an envelope has 1 to 64 stanzas", 1 <= len(envelope.stanzas) <= 64)
             for stanza in envelope.stanzas:

@@ -279,7 +279,7 @@ def test_a_password_that_points_need_is_not_removed(shop) -> None:
     shop.job(encrypt="password:office")
     ids = shop.session()
     jobs.remove(shop.ctx, "nightly", yes=True)
-    with pytest.raises(InUseError, match="1 points of a removed job"):
+    with pytest.raises(InUseError, match="1 point of a removed job"):
         passwords.remove(shop.ctx, "office")
     points.remove_many(shop.ctx.database, ids)
     passwords.remove(shop.ctx, "office")

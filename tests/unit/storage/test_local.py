@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import hashlib
 import os
 import shutil
@@ -52,6 +53,7 @@ def files_under(root: Path) -> list[str]:
 
 
 def open_descriptors() -> int:
+    gc.collect()  # what other tests left open may be let go at any moment
     return len([*Path("/proc/self/fd").iterdir()])
 
 

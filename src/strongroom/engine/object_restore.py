@@ -32,7 +32,7 @@ from strongroom.engine.index_reader import (
     walk_stream,
 )
 from strongroom.engine.restore_work import PacksNeeded, RestoreWork, with_words
-from strongroom.engine.target import ImageTarget
+from strongroom.engine.target import ImageTarget, is_blank
 from strongroom.errors import (
     IntegrityError,
     InvalidInputError,
@@ -77,7 +77,8 @@ def restore_object(work: RestoreWork, root: DiskRoot | StreamRoot) -> None:
 
     Raises:
         IntegrityError: something is damaged, and it is no salvage.
-        TargetExistsError: there is a file already; nothing was written.
+        TargetExistsError: there is a file already, or the device holds something; nothing was
+            written.
     """
     _ObjectRestore(work, root).run()
 
@@ -184,11 +185,8 @@ class _ObjectRestore:
         """Open every page, look up every pack, and return how many bytes are no hole."""
         on_gap = self._lose_gap if self._work.request.salvage else None
         packs = PacksNeeded(self._work)
-        if not self._is_device and self._work.request.overwrite == "never" and self._path.exists():
-            raise TargetExistsError(
-                f"cannot restore to {self._path}: it is there already",
-                path=str(self._path),
-            )
+        if self._work.request.overwrite == "never":
+            self._refuse_to_replace()
         stored = 0
         last: BlockAddress | None = None
         for run in runs(self._work, self._root, on_gap):
@@ -197,6 +195,19 @@ class _ObjectRestore:
                 packs.need((run.address,))
                 last = run.address
         return stored
+
+    def _refuse_to_replace(self) -> None:
+        """Refuse a file that is there, and a device that holds something."""
+        words, hint = "it is there already", TargetExistsError.hint
+        if self._is_device:
+            if is_blank(self._path):
+                return
+            words, hint = "it holds something", "if nobody needs that: --overwrite always"
+        elif not self._path.exists():
+            return
+        raise TargetExistsError(
+            f"cannot restore to {self._path}: {words}", hint=hint, path=str(self._path)
+        )
 
     def _lose_gap(self, gap: ContentGap) -> None:
         self._lost.append((gap.position, gap.length, str(gap.error)))

@@ -44,6 +44,8 @@ _ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default
 _CLUSTER_BYTES: Final = 65536
 """The grain by which is known what of a device was written."""
 _ZEROS_BYTES: Final = 1 << 20
+_ENDS_BYTES: Final = 1 << 20
+"""Of each end of a device, where partition tables, volume labels and file systems begin."""
 _BLKZEROOUT: Final = 0x127F
 
 _FORMATS: Final = {
@@ -571,7 +573,8 @@ class ImageTarget:
         path: Where; links are followed, it is the operator's own word.
         size: Bytes of the image.
         is_device: Whether `path` has to be a block device; otherwise it has to be none.
-        overwrite: Whether a file that is there is replaced. A device always is.
+        overwrite: Whether a file that is there is replaced. A device always is:
+            `is_blank` tells beforehand whether anything is lost by that.
 
     Raises:
         TargetExistsError: there is a file, and `overwrite` is not set; or the device is in
@@ -727,6 +730,25 @@ class ImageTarget:
         if error.errno in (errno.EEXIST, errno.EBUSY):
             raise TargetExistsError(words, path=path) from error
         raise RefusedError(words, path=path) from error
+
+
+def is_blank(path: Path) -> bool:
+    """Tell whether a device, to judge by its first and its last MiB, holds nothing but zeros.
+
+    Raises:
+        RefusedError: it cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as device:
+            size = device.seek(0, os.SEEK_END)
+            for start in (0, max(0, size - _ENDS_BYTES)):
+                data = os.pread(device.fileno(), _ENDS_BYTES, start)
+                if data.count(0) != len(data):
+                    return False
+    except OSError as error:
+        words = (error.strerror or str(error)).lower()
+        raise RefusedError(f"cannot look at {path}: {words}", path=str(path)) from error
+    return True
 
 
 def _check(name: bytes) -> None:

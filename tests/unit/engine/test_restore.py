@@ -1,6 +1,8 @@
 import io
 import os
 import stat
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -655,6 +657,42 @@ def test_an_image_is_not_written_over_a_file_unless_told(image, tmp_path) -> Non
     assert (tmp_path / "out").read_bytes()[:4] == b"mine"
     bring_back(view, tmp_path / "out", overwrite="always", verify=True)
     assert (tmp_path / "out").read_bytes() == image.read_bytes()
+
+
+@pytest.fixture
+def device(tmp_path):
+    """A block device of 12 MiB that holds nothing."""
+    backing = tmp_path / "backing"
+    backing.write_bytes(bytes(12 * MIB))
+    attach = ["losetup", "--find", "--show", backing]
+    name = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
+    yield Path(name)
+    subprocess.run(["losetup", "--detach", name], check=True)
+
+
+@pytest.mark.parametrize("at", [0, MIB - 1, 11 * MIB, 12 * MIB - 1])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_device_that_holds_something_is_not_written_unless_told(
+    image, device, tmp_path, at, dry_run
+) -> None:
+    view = backed_up(MemoryStorage(), image, "image")
+    with device.open("r+b") as file:
+        file.seek(at)
+        file.write(b"m")
+    before = device.read_bytes()
+
+    with pytest.raises(TargetExistsError, match="holds something") as caught:
+        bring_back(view, device, dry_run=dry_run)
+
+    assert "--overwrite always" in caught.value.hint
+    assert device.read_bytes() == before
+    bring_back(view, device, overwrite="always", verify=True)
+    assert device.read_bytes()[: image.stat().st_size] == image.read_bytes()
+
+
+def test_an_empty_device_is_written(image, device) -> None:
+    bring_back(backed_up(MemoryStorage(), image, "image"), device, verify=True)
+    assert device.read_bytes()[: image.stat().st_size] == image.read_bytes()
 
 
 def test_a_directory_takes_an_object_under_a_name_of_its_own(image, tmp_path) -> None:

@@ -39,7 +39,8 @@ _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDI
 _NOT_HERE: Final = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP})
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
-_ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
+ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
+"""The extended attributes that a restore gives and takes away beside the user's own."""
 
 _CLUSTER_BYTES: Final = 65536
 """The grain by which is known what of a device was written."""
@@ -78,7 +79,7 @@ class _Level(Directory):
             if not is_new:
                 self.bequeaths_acl = "system.posix_acl_default" in attributes
             elif attributes:
-                for attribute in _ACLS.intersection(map(os.fsencode, attributes)):
+                for attribute in ACLS.intersection(map(os.fsencode, attributes)):
                     os.removexattr(fd, attribute)
 
 
@@ -782,5 +783,5 @@ def _drop_other_xattrs(fd: int, attributes: Attributes) -> None:
     wanted = {attribute for attribute, _ in attributes.xattrs}
     with suppress(OSError):
         for attribute in map(os.fsencode, os.listxattr(fd)):
-            if attribute not in wanted and (attribute in _ACLS or attribute.startswith(b"user.")):
+            if attribute not in wanted and (attribute in ACLS or attribute.startswith(b"user.")):
                 os.removexattr(fd, attribute)

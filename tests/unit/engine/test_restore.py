@@ -293,6 +293,60 @@ def test_if_different_leaves_what_is_the_same(view, origin, tmp_path) -> None:
     assert result.unchanged == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("docs/a.txt", lambda path: path.chmod(0o640)),
+        ("big", lambda path: path.chmod(0o640)),
+        ("fifo", lambda path: path.chmod(0o640)),
+        ("docs/a.txt", lambda path: os.chown(path, 12345, 12345)),
+        ("docs/none", lambda path: os.chown(path, 12345, -1)),
+        ("fifo", lambda path: os.chown(path, -1, 12345)),
+        ("link", lambda path: os.chown(path, 12345, 12345, follow_symlinks=False)),
+        ("docs/a.txt", lambda path: os.setxattr(path, "user.note", b"mine")),
+        ("docs/a.txt", lambda path: os.removexattr(path, "user.note")),
+        ("docs/none", lambda path: os.setxattr(path, "user.other", b"")),
+    ],
+    ids=[
+        "mode of a small file",
+        "mode of a large file",
+        "mode of a fifo",
+        "owner and group of a file",
+        "owner of an empty file",
+        "group of a fifo",
+        "owner of a link",
+        "another value of an xattr",
+        "a lost xattr",
+        "a new xattr",
+    ],
+)
+def test_if_different_puts_attributes_right(view, origin, tmp_path, name, spoil) -> None:
+    out = tmp_path / "out"
+    bring_back(view, out, strip=True)
+    st = (out / name).lstat()
+    spoil(out / name)
+    os.utime(out / name, ns=(st.st_atime_ns, st.st_mtime_ns), follow_symlinks=False)
+    assert look_at(out) != look_at(origin)
+
+    bring_back(view, out, strip=True, overwrite="if-different")
+
+    assert look_at(out) == look_at(origin)
+
+
+def test_if_different_gives_no_attributes_to_a_file_linked_from_outside(
+    view, origin, tmp_path
+) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    bring_back(view, out, strip=True)
+    os.link(out / "docs" / "a.txt", outside)
+    outside.chmod(0o600)
+
+    bring_back(view, out, strip=True, overwrite="if-different")
+
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o600
+    assert look_at(out) == look_at(origin)
+
+
 def test_always_replaces_what_is_in_the_way(view, origin, tmp_path) -> None:
     out = tmp_path / "out"
     outside = tmp_path / "outside"
@@ -375,6 +429,60 @@ def test_verify_reads_back_what_was_written(view, tmp_path, name) -> None:
             cancel=Cancellation(),
         )
     assert caught.value.fields["paths"] == [f"{out}/{name}"]
+
+
+def spoil_unseen(path) -> None:
+    """Change a byte of a file, and neither its size nor its time."""
+    st = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"~")
+    os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["docs/a.txt", "sparse", "big"])
+def test_verify_restores_what_only_seems_the_same(view, origin, tmp_path, name) -> None:
+    out = tmp_path / "out"
+    bring_back(view, out, strip=True)
+    spoil_unseen(out / name)
+    assert bring_back(view, out, strip=True, overwrite="if-different").unchanged == 6
+
+    result = bring_back(view, out, strip=True, overwrite="if-different", verify=True)
+
+    assert (result.verified, result.files, result.unchanged) == (True, 1, 5)
+    assert look_at(out) == look_at(origin)
+
+
+def test_a_dry_run_with_verify_names_what_only_seems_the_same(view, tmp_path) -> None:
+    out = tmp_path / "out"
+    bring_back(view, out, strip=True)
+    spoil_unseen(out / "big")
+    asked = {"strip": True, "overwrite": "if-different", "dry_run": True}
+    assert f"{out}/big" not in bring_back(view, out, **asked).would
+    assert f"{out}/big" in bring_back(view, out, verify=True, **asked).would
+
+
+def test_what_only_seems_the_same_and_is_damaged_in_the_point_is_no_verified_restore(
+    view, storage, tmp_path
+) -> None:
+    out = tmp_path / "out"
+    bring_back(view, out, strip=True)
+    spoil_unseen(out / "sparse")
+    damage_block_of(view, storage, (b"sparse",))
+    with pytest.raises(IntegrityError) as caught:
+        bring_back(view, out, strip=True, overwrite="if-different", verify=True)
+    assert f"{out}/sparse" in caught.value.fields["paths"]
+
+
+def test_verify_reads_back_a_further_name_whose_first_is_left_out(view, tmp_path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(IntegrityError) as caught:
+        restore(
+            view,
+            RestoreRequest(target=out, strip=True, verify=True, include=("zz-big",)),
+            progress=Meddling("verify", lambda: spoil_unseen(out / "zz-big")),
+            cancel=Cancellation(),
+        )
+    assert caught.value.fields["paths"] == [f"{out}/zz-big"]
 
 
 def test_verify_says_that_it_did(view, tmp_path) -> None:

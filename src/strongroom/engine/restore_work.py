@@ -26,6 +26,7 @@ Overwrite = Literal["never", "if-different", "always"]
 
 SHOWN: Final = 10
 """Paths that a message lists before it only counts."""
+SALVAGE_HINT: Final = "'restore --salvage' restores everything else"
 _MOST_WARNINGS: Final = 1000
 
 

@@ -20,6 +20,7 @@ from strongroom.errors import (
     NotFoundError,
     ObjectMissingError,
     PointDamagedError,
+    RefusedError,
     TargetExistsError,
     UnlockError,
 )
@@ -540,16 +541,72 @@ def test_a_damaged_block_names_all_the_paths_it_concerns(view, storage, tmp_path
     assert {f"{tmp_path}/out/docs/a.txt", f"{tmp_path}/out/docs/old/b.txt"} <= set(paths)
 
 
-def test_beside_other_things_whole_files_stay_and_the_last_is_named(
+@pytest.mark.parametrize("overwrite", ["never", "if-different", "always"])
+@pytest.mark.parametrize("path", [(b"sparse",), (b"docs", b"old", b"b.txt"), (b"big",)])
+def test_damage_restores_nothing_beside_other_things(
+    view, storage, tmp_path, overwrite, path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    if overwrite != "never":
+        (out / "docs").mkdir(mode=0o711)
+        (out / "docs" / "a.txt").write_text("mine")
+        (out / "zz-big").symlink_to("mine")
+    before = look_at(out)
+    damage_block_of(view, storage, path)
+
+    with pytest.raises(BlockDamagedError, match="nothing was restored") as caught:
+        bring_back(view, out, strip=True, overwrite=overwrite)
+
+    assert f"{out}/" + os.fsdecode(b"/".join(path)) in caught.value.fields["paths"]
+    assert look_at(out) == before
+
+
+def test_damage_of_what_only_a_further_name_brings_restores_nothing(
+    view, storage, tmp_path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    damage_block_of(view, storage, (b"big",))
+    with pytest.raises(BlockDamagedError, match="nothing was restored"):
+        bring_back(view, out, strip=True, include=("docs/a.txt", "zz-big"))
+    assert everything_below(out) == ["mine"]
+
+
+def test_damage_elsewhere_does_not_keep_a_part_from_being_restored(view, storage, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    damage_block_of(view, storage, (b"big",))
+    assert bring_back(view, out, strip=True, include=("sparse",), verify=True).files == 1
+
+
+def test_salvage_goes_on_beside_other_things(view, storage, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    damage_block_of(view, storage, (b"big",))
+    result = bring_back(view, out, strip=True, salvage=True)
+    assert f"{out}/big" in {loss.path for loss in result.losses}
+    assert (out / "docs" / "old" / "b.txt").read_bytes() == b"b" * 5000
+
+
+def test_what_is_damaged_after_the_check_leaves_whole_files_and_names_the_last(
     view, origin, storage, tmp_path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").write_text("mine")
-    damage_block_of(view, storage, (b"sparse",))
 
     with pytest.raises(BlockDamagedError) as caught:
-        bring_back(view, out, strip=True)
+        restore(
+            view,
+            RestoreRequest(target=out, strip=True),
+            progress=Meddling("restore", lambda: damage_block_of(view, storage, (b"sparse",))),
+            cancel=Cancellation(),
+        )
 
     # In walk order everything before `sparse` is whole, and nothing behind it is there.
     assert caught.value.fields["last_restored"] == f"{out}/docs/old/b.txt"
@@ -826,6 +883,24 @@ def test_a_damaged_image_leaves_no_file(image, tmp_path) -> None:
     with pytest.raises(BlockDamagedError, match="nothing is left"):
         bring_back(view, tmp_path / "out")
     assert everything_below(tmp_path) == ["disk.img"]
+
+
+def test_a_damaged_image_overwrites_nothing(image, device, tmp_path) -> None:
+    view, _ = damaged_image(image)
+    (tmp_path / "out").write_bytes(b"mine")
+    for target in (tmp_path / "out", device):
+        before = target.read_bytes()
+        with pytest.raises(BlockDamagedError, match="nothing was restored"):
+            bring_back(view, target, overwrite="always")
+        assert target.read_bytes() == before
+
+
+def test_a_dry_run_finds_a_device_too_small(image, device) -> None:
+    with image.open("r+b") as file:
+        file.truncate(13 * MIB)
+    view = backed_up(MemoryStorage(), image, "image")
+    with pytest.raises(RefusedError, match="13631488"):
+        bring_back(view, device, dry_run=True)
 
 
 def test_a_salvaged_image_does_not_look_whole(image, tmp_path) -> None:

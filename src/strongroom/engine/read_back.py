@@ -161,7 +161,8 @@ class _TreeComparison:
         ):
             return
         first = first_of(self._work, self._root, link)
-        self._compare_file(first.page, first.file, step, path)
+        if first.kind == EntryKind.FILE:
+            self._compare_file(first.page, first.file, step, path)
 
     def _compare_file(self, page: TreePage, file: int, step: bytes, path: str) -> None:
         pieces = of_pieces(file_pieces(self._work.reader, page, file))

@@ -396,6 +396,8 @@ class _Planner:
             if self._work.request.salvage:
                 return
             raise
+        if entry.kind != EntryKind.FILE:
+            return
         self._plan.files += 1
         self._plan.bytes += entry.size
         alone = bytearray(len(entry.page.kinds))
@@ -404,15 +406,15 @@ class _Planner:
 
 
 def first_of(work: RestoreWork, root: TreeRoot, link: bytes) -> TreeEntry:
-    """Return the file that a hard link is a further name of.
+    """Return what a hard link is a further name of: anything but a directory.
 
     Raises:
-        PointDamagedError: the point holds no such file.
+        PointDamagedError: the point holds no such entry.
     """
     entry = find_entry(work.reader, root, tuple(link.split(b"/")))
-    if entry is None or entry.kind != EntryKind.FILE:
+    if entry is None or entry.kind in (EntryKind.DIRECTORY, EntryKind.HARD_LINK):
         raise PointDamagedError(
-            f"a hard link is one to {os.fsdecode(link)}, and the point holds no such file"
+            f"a hard link is one to {os.fsdecode(link)}, and the point holds no such entry"
         )
     return entry
 

@@ -29,7 +29,6 @@ from strongroom.engine.index_reader import (
     ContentGap,
     Leaf,
     Path,
-    TreeEntry,
     attributes_of,
     file_pieces,
 )
@@ -113,7 +112,7 @@ class _TreeRestore:
         self._damaged: Path | None = None
         """The path whose content did not open."""
         self._firsts: dict[bytes, Path] = {}
-        """Files that were restored only for their further names, and as what."""
+        """Entries that were restored only for their further names, and as what."""
         self._lost: set[bytes] = set()
         """Files of which nothing whole is there, as hard links name them."""
 
@@ -292,7 +291,7 @@ class _TreeRestore:
             target.special(EntryKind(kind), name, page.devices.get(index, 0), own)
 
     def _write_link(self, name: bytes, link: bytes, choice: int) -> None:
-        """Write a further name of a file, or the file itself if its first name is left out."""
+        """Write a further name of an entry, or the entry if its first name is left out."""
         if link in self._lost:
             raise PointDamagedError(f"a further name of {os.fsdecode(link)}, which was lost")
         first: Path | None = (*self._plan.landing.prefix, *link.split(b"/"))
@@ -301,8 +300,7 @@ class _TreeRestore:
         elif not self._plan.selection.covers(tuple(link.split(b"/"))):
             first = None
         if first is None:
-            entry = first_of(self._work, self._root, link)
-            if self._write_content(entry, name, choice):
+            if self._write_first(link, name, choice):
                 self._firsts[link] = (*self._plan.landing.prefix, *self._below(name))
             return
         if choice == REPLACE:
@@ -311,19 +309,25 @@ class _TreeRestore:
             self._target.hard_link(name, first)
         except RefusedError as error:
             number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
-            if number == errno.ENOENT:
-                # Where the index is in order, what a link leads to was restored before it.
-                first_of(self._work, self._root, link)
+            # Where the index is in order, what a link leads to was restored before it, unless
+            # none such can be made here.
+            if number == errno.ENOENT and first_of(self._work, self._root, link).file < 0:
+                self._write_first(link, name, NEW)
+                return
             if number not in _NO_HARD_LINKS:
                 raise
             self._work.warn(
-                Problem(os.fsencode(self._path(name)), "is a file of its own: no links here")
+                Problem(os.fsencode(self._path(name)), "is an entry of its own: no links here")
             )
-            self._write_content(first_of(self._work, self._root, link), name, NEW)
+            self._write_first(link, name, NEW)
 
-    def _write_content(self, entry: TreeEntry, name: bytes, choice: int) -> bool:
-        """Write a file that stands elsewhere in the index; tell whether it is whole."""
-        return self._write_pieces(entry.page, entry.file, name, entry.attributes, choice)
+    def _write_first(self, link: bytes, name: bytes, choice: int) -> bool:
+        """Write under `name` what a hard link names; tell whether it is whole."""
+        first = first_of(self._work, self._root, link)
+        if first.kind == EntryKind.FILE:
+            return self._write_pieces(first.page, first.file, name, first.attributes, choice)
+        self._write_other(first.page, first.index, first.kind, name, first.attributes, choice)
+        return True
 
     def _write_pieces(
         self, page: TreePage, file: int, name: bytes, own: Attributes, choice: int

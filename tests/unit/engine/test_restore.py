@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import stat
@@ -61,6 +62,8 @@ def origin(tmp_path):
     (root / "link").symlink_to("docs/a.txt")
     (root / "dangling").symlink_to("/nowhere/at all")
     os.mkfifo(root / "fifo")
+    os.link(root / "fifo", root / "docs" / "fifo-too")
+    os.link(root / "link", root / "link-too", follow_symlinks=False)
     (root / os.fsdecode(b"\xff\xfe")).write_text("not utf-8")
     with (root / "sparse").open("wb") as out:
         out.seek(3 * MIB)
@@ -141,6 +144,48 @@ def test_hard_links_are_one_file_again(view, origin, tmp_path) -> None:
     bring_back(view, tmp_path / "out", strip=True)
     names = ("big", "docs/big-too", "zz-big")
     assert len({(tmp_path / "out" / name).stat().st_ino for name in names}) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "further"), [("docs/fifo-too", "fifo"), ("link", "link-too")], ids=["fifo", "symlink"]
+)
+def test_what_is_no_file_has_its_further_names_again(
+    view, origin, tmp_path, first, further
+) -> None:
+    bring_back(view, tmp_path / "out", strip=True)
+    one, other = tmp_path / "out" / first, tmp_path / "out" / further
+    assert one.lstat().st_ino == other.lstat().st_ino
+
+    bring_back(view, tmp_path / "part", strip=True, include=(further,), verify=True)
+    assert stat.S_IFMT((tmp_path / "part" / further).lstat().st_mode) == stat.S_IFMT(
+        one.lstat().st_mode
+    )
+
+
+def test_further_names_of_what_cannot_be_made_here_are_left_out_with_it(
+    view, origin, tmp_path, monkeypatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "mknod", refuse)
+    result = bring_back(view, tmp_path / "out", strip=True)
+
+    expected = everything_below(origin)
+    expected.remove("fifo")
+    expected.remove("docs/fifo-too")
+    assert everything_below(tmp_path / "out") == expected
+    assert ["fifo" in warning for warning in result.warnings] == [True]
+
+
+def test_an_increment_keeps_further_names_of_what_is_no_file(origin, tmp_path) -> None:
+    job = EngineJob(MemoryStorage(), [source("files", origin)], cache=tmp_path / "cache")
+    job.run()
+    os.link(origin / "dangling", origin / "dangling-too", follow_symlinks=False)
+    (origin / "fifo").unlink()
+    job.run()
+    bring_back(views_of(job)[1], tmp_path / "out", strip=True)
+    assert look_at(tmp_path / "out") == look_at(origin)
 
 
 def test_strip_drops_the_sources_own_path(view, origin, tmp_path) -> None:

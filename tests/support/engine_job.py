@@ -305,7 +305,7 @@ class Seen:
     """Of a file; the target of a symlink."""
     device: int = 0
     first_name: tuple[bytes, ...] | None = None
-    """Of a file with several names: the first of them in the order of a walk."""
+    """Of what has several names: the first of them in the order of a walk."""
 
 
 def read_tree(reader: BlockReader, root: TreeRoot) -> dict[tuple[bytes, ...], Seen]:
@@ -324,14 +324,14 @@ def read_tree(reader: BlockReader, root: TreeRoot) -> dict[tuple[bytes, ...], Se
             linked.add(first)
             content = found[first].content
         found[entry.below] = Seen(
-            "FILE" if kind is EntryKind.HARD_LINK else kind.name,
+            kind.name if first is None else found[first].kind,
             attributes.mode,
             attributes.uid,
             attributes.gid,
             attributes.mtime_ns,
             attributes.xattrs,
             content,
-            entry.device,
+            entry.device if first is None else found[first].device,
             first,
         )
     for path in linked:
@@ -360,10 +360,10 @@ def look_at(root: Path) -> dict[tuple[bytes, ...], Seen]:
         kind = _KINDS[stat.S_IFMT(st.st_mode)]
         content = b""
         first = None
+        if kind != "DIRECTORY" and st.st_nlink > 1:
+            first = first_names.setdefault(st.st_ino, below)
         if kind == "FILE":
             content = path.read_bytes()
-            if st.st_nlink > 1:
-                first = first_names.setdefault(st.st_ino, below)
         elif kind == "SYMLINK":
             content = os.fsencode(path.readlink())
         found[below] = Seen(

@@ -35,7 +35,7 @@ class ListedFile:
     """`file`, `directory`, `symlink`, `hard-link`, `character-device`, `block-device`, `fifo`,
     `socket`; `image` and `object` for sources that hold nothing else."""
     size: int
-    """Bytes; of a hard link, those of the file it names."""
+    """Bytes; of a hard link, those of what it names."""
     mtime_ns: int
     """When its content changed; of an image or object, when the point was taken."""
     mode: int
@@ -45,7 +45,7 @@ class ListedFile:
     user: str
     group: str
     link: str | None = None
-    """Where a symlink points to, or the first name of a hard link's file, absolute."""
+    """Where a symlink points to, or, absolute, the first name of what a hard link names."""
 
 
 def list_files(view: PointView, pattern: str | None = None) -> Iterator[ListedFile]:
@@ -100,15 +100,14 @@ def _listed(
     reader: BlockReader, root: TreeRoot, base: tuple[bytes, ...], entry: TreeEntry
 ) -> ListedFile:
     link: str | None = None
-    size = entry.size
+    size = _size(entry)
     if entry.kind == EntryKind.SYMLINK:
         link = os.fsdecode(entry.link)
-        size = len(entry.link)
     elif entry.kind == EntryKind.HARD_LINK:
         names = tuple(entry.link.split(b"/"))
         link = absolute(base, names)
         first = find_entry(reader, root, names)
-        size = first.size if first is not None else 0
+        size = _size(first) if first is not None else 0
     attributes = entry.attributes
     return ListedFile(
         path=absolute(base, entry.below),
@@ -122,6 +121,10 @@ def _listed(
         group=attributes.group,
         link=link,
     )
+
+
+def _size(entry: TreeEntry) -> int:
+    return len(entry.link) if entry.kind == EntryKind.SYMLINK else entry.size
 
 
 def absolute(base: tuple[bytes, ...], below: tuple[bytes, ...]) -> str:

@@ -5,9 +5,11 @@ the order in which they lie in their packs, a window of the object at a time. To
 everything goes out in order, and blocks are opened ahead.
 
 What is damaged. Before anything is written every page of the index has been opened and every
-pack looked up. A block that then does not open ends the restore: of a new file nothing is
-left; a file that was overwritten, or a device, holds a part, and the error says so. A salvage
-goes on: what was lost reads as zeros, and a new file is called `<name>.damaged-<point>`.
+pack looked up. A block that then does not open ends the restore, and of a new file nothing is
+left. What goes into a file that is overwritten, or a device, cannot be taken back: there every
+block is opened and compared before, which reads all twice; if one is damaged since then, a
+part is left, and the error says so. A salvage goes on: what was lost reads as zeros, and a new
+file is called `<name>.damaged-<point>`.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from strongroom.engine.index_reader import (
     walk_disk,
     walk_stream,
 )
-from strongroom.engine.restore_work import PacksNeeded, RestoreWork, with_words
-from strongroom.engine.target import ImageTarget
+from strongroom.engine.restore_work import SALVAGE_HINT, PacksNeeded, RestoreWork, with_words
+from strongroom.engine.target import ImageTarget, is_blank
 from strongroom.errors import (
     IntegrityError,
     InvalidInputError,
@@ -77,7 +79,8 @@ def restore_object(work: RestoreWork, root: DiskRoot | StreamRoot) -> None:
 
     Raises:
         IntegrityError: something is damaged, and it is no salvage.
-        TargetExistsError: there is a file already; nothing was written.
+        TargetExistsError: there is a file already, or the device holds something; nothing was
+            written.
     """
     _ObjectRestore(work, root).run()
 
@@ -154,9 +157,11 @@ class _ObjectRestore:
         if request.dry_run:
             work.result.would.append(str(self._path))
             return
+        existed = self._path.exists()
+        if existed and not request.salvage:
+            self._check_content(stored)
         work.progress.begin("restore", stored)
         work.progress.reading(str(self._path))
-        existed = self._path.exists()
         target = ImageTarget(
             self._path,
             self._root.size,
@@ -164,7 +169,7 @@ class _ObjectRestore:
             overwrite=request.overwrite != "never",
         )
         try:
-            self._write(target)
+            self._open_all(target)
         except BaseException as error:
             target.abandon()
             if existed and isinstance(error, StrongroomError):
@@ -184,11 +189,11 @@ class _ObjectRestore:
         """Open every page, look up every pack, and return how many bytes are no hole."""
         on_gap = self._lose_gap if self._work.request.salvage else None
         packs = PacksNeeded(self._work)
-        if not self._is_device and self._work.request.overwrite == "never" and self._path.exists():
-            raise TargetExistsError(
-                f"cannot restore to {self._path}: it is there already",
-                path=str(self._path),
-            )
+        if self._work.request.overwrite == "never":
+            self._refuse_to_replace()
+        if self._is_device:
+            # One that is in use or too small is found out before much is read.
+            ImageTarget(self._path, self._root.size, is_device=True).abandon()
         stored = 0
         last: BlockAddress | None = None
         for run in runs(self._work, self._root, on_gap):
@@ -198,13 +203,35 @@ class _ObjectRestore:
                 last = run.address
         return stored
 
+    def _refuse_to_replace(self) -> None:
+        """Refuse a file that is there, and a device that holds something."""
+        words, hint = "it is there already", TargetExistsError.hint
+        if self._is_device:
+            if is_blank(self._path):
+                return
+            words, hint = "it holds something", "if nobody needs that: --overwrite always"
+        elif not self._path.exists():
+            return
+        raise TargetExistsError(
+            f"cannot restore to {self._path}: {words}", hint=hint, path=str(self._path)
+        )
+
     def _lose_gap(self, gap: ContentGap) -> None:
         self._lost.append((gap.position, gap.length, str(gap.error)))
 
+    def _check_content(self, stored: int) -> None:
+        """Open and compare everything that would be written."""
+        self._work.progress.begin("check", stored)
+        try:
+            self._open_all(None)
+        except IntegrityError as error:
+            raise with_words(error, "; nothing was restored", SALVAGE_HINT) from error
+        self._work.progress.finish()
+
     # --- writing ---------------------------------------------------------------------------
 
-    def _write(self, target: ImageTarget) -> None:
-        """Have every block opened and written, a few at a time."""
+    def _open_all(self, target: ImageTarget | None) -> None:
+        """Have every block opened, and written if there is a target, a few at a time."""
         work = self._work
         on_gap = (lambda _: None) if work.request.salvage else None
         pending: deque[Future[int]] = deque()
@@ -214,7 +241,7 @@ class _ObjectRestore:
                     work.cancel.check()
                     while len(pending) >= _IN_FLIGHT:
                         work.progress.advance(pending.popleft().result())
-                    pending.append(pool.submit(self._write_batch, target, batch))
+                    pending.append(pool.submit(self._open_batch, target, batch))
                 while pending:
                     work.progress.advance(pending.popleft().result())
             except BaseException:
@@ -242,9 +269,9 @@ class _ObjectRestore:
             for _, _, _, address in where:
                 yield window[address]
 
-    def _write_batch(self, target: ImageTarget, batch: list[list[Run]]) -> int:
+    def _open_batch(self, target: ImageTarget | None, batch: list[list[Run]]) -> int:
         """Open blocks and write what they hold; runs on a worker."""
-        written = 0
+        done = 0
         for group in batch:
             try:
                 block = self._work.reader.read_uncached(group[0].address, BlockClass.DATA)
@@ -257,10 +284,11 @@ class _ObjectRestore:
                 except IntegrityError as error:
                     self._lose_runs([run], error)
                     continue
-                with self._writing:
-                    target.write_at(run.position, data)
-                written += run.length
-        return written
+                if target is not None:
+                    with self._writing:
+                        target.write_at(run.position, data)
+                done += run.length
+        return done
 
     def _lose_runs(self, group: list[Run], error: IntegrityError) -> None:
         if not self._work.request.salvage:

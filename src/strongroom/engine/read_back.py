@@ -1,14 +1,13 @@
 """Reading back what a restore wrote, and comparing it with the content hashes of the point.
 
 Everything is made durable first and the kernel is asked to forget what it holds in memory, so
-that what is compared is what the disk gives, as far as that can be had.
+that what is compared is what the disk gives, as far as that can be had. Files that were there
+already and were left as they are have been compared when that was decided: in `tree_plan`.
 """
 
 from __future__ import annotations
 
 import os
-import stat as modes
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from strongroom.engine.index_reader import (
@@ -17,24 +16,23 @@ from strongroom.engine.index_reader import (
     file_pieces,
     tree_leaves,
 )
-from strongroom.engine.object_restore import is_content, object_path, of_pieces, runs
+from strongroom.engine.object_restore import object_path, of_pieces, runs
 from strongroom.engine.restore_work import SHOWN, RestoreWork
+from strongroom.engine.target_comparison import holds, is_whole
 from strongroom.engine.target_probe import TargetProbe
-from strongroom.engine.tree_plan import NEW, REPLACE, shared_depth
+from strongroom.engine.tree_plan import NEW, REPLACE, first_of, shared_depth
 from strongroom.errors import IntegrityError, RefusedError
 from strongroom.model.entry import EntryKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from strongroom.engine.object_restore import Run
     from strongroom.engine.tree_plan import TreePlan
+    from strongroom.format.index import TreePage
     from strongroom.format.point import DiskRoot, StreamRoot, TreeRoot
 
 _LEAVE: Final = int(EntryKind.LEAVE)
 _DIRECTORY: Final = int(EntryKind.DIRECTORY)
 _FILE: Final = int(EntryKind.FILE)
-_STEP: Final = 1 << 20
+_HARD_LINK: Final = int(EntryKind.HARD_LINK)
 
 
 def read_back_tree(work: RestoreWork, root: TreeRoot, plan: TreePlan) -> None:
@@ -59,8 +57,7 @@ def read_back_object(work: RestoreWork, root: DiskRoot | StreamRoot) -> None:
     os.sync()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _forget(fd)
-        if not _is_whole(fd, runs(work, root, None), root.size, work):
+        if not is_whole(fd, runs(work, root, None), root.size, work):
             raise IntegrityError(
                 f"{path} reads back as something else than was written", paths=[str(path)]
             )
@@ -138,90 +135,36 @@ class _TreeComparison:
             if kind == _DIRECTORY:
                 self._enter(name)
                 continue
-            if kind != _FILE:
+            if kind == _FILE:
+                file += 1
+            elif kind != _HARD_LINK:
                 continue
-            file += 1
             if choices is not None and choices[index] not in (NEW, REPLACE):
                 continue
             below = (*self._names[1:], name) if self._names else ()
             path = self._plan.landing.path(below)
             if path in self._lost:
                 continue
-            pieces = of_pieces(file_pieces(self._work.reader, page, file))
             step = name if self._names else self._plan.landing.root_name or name
-            if not self._is_same(step, pieces, page.sizes[file]):
-                self._different.append(path)
+            if kind == _HARD_LINK:
+                self._compare_link(page.links[index], step, path)
+            else:
+                self._compare_file(page, file, step, path)
 
-    def _is_same(self, name: bytes, pieces: Iterable[Run], size: int) -> bool:
-        try:
-            fd = self._probe.open_file(name)
-        except OSError:
-            return False
-        try:
-            _forget(fd)
-            return _is_whole(fd, pieces, size, self._work)
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
+    def _compare_link(self, link: bytes, step: bytes, path: str) -> None:
+        """Compare a further name where it is not one of a file that is compared anyway."""
+        st = self._probe.existing(step)
+        if (
+            st is not None
+            and st.st_nlink > 1
+            and self._plan.selection.covers(tuple(link.split(b"/")))
+        ):
+            return
+        first = first_of(self._work, self._root, link)
+        if first.kind == EntryKind.FILE:
+            self._compare_file(first.page, first.file, step, path)
 
-
-def _forget(fd: int) -> None:
-    """Ask the kernel to read from the disk what is read next."""
-    with suppress(OSError):
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _is_whole(fd: int, found: Iterable[Run], size: int, work: RestoreWork) -> bool:
-    """Tell whether an open file holds these runs, zeros between them, and nothing more."""
-    at = 0
-    # A device may be longer than the image on it.
-    length = os.lseek(fd, 0, os.SEEK_END)
-    if length < size or (length > size and _is_file(fd)):
-        return False
-    for run in found:
-        if not _is_zero(fd, at, run.position):
-            return False
-        data = _read(fd, run.position, run.length)
-        # The end of a disk is hashed with zeros up to a whole cluster.
-        padded = data.ljust(len(run.hashes) // 32 * run.grain, b"\0")
-        if len(data) != run.length or not is_content(memoryview(padded), run, work.hasher):
-            return False
-        at = run.position + run.length
-        work.progress.advance(run.length)
-    return _is_zero(fd, at, size)
-
-
-def _is_zero(fd: int, start: int, end: int) -> bool:
-    """Tell whether a range reads as zeros; holes are not read where the file system can tell."""
-    while start < end:
-        try:
-            start = os.lseek(fd, start, os.SEEK_DATA)
-        except OSError:
-            # Nothing but a hole from here on, or a device, where all is read.
-            if os.lseek(fd, 0, os.SEEK_END) >= end and _is_file(fd):
-                return True
-        step = min(_STEP, end - start)
-        if step <= 0:
-            return True
-        data = os.pread(fd, step, start)
-        if len(data) != step or data.count(0) != step:
-            return False
-        start += step
-    return True
-
-
-def _is_file(fd: int) -> bool:
-    return modes.S_ISREG(os.fstat(fd).st_mode)
-
-
-def _read(fd: int, offset: int, length: int) -> bytes:
-    parts: list[bytes] = []
-    while length > 0:
-        part = os.pread(fd, length, offset)
-        if not part:
-            break
-        parts.append(part)
-        offset += len(part)
-        length -= len(part)
-    return b"".join(parts)
+    def _compare_file(self, page: TreePage, file: int, step: bytes, path: str) -> None:
+        pieces = of_pieces(file_pieces(self._work.reader, page, file))
+        if not holds(self._probe, step, pieces, page.sizes[file], self._work):
+            self._different.append(path)

@@ -26,6 +26,7 @@ Overwrite = Literal["never", "if-different", "always"]
 
 SHOWN: Final = 10
 """Paths that a message lists before it only counts."""
+SALVAGE_HINT: Final = "'restore --salvage' restores everything else"
 _MOST_WARNINGS: Final = 1000
 
 
@@ -42,7 +43,8 @@ class RestoreRequest:
     overwrite: Overwrite = "never"
     dry_run: bool = False
     verify: bool = False
-    """Read back what was written, and compare it with the content hashes of the point."""
+    """Read back what was written, and what is there already and would be left as it is, and
+    compare it with the content hashes of the point. What was left and differs is restored."""
     salvage: bool = False
     """Restore what is whole, and list what is not."""
 
@@ -65,9 +67,9 @@ class RestoreResult:
     """What they hold, holes included."""
     seconds: float = 0.0
     unchanged: int = 0
-    """Files that were there already, by size and time."""
+    """Files that were there already, by size, time and all other attributes."""
     verified: bool = False
-    """Everything was read back and compared."""
+    """Everything was read and compared, what was left unchanged too."""
     losses: list[Loss] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     would: list[str] = field(default_factory=list)

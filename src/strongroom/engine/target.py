@@ -39,11 +39,14 @@ _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDI
 _NOT_HERE: Final = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP})
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
-_ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
+ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
+"""The extended attributes that a restore gives and takes away beside the user's own."""
 
 _CLUSTER_BYTES: Final = 65536
 """The grain by which is known what of a device was written."""
 _ZEROS_BYTES: Final = 1 << 20
+_ENDS_BYTES: Final = 1 << 20
+"""Of each end of a device, where partition tables, volume labels and file systems begin."""
 _BLKZEROOUT: Final = 0x127F
 
 _FORMATS: Final = {
@@ -76,7 +79,7 @@ class _Level(Directory):
             if not is_new:
                 self.bequeaths_acl = "system.posix_acl_default" in attributes
             elif attributes:
-                for attribute in _ACLS.intersection(map(os.fsencode, attributes)):
+                for attribute in ACLS.intersection(map(os.fsencode, attributes)):
                     os.removexattr(fd, attribute)
 
 
@@ -571,7 +574,8 @@ class ImageTarget:
         path: Where; links are followed, it is the operator's own word.
         size: Bytes of the image.
         is_device: Whether `path` has to be a block device; otherwise it has to be none.
-        overwrite: Whether a file that is there is replaced. A device always is.
+        overwrite: Whether a file that is there is replaced. A device always is:
+            `is_blank` tells beforehand whether anything is lost by that.
 
     Raises:
         TargetExistsError: there is a file, and `overwrite` is not set; or the device is in
@@ -729,6 +733,25 @@ class ImageTarget:
         raise RefusedError(words, path=path) from error
 
 
+def is_blank(path: Path) -> bool:
+    """Tell whether a device, to judge by its first and its last MiB, holds nothing but zeros.
+
+    Raises:
+        RefusedError: it cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as device:
+            size = device.seek(0, os.SEEK_END)
+            for start in (0, max(0, size - _ENDS_BYTES)):
+                data = os.pread(device.fileno(), _ENDS_BYTES, start)
+                if data.count(0) != len(data):
+                    return False
+    except OSError as error:
+        words = (error.strerror or str(error)).lower()
+        raise RefusedError(f"cannot look at {path}: {words}", path=str(path)) from error
+    return True
+
+
 def _check(name: bytes) -> None:
     """Refuse a name that would be more, or less, than one step down.
 
@@ -760,5 +783,5 @@ def _drop_other_xattrs(fd: int, attributes: Attributes) -> None:
     wanted = {attribute for attribute, _ in attributes.xattrs}
     with suppress(OSError):
         for attribute in map(os.fsencode, os.listxattr(fd)):
-            if attribute not in wanted and (attribute in _ACLS or attribute.startswith(b"user.")):
+            if attribute not in wanted and (attribute in ACLS or attribute.startswith(b"user.")):
                 os.removexattr(fd, attribute)

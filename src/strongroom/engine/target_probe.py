@@ -111,6 +111,22 @@ class TargetProbe:
         except OSError:
             return None
 
+    def xattrs(self, name: bytes) -> dict[bytes, bytes] | None:
+        """Return the extended attributes of what has this name here, links not followed.
+
+        None where there are none to be had.
+        """
+        if self._here is None:
+            return None
+        path = b"/proc/self/fd/%d/%b" % (self._here.fd, name)
+        try:
+            return {
+                os.fsencode(attribute): os.getxattr(path, attribute, follow_symlinks=False)
+                for attribute in os.listxattr(path, follow_symlinks=False)
+            }
+        except OSError:
+            return None
+
     def open_file(self, name: bytes) -> int:
         """Return a descriptor of a file here.
 

@@ -229,23 +229,22 @@ class _TreeBackup:
             and st.st_ino == seen.inodes[index]
             and st.st_mtime_ns == page.page.mtimes[index]
         ):
-            if kind == _FILE:
-                if st.st_nlink > 1:
-                    kind = self._link_kind(name, st, parent)
-                if kind == old.kind == _FILE:
-                    size = page.page.sizes[page.file_index[index]]
-                    if size == st.st_size and not (page.doomed and self._gives_up(page, index)):
-                        self._outcome.files += 1
-                        self._outcome.size_bytes += size
-                        self._writer.keep(page, index)
-                        return
-                elif (
-                    kind == old.kind
-                    and page.page.links[index] == self._first_names[st.st_dev, st.st_ino]
-                ):
-                    self._writer.keep(page, index)
-                    return
-            elif kind == old.kind:
+            now = kind
+            if st.st_nlink > 1 and kind != _DIRECTORY:
+                now = self._link_kind(kind, name, st, parent)
+            if now != old.kind:
+                keeps = False
+            elif now == _FILE:
+                size = page.page.sizes[page.file_index[index]]
+                keeps = size == st.st_size and not (page.doomed and self._gives_up(page, index))
+                if keeps:
+                    self._outcome.files += 1
+                    self._outcome.size_bytes += size
+            elif now == _HARD_LINK:
+                keeps = page.page.links[index] == self._first_names[st.st_dev, st.st_ino]
+            else:
+                keeps = True
+            if keeps:
                 self._writer.keep(page, index)
                 return
         if old.kind == _FILE:
@@ -264,11 +263,11 @@ class _TreeBackup:
         self._again = worn > 0 and wear.spend(worn)
         return self._again
 
-    def _link_kind(self, name: bytes, st: os.stat_result, parent: Directory) -> int:
-        """Return FILE for the first name of a file that has several, else HARD_LINK."""
+    def _link_kind(self, kind: int, name: bytes, st: os.stat_result, parent: Directory) -> int:
+        """Return HARD_LINK for a further name of an entry that has several, else its kind."""
         path = parent.path + b"/" + name if parent.path else name
         first = self._first_names.setdefault((st.st_dev, st.st_ino), path)
-        return _FILE if first == path else _HARD_LINK
+        return kind if first == path else _HARD_LINK
 
     def _add(self, kind: int, name: bytes, st: os.stat_result, parent: Directory) -> None:
         """Read an entry and add it; one that cannot be read is reported and left out."""
@@ -278,21 +277,20 @@ class _TreeBackup:
         ctime = st.st_ctime_ns
         xattrs: tuple[tuple[bytes, bytes], ...] | None = None
         try:
-            if kind in (_FILE, _HARD_LINK):
-                if st.st_nlink > 1:
-                    kind = self._link_kind(name, st, parent)
-                if kind == _HARD_LINK:
-                    link = self._first_names[st.st_dev, st.st_ino]
-                else:
-                    content, xattrs, ctime, st = self._read_file(name, parent)
-                    self._outcome.files += 1
+            if st.st_nlink > 1 and kind != _DIRECTORY:
+                kind = self._link_kind(kind, name, st, parent)
+            if kind == _HARD_LINK:
+                link = self._first_names[st.st_dev, st.st_ino]
+            elif kind == _FILE:
+                content, xattrs, ctime, st = self._read_file(name, parent)
+                self._outcome.files += 1
             elif kind == _SYMLINK:
                 link = source.read_link(parent, name)
             if xattrs is None:
                 xattrs = source.read_xattrs(parent, name)
             row = self._row_of(st, xattrs)
         except (OSError, ChangedError) as error:
-            if kind == _FILE:
+            if kind != _HARD_LINK:
                 self._first_names.pop((st.st_dev, st.st_ino), None)
             if kind != _DIRECTORY:
                 source.problem(

@@ -19,13 +19,17 @@ from strongroom.engine.index_reader import (
     Path,
     Scope,
     TreeEntry,
+    attributes_of,
+    file_pieces,
     find_entry,
     root_name,
     tree_leaves,
     walk_chunks,
 )
+from strongroom.engine.object_restore import of_pieces
 from strongroom.engine.restore_work import SHOWN, PacksNeeded, RestoreWork
 from strongroom.engine.selection import Selection, source_path
+from strongroom.engine.target_comparison import has_attributes, holds
 from strongroom.engine.target_probe import TargetProbe
 from strongroom.errors import (
     IntegrityError,
@@ -49,7 +53,7 @@ NEW: Final = 1
 REPLACE: Final = 2
 """Something else has the name, and makes room."""
 SAME: Final = 3
-"""It is there already, by size and time."""
+"""It is there already, by size, time and all other attributes, and left as it is."""
 
 _LEAVE: Final = int(EntryKind.LEAVE)
 _DIRECTORY: Final = int(EntryKind.DIRECTORY)
@@ -163,6 +167,11 @@ class _Planner:
     def run(self) -> TreePlan:
         work, plan = self._work, self._plan
         on_gap = self._lose if work.request.salvage else None
+        reads_files = (
+            work.request.verify and work.request.overwrite == "if-different" and not plan.fresh
+        )
+        if reads_files:
+            work.progress.begin("compare")
         try:
             self._pass_way()
             for leaf in tree_leaves(work.reader, self._root, plan.scope, on_gap):
@@ -170,6 +179,8 @@ class _Planner:
                 plan.choices.append((leaf.pair, self._judge(leaf)))
         finally:
             self._probe.close()
+        if reads_files:
+            work.progress.finish()
         unmet = self._selection.unmet()
         if unmet:
             raise NotFoundError(
@@ -321,17 +332,30 @@ class _Planner:
         self, page: TreePage, index: int, file: int, kind: int, name: bytes, st: os.stat_result
     ) -> bool:
         if kind == _FILE:
-            return (
-                modes.S_ISREG(st.st_mode)
-                and st.st_size == page.sizes[file]
-                and st.st_mtime_ns == page.mtimes[index]
-            )
-        if kind == _SYMLINK:
-            return self._probe.link(name) == page.links[index]
-        if kind in _FORMATS:
+            same = modes.S_ISREG(st.st_mode) and st.st_size == page.sizes[file]
+        elif kind == _SYMLINK:
+            same = self._probe.link(name) == page.links[index]
+        elif kind in _FORMATS:
             same = modes.S_IFMT(st.st_mode) == _FORMATS[kind]
-            return same and st.st_rdev == page.devices.get(index, st.st_rdev)
-        return False
+            same = same and st.st_rdev == page.devices.get(index, st.st_rdev)
+        else:
+            same = False
+        own = attributes_of(page.attributes[page.rows[index]], page.mtimes[index])
+        if not same or not has_attributes(self._probe, name, st, own):
+            return False
+        return kind != _FILE or not self._work.request.verify or self._holds(page, file, name)
+
+    def _holds(self, page: TreePage, file: int, name: bytes) -> bool:
+        """Tell whether a file that would be left as it is has the content of the point."""
+        work = self._work
+        try:
+            pieces = of_pieces(file_pieces(work.reader, page, file))
+            return holds(self._probe, name, pieces, page.sizes[file], work)
+        except IntegrityError:
+            # A salvage says of the file what is lost.
+            if work.request.salvage:
+                return False
+            raise
 
     def _conflict(self, name: bytes) -> None:
         self._conflict_count += 1
@@ -372,6 +396,8 @@ class _Planner:
             if self._work.request.salvage:
                 return
             raise
+        if entry.kind != EntryKind.FILE:
+            return
         self._plan.files += 1
         self._plan.bytes += entry.size
         alone = bytearray(len(entry.page.kinds))
@@ -380,15 +406,15 @@ class _Planner:
 
 
 def first_of(work: RestoreWork, root: TreeRoot, link: bytes) -> TreeEntry:
-    """Return the file that a hard link is a further name of.
+    """Return what a hard link is a further name of: anything but a directory.
 
     Raises:
-        PointDamagedError: the point holds no such file.
+        PointDamagedError: the point holds no such entry.
     """
     entry = find_entry(work.reader, root, tuple(link.split(b"/")))
-    if entry is None or entry.kind != EntryKind.FILE:
+    if entry is None or entry.kind in (EntryKind.DIRECTORY, EntryKind.HARD_LINK):
         raise PointDamagedError(
-            f"a hard link is one to {os.fsdecode(link)}, and the point holds no such file"
+            f"a hard link is one to {os.fsdecode(link)}, and the point holds no such entry"
         )
     return entry
 

@@ -4,13 +4,13 @@ One thread goes through the index and writes, entry by entry in walk order; bloc
 ahead of it by others. Nothing is made into an object on the way but what the target takes.
 
 What is damaged. Before anything is written, every page of the index has been opened, and
-every pack that is needed has been looked up. Blocks are opened when their content is written,
-since opening all of them first would double the work. One that does not open ends the restore:
+every pack that is needed has been looked up. Damage restores nothing:
 
-* no file is ever left half written under its own name;
-* where the target was empty, everything this restore wrote is removed again;
-* elsewhere the files before the damaged one, in walk order, stay, and the error names the
-  last of them: everything up to it is whole, and nothing behind it was touched.
+* where the target was empty, blocks are opened when their content is written, and when one
+  does not open everything that this restore wrote is removed again;
+* elsewhere nothing could be taken back, so all content is opened and compared before, which
+  reads it twice. What is damaged since then ends the restore where it is met: no file is left
+  half written under its own name, and the error names the last of the files that are whole.
 
 A salvage goes on instead. A file that lost a part is left as `<name>.damaged-<point>`, with a
 hole for each part that was lost, and every loss is named.
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -30,26 +29,25 @@ from strongroom.engine.index_reader import (
     ContentGap,
     Leaf,
     Path,
-    Piece,
-    TreeEntry,
     attributes_of,
     file_pieces,
-    part_of,
-    paths_using,
-    tree_leaves,
-    walk_chunks,
 )
-from strongroom.engine.restore_work import SHOWN, E, RestoreWork, with_words
+from strongroom.engine.restore_work import SALVAGE_HINT, SHOWN, E, RestoreWork, with_words
 from strongroom.engine.target import TreeTarget
 from strongroom.engine.target_probe import remove_all
+from strongroom.engine.tree_content import (
+    check_content,
+    concerned_paths,
+    content_of_piece,
+    not_its_content,
+    planned_leaves,
+)
 from strongroom.engine.tree_plan import (
     LEFT_OUT,
     NEW,
     REPLACE,
     SAME,
     TreePlan,
-    chosen_blocks,
-    chosen_chunk_lists,
     first_of,
     plan_tree,
     shared_depth,
@@ -61,7 +59,7 @@ from strongroom.model.entry import Attributes, EntryKind
 from strongroom.sources.base import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path as FilePath
 
     from strongroom.format.point import TreeRoot
@@ -72,7 +70,6 @@ _FILE: Final = int(EntryKind.FILE)
 _SYMLINK: Final = int(EntryKind.SYMLINK)
 _HARD_LINK: Final = int(EntryKind.HARD_LINK)
 
-_PAGES_AHEAD: Final = 8
 _LONGEST_NAME: Final = 255
 _NO_HARD_LINKS: Final = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -89,6 +86,8 @@ def restore_tree(work: RestoreWork, root: TreeRoot) -> TreePlan:
     """
     plan = plan_tree(work, root)
     if not work.request.dry_run:
+        if not plan.fresh and not work.request.salvage:
+            check_content(work, root, plan)
         _TreeRestore(work, root, plan).run()
     return plan
 
@@ -113,7 +112,7 @@ class _TreeRestore:
         self._damaged: Path | None = None
         """The path whose content did not open."""
         self._firsts: dict[bytes, Path] = {}
-        """Files that were restored only for their further names, and as what."""
+        """Entries that were restored only for their further names, and as what."""
         self._lost: set[bytes] = set()
         """Files of which nothing whole is there, as hard links name them."""
 
@@ -129,7 +128,7 @@ class _TreeRestore:
                 for name in plan.landing.way:
                     target.enter(name)
                     self._ways += 1
-                for leaf, choices in self._leaves():
+                for leaf, choices in planned_leaves(work, self._root, plan, self._ahead):
                     work.cancel.check()
                     if tuple(self._names) != leaf.before:
                         self._go_to(leaf.before)
@@ -150,43 +149,6 @@ class _TreeRestore:
         work.progress.finish()
 
     # --- pages -----------------------------------------------------------------------------
-
-    def _leaves(self) -> Iterator[tuple[Leaf, bytes | None]]:
-        """Yield the pages of the plan; blocks of the next ones are being opened meanwhile."""
-        work, plan = self._work, self._plan
-        on_gap = (lambda _: None) if work.request.salvage else None
-        pages = tree_leaves(work.reader, self._root, plan.scope, on_gap)
-        planned = iter(plan.choices)
-        waiting: deque[tuple[Leaf, bytes | None]] = deque()
-        ended = False
-        while True:
-            while not ended and (
-                not waiting or (len(waiting) < _PAGES_AHEAD and self._ahead.has_room)
-            ):
-                leaf = next(pages, None)
-                pair, choices = next(planned, (None, None))
-                if (leaf and leaf.pair) != pair:
-                    raise PointDamagedError("the storage shows another index than a moment ago")
-                if leaf is None:
-                    ended = True
-                else:
-                    waiting.append((leaf, choices))
-                    self._ahead.want(self._addresses(leaf.page, choices))
-            if not waiting:
-                return
-            yield waiting.popleft()
-
-    def _addresses(self, page: TreePage, choices: bytes | None) -> Iterator[BlockAddress]:
-        for pair in chosen_blocks(page, choices):
-            yield BlockAddress(*pair)
-        for levels, slot, number, size in chosen_chunk_lists(page, choices):
-            try:
-                for piece in walk_chunks(self._work.reader, levels, (slot, number), size):
-                    if piece.address is not None:
-                        yield piece.address
-            except StrongroomError:
-                # Whoever writes the file will meet it, and know what it is about.
-                return
 
     def _write(self, leaf: Leaf, choices: bytes | None) -> None:
         """Write the entries of one page."""
@@ -232,7 +194,7 @@ class _TreeRestore:
                         opened = block
                     data = view[offsets[piece] : offsets[piece] + size]
                     if digest(data) != hashes[32 * piece : 32 * piece + 32]:
-                        raise _not_its_content(name, BlockAddress(*blocks[block]))
+                        raise not_its_content(name, BlockAddress(*blocks[block]))
                 elif count == 0:
                     data = view[:0]
                 else:
@@ -329,7 +291,7 @@ class _TreeRestore:
             target.special(EntryKind(kind), name, page.devices.get(index, 0), own)
 
     def _write_link(self, name: bytes, link: bytes, choice: int) -> None:
-        """Write a further name of a file, or the file itself if its first name is left out."""
+        """Write a further name of an entry, or the entry if its first name is left out."""
         if link in self._lost:
             raise PointDamagedError(f"a further name of {os.fsdecode(link)}, which was lost")
         first: Path | None = (*self._plan.landing.prefix, *link.split(b"/"))
@@ -338,8 +300,7 @@ class _TreeRestore:
         elif not self._plan.selection.covers(tuple(link.split(b"/"))):
             first = None
         if first is None:
-            entry = first_of(self._work, self._root, link)
-            if self._write_content(entry, name, choice):
+            if self._write_first(link, name, choice):
                 self._firsts[link] = (*self._plan.landing.prefix, *self._below(name))
             return
         if choice == REPLACE:
@@ -348,19 +309,25 @@ class _TreeRestore:
             self._target.hard_link(name, first)
         except RefusedError as error:
             number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
-            if number == errno.ENOENT:
-                # Where the index is in order, what a link leads to was restored before it.
-                first_of(self._work, self._root, link)
+            # Where the index is in order, what a link leads to was restored before it, unless
+            # none such can be made here.
+            if number == errno.ENOENT and first_of(self._work, self._root, link).file < 0:
+                self._write_first(link, name, NEW)
+                return
             if number not in _NO_HARD_LINKS:
                 raise
             self._work.warn(
-                Problem(os.fsencode(self._path(name)), "is a file of its own: no links here")
+                Problem(os.fsencode(self._path(name)), "is an entry of its own: no links here")
             )
-            self._write_content(first_of(self._work, self._root, link), name, NEW)
+            self._write_first(link, name, NEW)
 
-    def _write_content(self, entry: TreeEntry, name: bytes, choice: int) -> bool:
-        """Write a file that stands elsewhere in the index; tell whether it is whole."""
-        return self._write_pieces(entry.page, entry.file, name, entry.attributes, choice)
+    def _write_first(self, link: bytes, name: bytes, choice: int) -> bool:
+        """Write under `name` what a hard link names; tell whether it is whole."""
+        first = first_of(self._work, self._root, link)
+        if first.kind == EntryKind.FILE:
+            return self._write_pieces(first.page, first.file, name, first.attributes, choice)
+        self._write_other(first.page, first.index, first.kind, name, first.attributes, choice)
+        return True
 
     def _write_pieces(
         self, page: TreePage, file: int, name: bytes, own: Attributes, choice: int
@@ -383,7 +350,7 @@ class _TreeRestore:
                 work.cancel.check()
                 if piece.address is not None:
                     try:
-                        data = self._data(name, piece)
+                        data = content_of_piece(self._ahead, self._hasher, name, piece)
                     except IntegrityError as error:
                         if not work.request.salvage:
                             raise
@@ -415,15 +382,6 @@ class _TreeRestore:
         self._lose(name, "; ".join(lost[:SHOWN]) + more + where)
         return False
 
-    def _data(self, name: bytes, piece: Piece) -> memoryview:
-        """Return the content of a piece, which is what its hash says."""
-        assert piece.address is not None
-        block = self._ahead.take(piece.address)
-        data = part_of(block, piece.offset, piece.length, os.fsdecode(name))
-        if self._hasher.digest(data) != piece.content_hash:
-            raise _not_its_content(name, piece.address)
-        return data
-
     # --- damage ----------------------------------------------------------------------------
 
     def _lose(self, name: bytes, reason: str) -> None:
@@ -440,15 +398,7 @@ class _TreeRestore:
 
     def _fail_damaged(self, error: IntegrityError) -> NoReturn:
         """Leave nothing behind, or say exactly what stays."""
-        paths = [self._plan.landing.path(self._damaged)] if self._damaged is not None else []
-        slot, number = error.fields.get("slot"), error.fields.get("number")
-        if isinstance(slot, int) and isinstance(number, int):
-            address = BlockAddress(slot, number)
-            with suppress(StrongroomError):
-                for below in paths_using(self._work.reader, self._root, {address}, SHOWN):
-                    path = self._plan.landing.path(below)
-                    if path not in paths:
-                        paths.append(path)
+        paths = concerned_paths(self._work, self._root, self._plan, error, self._damaged)
         words = f"; it concerns {', '.join(paths)}" if paths else ""
         if self._undo is None:
             raise self._told(error, words, paths=paths) from error
@@ -456,7 +406,7 @@ class _TreeRestore:
         raise with_words(
             error,
             f"{words}; nothing is left of this restore",
-            "'restore --salvage' restores everything else",
+            SALVAGE_HINT,
             paths=paths,
         ) from error
 
@@ -491,15 +441,6 @@ class _Undo:
                 os.close(fd)
             for path in self._missing:
                 path.rmdir()
-
-
-def _not_its_content(name: bytes, address: BlockAddress) -> PointDamagedError:
-    return PointDamagedError(
-        f"block {address.number} of session {address.slot} opens, but does not hold what the "
-        f"index says of {os.fsdecode(name)}",
-        slot=address.slot,
-        number=address.number,
-    )
 
 
 def _lost_range(position: int, length: int, error: IntegrityError) -> str:

@@ -1,6 +1,9 @@
+import errno
 import io
 import os
 import stat
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,7 @@ from strongroom.errors import (
     NotFoundError,
     ObjectMissingError,
     PointDamagedError,
+    RefusedError,
     TargetExistsError,
     UnlockError,
 )
@@ -58,6 +62,8 @@ def origin(tmp_path):
     (root / "link").symlink_to("docs/a.txt")
     (root / "dangling").symlink_to("/nowhere/at all")
     os.mkfifo(root / "fifo")
+    os.link(root / "fifo", root / "docs" / "fifo-too")
+    os.link(root / "link", root / "link-too", follow_symlinks=False)
     (root / os.fsdecode(b"\xff\xfe")).write_text("not utf-8")
     with (root / "sparse").open("wb") as out:
         out.seek(3 * MIB)
@@ -138,6 +144,48 @@ def test_hard_links_are_one_file_again(view, origin, tmp_path) -> None:
     bring_back(view, tmp_path / "out", strip=True)
     names = ("big", "docs/big-too", "zz-big")
     assert len({(tmp_path / "out" / name).stat().st_ino for name in names}) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "further"), [("docs/fifo-too", "fifo"), ("link", "link-too")], ids=["fifo", "symlink"]
+)
+def test_what_is_no_file_has_its_further_names_again(
+    view, origin, tmp_path, first, further
+) -> None:
+    bring_back(view, tmp_path / "out", strip=True)
+    one, other = tmp_path / "out" / first, tmp_path / "out" / further
+    assert one.lstat().st_ino == other.lstat().st_ino
+
+    bring_back(view, tmp_path / "part", strip=True, include=(further,), verify=True)
+    assert stat.S_IFMT((tmp_path / "part" / further).lstat().st_mode) == stat.S_IFMT(
+        one.lstat().st_mode
+    )
+
+
+def test_further_names_of_what_cannot_be_made_here_are_left_out_with_it(
+    view, origin, tmp_path, monkeypatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "mknod", refuse)
+    result = bring_back(view, tmp_path / "out", strip=True)
+
+    expected = everything_below(origin)
+    expected.remove("fifo")
+    expected.remove("docs/fifo-too")
+    assert everything_below(tmp_path / "out") == expected
+    assert ["fifo" in warning for warning in result.warnings] == [True]
+
+
+def test_an_increment_keeps_further_names_of_what_is_no_file(origin, tmp_path) -> None:
+    job = EngineJob(MemoryStorage(), [source("files", origin)], cache=tmp_path / "cache")
+    job.run()
+    os.link(origin / "dangling", origin / "dangling-too", follow_symlinks=False)
+    (origin / "fifo").unlink()
+    job.run()
+    bring_back(views_of(job)[1], tmp_path / "out", strip=True)
+    assert look_at(tmp_path / "out") == look_at(origin)
 
 
 def test_strip_drops_the_sources_own_path(view, origin, tmp_path) -> None:
@@ -291,6 +339,60 @@ def test_if_different_leaves_what_is_the_same(view, origin, tmp_path) -> None:
     assert result.unchanged == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("docs/a.txt", lambda path: path.chmod(0o640)),
+        ("big", lambda path: path.chmod(0o640)),
+        ("fifo", lambda path: path.chmod(0o640)),
+        ("docs/a.txt", lambda path: os.chown(path, 12345, 12345)),
+        ("docs/none", lambda path: os.chown(path, 12345, -1)),
+        ("fifo", lambda path: os.chown(path, -1, 12345)),
+        ("link", lambda path: os.chown(path, 12345, 12345, follow_symlinks=False)),
+        ("docs/a.txt", lambda path: os.setxattr(path, "user.note", b"mine")),
+        ("docs/a.txt", lambda path: os.removexattr(path, "user.note")),
+        ("docs/none", lambda path: os.setxattr(path, "user.other", b"")),
+    ],
+    ids=[
+        "mode of a small file",
+        "mode of a large file",
+        "mode of a fifo",
+        "owner and group of a file",
+        "owner of an empty file",
+        "group of a fifo",
+        "owner of a link",
+        "another value of an xattr",
+        "a lost xattr",
+        "a new xattr",
+    ],
+)
+def test_if_different_puts_attributes_right(view, origin, tmp_path, name, spoil) -> None:
+    out = tmp_path / "out"
+    bring_back(view, out, strip=True)
+    st = (out / name).lstat()
+    spoil(out / name)
+    os.utime(out / name, ns=(st.st_atime_ns, st.st_mtime_ns), follow_symlinks=False)
+    assert look_at(out) != look_at(origin)
+
+    bring_back(view, out, strip=True, overwrite="if-different")
+
+    assert look_at(out) == look_at(origin)
+
+
+def test_if_different_gives_no_attributes_to_a_file_linked_from_outside(
+    view, origin, tmp_path
+) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    bring_back(view, out, strip=True)
+    os.link(out / "docs" / "a.txt", outside)
+    outside.chmod(0o600)
+
+    bring_back(view, out, strip=True, overwrite="if-different")
+
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o600
+    assert look_at(out) == look_at(origin)
+
+
 def test_always_replaces_what_is_in_the_way(view, origin, tmp_path) -> None:
     out = tmp_path / "out"
     outside = tmp_path / "outside"
@@ -375,6 +477,60 @@ def test_verify_reads_back_what_was_written(view, tmp_path, name) -> None:
     assert caught.value.fields["paths"] == [f"{out}/{name}"]
 
 
+def spoil_unseen(path) -> None:
+    """Change a byte of a file, and neither its size nor its time."""
+    st = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"~")
+    os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["docs/a.txt", "sparse", "big"])
+def test_verify_restores_what_only_seems_the_same(view, origin, tmp_path, name) -> None:
+    out = tmp_path / "out"
+    bring_back(view, out, strip=True)
+    spoil_unseen(out / name)
+    assert bring_back(view, out, strip=True, overwrite="if-different").unchanged == 6
+
+    result = bring_back(view, out, strip=True, overwrite="if-different", verify=True)
+
+    assert (result.verified, result.files, result.unchanged) == (True, 1, 5)
+    assert look_at(out) == look_at(origin)
+
+
+def test_a_dry_run_with_verify_names_what_only_seems_the_same(view, tmp_path) -> None:
+    out = tmp_path / "out"
+    bring_back(view, out, strip=True)
+    spoil_unseen(out / "big")
+    asked = {"strip": True, "overwrite": "if-different", "dry_run": True}
+    assert f"{out}/big" not in bring_back(view, out, **asked).would
+    assert f"{out}/big" in bring_back(view, out, verify=True, **asked).would
+
+
+def test_what_only_seems_the_same_and_is_damaged_in_the_point_is_no_verified_restore(
+    view, storage, tmp_path
+) -> None:
+    out = tmp_path / "out"
+    bring_back(view, out, strip=True)
+    spoil_unseen(out / "sparse")
+    damage_block_of(view, storage, (b"sparse",))
+    with pytest.raises(IntegrityError) as caught:
+        bring_back(view, out, strip=True, overwrite="if-different", verify=True)
+    assert f"{out}/sparse" in caught.value.fields["paths"]
+
+
+def test_verify_reads_back_a_further_name_whose_first_is_left_out(view, tmp_path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(IntegrityError) as caught:
+        restore(
+            view,
+            RestoreRequest(target=out, strip=True, verify=True, include=("zz-big",)),
+            progress=Meddling("verify", lambda: spoil_unseen(out / "zz-big")),
+            cancel=Cancellation(),
+        )
+    assert caught.value.fields["paths"] == [f"{out}/zz-big"]
+
+
 def test_verify_says_that_it_did(view, tmp_path) -> None:
     assert bring_back(view, tmp_path / "out", verify=True).verified
 
@@ -430,16 +586,72 @@ def test_a_damaged_block_names_all_the_paths_it_concerns(view, storage, tmp_path
     assert {f"{tmp_path}/out/docs/a.txt", f"{tmp_path}/out/docs/old/b.txt"} <= set(paths)
 
 
-def test_beside_other_things_whole_files_stay_and_the_last_is_named(
+@pytest.mark.parametrize("overwrite", ["never", "if-different", "always"])
+@pytest.mark.parametrize("path", [(b"sparse",), (b"docs", b"old", b"b.txt"), (b"big",)])
+def test_damage_restores_nothing_beside_other_things(
+    view, storage, tmp_path, overwrite, path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    if overwrite != "never":
+        (out / "docs").mkdir(mode=0o711)
+        (out / "docs" / "a.txt").write_text("mine")
+        (out / "zz-big").symlink_to("mine")
+    before = look_at(out)
+    damage_block_of(view, storage, path)
+
+    with pytest.raises(BlockDamagedError, match="nothing was restored") as caught:
+        bring_back(view, out, strip=True, overwrite=overwrite)
+
+    assert f"{out}/" + os.fsdecode(b"/".join(path)) in caught.value.fields["paths"]
+    assert look_at(out) == before
+
+
+def test_damage_of_what_only_a_further_name_brings_restores_nothing(
+    view, storage, tmp_path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    damage_block_of(view, storage, (b"big",))
+    with pytest.raises(BlockDamagedError, match="nothing was restored"):
+        bring_back(view, out, strip=True, include=("docs/a.txt", "zz-big"))
+    assert everything_below(out) == ["mine"]
+
+
+def test_damage_elsewhere_does_not_keep_a_part_from_being_restored(view, storage, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    damage_block_of(view, storage, (b"big",))
+    assert bring_back(view, out, strip=True, include=("sparse",), verify=True).files == 1
+
+
+def test_salvage_goes_on_beside_other_things(view, storage, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    damage_block_of(view, storage, (b"big",))
+    result = bring_back(view, out, strip=True, salvage=True)
+    assert f"{out}/big" in {loss.path for loss in result.losses}
+    assert (out / "docs" / "old" / "b.txt").read_bytes() == b"b" * 5000
+
+
+def test_what_is_damaged_after_the_check_leaves_whole_files_and_names_the_last(
     view, origin, storage, tmp_path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").write_text("mine")
-    damage_block_of(view, storage, (b"sparse",))
 
     with pytest.raises(BlockDamagedError) as caught:
-        bring_back(view, out, strip=True)
+        restore(
+            view,
+            RestoreRequest(target=out, strip=True),
+            progress=Meddling("restore", lambda: damage_block_of(view, storage, (b"sparse",))),
+            cancel=Cancellation(),
+        )
 
     # In walk order everything before `sparse` is whole, and nothing behind it is there.
     assert caught.value.fields["last_restored"] == f"{out}/docs/old/b.txt"
@@ -657,6 +869,42 @@ def test_an_image_is_not_written_over_a_file_unless_told(image, tmp_path) -> Non
     assert (tmp_path / "out").read_bytes() == image.read_bytes()
 
 
+@pytest.fixture
+def device(tmp_path):
+    """A block device of 12 MiB that holds nothing."""
+    backing = tmp_path / "backing"
+    backing.write_bytes(bytes(12 * MIB))
+    attach = ["losetup", "--find", "--show", backing]
+    name = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
+    yield Path(name)
+    subprocess.run(["losetup", "--detach", name], check=True)
+
+
+@pytest.mark.parametrize("at", [0, MIB - 1, 11 * MIB, 12 * MIB - 1])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_device_that_holds_something_is_not_written_unless_told(
+    image, device, tmp_path, at, dry_run
+) -> None:
+    view = backed_up(MemoryStorage(), image, "image")
+    with device.open("r+b") as file:
+        file.seek(at)
+        file.write(b"m")
+    before = device.read_bytes()
+
+    with pytest.raises(TargetExistsError, match="holds something") as caught:
+        bring_back(view, device, dry_run=dry_run)
+
+    assert "--overwrite always" in caught.value.hint
+    assert device.read_bytes() == before
+    bring_back(view, device, overwrite="always", verify=True)
+    assert device.read_bytes()[: image.stat().st_size] == image.read_bytes()
+
+
+def test_an_empty_device_is_written(image, device) -> None:
+    bring_back(backed_up(MemoryStorage(), image, "image"), device, verify=True)
+    assert device.read_bytes()[: image.stat().st_size] == image.read_bytes()
+
+
 def test_a_directory_takes_an_object_under_a_name_of_its_own(image, tmp_path) -> None:
     (tmp_path / "out").mkdir()
     bring_back(backed_up(MemoryStorage(), image, "image"), tmp_path / "out")
@@ -680,6 +928,24 @@ def test_a_damaged_image_leaves_no_file(image, tmp_path) -> None:
     with pytest.raises(BlockDamagedError, match="nothing is left"):
         bring_back(view, tmp_path / "out")
     assert everything_below(tmp_path) == ["disk.img"]
+
+
+def test_a_damaged_image_overwrites_nothing(image, device, tmp_path) -> None:
+    view, _ = damaged_image(image)
+    (tmp_path / "out").write_bytes(b"mine")
+    for target in (tmp_path / "out", device):
+        before = target.read_bytes()
+        with pytest.raises(BlockDamagedError, match="nothing was restored"):
+            bring_back(view, target, overwrite="always")
+        assert target.read_bytes() == before
+
+
+def test_a_dry_run_finds_a_device_too_small(image, device) -> None:
+    with image.open("r+b") as file:
+        file.truncate(13 * MIB)
+    view = backed_up(MemoryStorage(), image, "image")
+    with pytest.raises(RefusedError, match="13631488"):
+        bring_back(view, device, dry_run=True)
 
 
 def test_a_salvaged_image_does_not_look_whole(image, tmp_path) -> None:

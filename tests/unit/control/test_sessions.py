@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from strongroom import logs
+from strongroom.catalog import sessions as session_rows
 from strongroom.control import jobs, repositories, sessions
 from strongroom.control.sessions import SessionResult
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
+from strongroom.errors import SessionFailedError
 
 BEHIND = "behind its own history"
 
@@ -108,3 +112,59 @@ def test_a_sealed_job_that_became_plain_elsewhere_comes_back_with_a_new_chain(
     jobs.edit(job_of_files.ctx, "nightly", jobs.JobChanges(repository="main"))
 
     assert run(job_of_files).warnings == ()
+
+
+# --- the log and scripts ---------------------------------------------------------------------
+
+
+def logged(shop, act) -> list[dict[str, object]]:
+    """Return what `act` writes to the log."""
+    path = shop.folder / "log"
+    handler = logs.to_file(path, "info")
+    try:
+        act()
+    finally:
+        logs.stop(handler)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_log_tells_how_each_session_began_and_ended(job_of_files) -> None:
+    made: list[SessionResult] = []
+    begun, ended = logged(job_of_files, lambda: made.append(run(job_of_files)))
+
+    (result,) = made
+    assert (begun["event"], begun["session"]) == ("session.started", result.session)
+    told = {
+        "event": "session.finished",
+        "level": "info",
+        "job": "nightly",
+        "session": result.session,
+        "state": "success",
+        "kind": "full",
+        "seconds": result.seconds,
+        "stored_bytes": result.stored_bytes,
+        "warnings": 0,
+    }
+    assert {name: ended[name] for name in told} == told
+
+
+def test_a_failing_failure_command_is_told_and_logged_beside_the_error(job_of_files) -> None:
+    told: list[str] = []
+    job_of_files.ctx.warn = told.append
+    changes = jobs.JobChanges(pre_script="exit 4", on_failure="echo private; exit 5")
+    jobs.edit(job_of_files.ctx, "nightly", changes)
+
+    def fail() -> None:
+        with pytest.raises(SessionFailedError, match="pre script"):
+            run(job_of_files)
+
+    _, script, ended = logged(job_of_files, fail)
+
+    assert told == ["the failure command ended with status 5: private"]
+    assert (script["event"], script["script"]) == ("script.failed", "failure command")
+    assert "private" not in json.dumps(script)
+    assert (ended["event"], ended["state"]) == ("session.finished", "failed")
+    assert (ended["level"], ended["code"]) == ("error", "session-failed")
+    newest = session_rows.newest(job_of_files.ctx.database, job_of_files.the_job().job_id)
+    assert newest is not None
+    assert newest.warnings == tuple(told)

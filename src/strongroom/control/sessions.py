@@ -28,9 +28,11 @@ from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
     LockedError,
+    NotARepositoryError,
     RefusedError,
     StorageFullError,
     StrongroomError,
+    UnavailableError,
 )
 from strongroom.model.job import Compression as Level
 from strongroom.model.job import Job
@@ -544,7 +546,14 @@ def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
         NotARepositoryError: it is not there; a session never makes one.
         RefusedError: another one is in its place.
     """
-    repository = Repository.open(ctx.storage(row.location))
+    try:
+        repository = Repository.open(ctx.storage(row.location))
+    except (NotARepositoryError, UnavailableError) as error:
+        error.hint = (
+            "is the disk mounted? If the repository was moved, 'strongroom repository add "
+            f"{row.name} LOCATION' says where to"
+        )
+        raise
     if repository.repository_id != row.repository_id:
         raise RefusedError(
             f"{row.location} holds another repository than {row.name}: "

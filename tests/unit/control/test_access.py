@@ -12,6 +12,7 @@ from strongroom.crypto import random
 from strongroom.crypto.signing import SigningKey
 from strongroom.errors import (
     ConfirmationNeededError,
+    ConflictError,
     DowngradedError,
     ForkedError,
     InUseError,
@@ -543,3 +544,42 @@ def test_one_place_and_one_name_are_one_repository(shop) -> None:
         with pytest.raises(ConflictError):
             repositories.add(shop.ctx, name, location)
     assert repositories.list_all(shop.ctx)[0].location == "/main"
+
+
+def test_a_repository_that_was_moved_keeps_its_name_and_what_was_seen_of_it(shop) -> None:
+    shop.repository()
+    shop.job()
+    before = remembered(shop)
+    shop.session()
+    head = shop.chain().head()
+    shop.storages["/new"] = shop.storages.pop("/main")
+
+    added = repositories.add(shop.ctx, "main", "/new")
+
+    assert (added.moved, added.created, added.chains) == (True, False, 1)
+    assert added.repository == repositories.list_all(shop.ctx)[0]
+    assert added.repository.location == "/new"
+    assert len(open_reading(shop.ctx, Access(where="main")).points) == 1
+    shop.storages["/main"] = shop.storages["/new"]
+    put_back(shop, before)
+    assert head is not None
+    with pytest.raises(PointWithheldError):
+        open_reading(shop.ctx, Access(where="main")).check()
+
+
+def test_a_name_takes_no_other_repository_and_no_empty_place(shop) -> None:
+    shop.repository()
+    shop.repository("other")
+    repositories.remove(shop.ctx, "other")
+    for place in ("/other", "/nothing"):
+        with pytest.raises(ConflictError, match="was not moved"):
+            repositories.add(shop.ctx, "main", place)
+        assert repositories.list_all(shop.ctx)[0].location == "/main"
+
+
+def test_a_moved_repository_under_another_name_is_told_how_to_move(shop) -> None:
+    shop.repository()
+    shop.storages["/new"] = shop.storages["/main"]
+    with pytest.raises(ConflictError) as caught:
+        repositories.add(shop.ctx, "another", "/new")
+    assert "'strongroom repository add main /new'" in (caught.value.hint or "")

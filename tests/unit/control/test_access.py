@@ -89,6 +89,35 @@ def test_a_write_only_machine_lists_names_and_holds_nothing_to_open_data(shop) -
     assert not view.keyring.opens_data
 
 
+def test_what_opens_a_point_is_named_where_only_its_names_can_be_read(shop, tmp_path) -> None:
+    shop.repository()
+    recovery.create(shop.ctx, tmp_path / "kit")
+    shop.password(write_only=True, hint="blue note")
+    shop.job(encrypt="password:office")
+    (point,) = shop.session()
+    view = open_reading(shop.ctx, Access()).select(point.hex())
+    with pytest.raises(UnlockError, match=r"the password \(hint: blue note\)") as caught:
+        view.hasher()
+    assert "the recovery key" in str(caught.value)
+    assert "--password-file" in str(caught.value.hint)
+    assert "--recovery-key" in str(caught.value.hint)
+
+
+def test_what_opens_a_newer_point_is_named_to_who_gives_an_older_password(
+    shop, bare, first, second
+) -> None:
+    shop.repository()
+    shop.password(hint="blue note")
+    shop.job(encrypt="password:office")
+    shop.session()
+    passwords.edit(shop.ctx, "office", secret=shop.secret(second), hint="red note")
+    (newer,) = shop.session()
+    reading = open_reading(bare, Access(where="/main", secret=shop.secret(first)))
+    for which in ("nightly@latest", newer.hex()):
+        with pytest.raises(UnlockError, match=r"the password \(hint: red note\)"):
+            reading.select(which)
+
+
 def test_an_older_state_than_was_seen_before_is_noticed(shop) -> None:
     sealed_shop(shop)
     before = remembered(shop)

@@ -26,6 +26,7 @@ def build(
     environment: Mapping[str, str] | None = None,
     secrets: SecretSource | None = None,
     report: Callable[[str], None] = quiet,
+    warn: Callable[[str], None] = quiet,
     clock: Clock | None = None,
 ) -> Context:
     """Return the context of one command; use it with `with`.
@@ -37,7 +38,8 @@ def build(
         home: What `--home` said.
         environment: The process's own by default.
         secrets: How the command's secret is to be got.
-        report: Tells the operator of warnings and notices.
+        report: Tells the operator of notices.
+        warn: Tells the operator what needs a look.
         clock: The time.
 
     Raises:
@@ -46,7 +48,11 @@ def build(
     harden()
     chosen = settings.load(environment, home)
     context = Context(
-        chosen, clock if clock is not None else SystemClock(), secrets=secrets, report=report
+        chosen,
+        clock if clock is not None else SystemClock(),
+        secrets=secrets,
+        report=report,
+        warn=warn,
     )
     if chosen.home.is_dir():
         handler = logs.to_file(chosen.log_file, chosen.log_level)

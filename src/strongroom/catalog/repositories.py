@@ -72,6 +72,13 @@ def all_rows(database: Database) -> list[RepositoryRow]:
     return [_row(row) for row in rows]
 
 
+def move(database: Database, repository_id: bytes, location: str) -> None:
+    """Remember another place of a repository."""
+    database.execute(
+        "UPDATE repositories SET location = ? WHERE repository_id = ?", (location, repository_id)
+    )
+
+
 def remove(database: Database, repository_id: bytes) -> None:
     """Forget a repository and what is known of its chains; nothing happens to what is stored.
 

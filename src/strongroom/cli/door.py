@@ -77,6 +77,7 @@ class Door:
             environment=environment,
             secrets=self.secret(place),
             report=self.speaker.say,
+            warn=self.speaker.warn,
         )
 
     def home_context(self, place: SecretPlace | None = None) -> Context:

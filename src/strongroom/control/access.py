@@ -117,6 +117,8 @@ class Reading:
         if isinstance(view.problem, IntegrityError):
             raise view.problem
         if view.details is None:
+            if view.keyring is not None and view.problem is not None:
+                raise view.problem  # it says what of the chain would open it
             raise UnlockError(
                 f"point {view.id} is sealed, and nothing at hand opens it",
                 hint="give its password with --password-file, --password-env or "

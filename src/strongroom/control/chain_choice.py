@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
+from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
 from strongroom.control import keys, rekeying
 from strongroom.control.repositories import present_recipients
@@ -247,9 +248,8 @@ class ChainChoice:
         recipients = keys.recipients(ctx, job)
         if row is not None and row.chain_id in self._withheld and not self._is_ahead(newest):
             return self._start_beside(row, recipients, newest, wanted)
-        behind = newest is not None and (row is None or row.chain_id != newest[0].chain_id)
-        if behind and newest is not None and not self._is_new_chain(row):
-            row = self._adopt(newest[0].chain_id, wanted)
+        if newest is not None:
+            row = self._row_of_newest(newest, row, wanted)
         if row is None:
             return self._start(recipients, newest, next_step(None, wanted, self._facts()))
         if row.repository_id != self.repository.repository_id:
@@ -292,7 +292,40 @@ class ChainChoice:
         """Tell whether the current chain is there and simply has no session yet."""
         return row is not None and not point_rows.of_chain(self.ctx.database, row.chain_id)
 
-    def _adopt(self, chain_id: bytes, wanted: WantedEncryption) -> chain_rows.ChainRow | None:
+    def _row_of_newest(
+        self,
+        newest: tuple[EntryRef, SessionBody],
+        row: chain_rows.ChainRow | None,
+        wanted: WantedEncryption,
+    ) -> chain_rows.ChainRow | None:
+        """Return the chain of the job's newest session here, and tell if it is news to the catalog.
+
+        A session that died after it published is none: its record was made before. Nor is one
+        of before the job wrote elsewhere for a while.
+        """
+        ref, body = newest
+        elsewhere = row is None or row.chain_id != ref.chain_id
+        remembered = session_rows.find(self.ctx.database, body.session_id) is not None
+        if elsewhere and self._is_new_chain(row):
+            return row
+        if not remembered and (elsewhere or self._is_ahead(newest)):
+            self.warnings.append(
+                f"this server is behind its own history: job {self.job.name} ran session "
+                f"{body.session_id.hex()[:12]} in chain {ref.chain_id.hex()[:12]}, which it does "
+                "not remember: its catalog or home was set back, or a copy of it is at work. "
+                f"'repository rescan {self.job.repository}' takes in the points it has forgotten"
+            )
+        if not elsewhere:
+            return row
+        known = chain_rows.find(self.ctx.database, ref.chain_id) if remembered else None
+        if known is None:
+            return self._adopt(ref.chain_id, wanted)
+        if row is not None and row.detached:
+            return row
+        chain_rows.make_current(self.ctx.database, self.job.job_id, ref.chain_id)
+        return known
+
+    def _adopt(self, chain_id: bytes, wanted: WantedEncryption) -> chain_rows.ChainRow:
         """Go on in a chain that the catalog has forgotten: this server was set back.
 
         Raises:
@@ -302,12 +335,6 @@ class ChainChoice:
         """
         ctx, job = self.ctx, self.job
         chain = self.repository.chain(chain_id)
-        if not keys.trust(ctx).knows(chain.identity):
-            return chain_rows.current(ctx.database, job.job_id)
-        self.warnings.append(
-            f"this server is behind its own history: job {job.name} went on in chain "
-            f"{chain.name}; it is adopted"
-        )
         if chain.sealed and not wanted.sealed:
             raise RefusedError(
                 f"the newest points of job {job.name} are sealed, but this server's older "

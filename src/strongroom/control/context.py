@@ -39,6 +39,7 @@ class Context(AbstractContextManager["Context"]):
         *,
         secrets: SecretSource | None = None,
         report: Callable[[str], None] = quiet,
+        warn: Callable[[str], None] = quiet,
         open_storage: Callable[[str, bool], Storage] | None = None,
         derivation: Callable[[], Argon2Parameters] | None = None,
     ) -> None:
@@ -48,8 +49,9 @@ class Context(AbstractContextManager["Context"]):
             settings: Where the home is.
             clock: The time.
             secrets: How the command's secret is to be got; from nowhere by default.
-            report: Tells the operator something that is neither result nor error: a warning,
-                a notice. One line each.
+            report: Tells the operator something that is neither result nor error. One line
+                each.
+            warn: Tells the operator what needs a look and has no other place: no result, no error.
             open_storage: Turns a location into a storage, created if the flag says so.
             derivation: Says what deriving a new password's key may cost; calibrated to this
                 machine by default.
@@ -58,6 +60,7 @@ class Context(AbstractContextManager["Context"]):
         self.clock = clock
         self.secrets = secrets if secrets is not None else SecretSource()
         self.report = report
+        self.warn = warn
         self._open_storage = open_storage if open_storage is not None else _open_storage
         self._derivation = derivation
         self._closers: list[Callable[[], None]] = []

@@ -200,7 +200,28 @@ def _warnings(ctx: Context, job: Job, sources: Sequence[SourceSpec]) -> list[str
         for source in sources
         if source.kind is not SourceKind.COMMAND and not Path(source.value).exists()
     ]
+    warnings += _misread_patterns(job)
     return warnings
+
+
+def _misread_patterns(job: Job) -> list[str]:
+    """Tell of patterns that name a path from the file system's root on: they fit nothing.
+
+    As in gitignore a leading slash means the source's own folder.
+    """
+    said = []
+    for source in job.sources:
+        root = source.value.rstrip("/")
+        if source.kind is not SourceKind.FILES or not root:
+            continue
+        for pattern in job.exclude:
+            path = pattern.removeprefix("!")
+            if path.startswith(f"{root}/") and not Path(root + path).exists():
+                said.append(
+                    f"--exclude {pattern} is read from the source's own folder on and fits nothing "
+                    f"in {source}; {path.removeprefix(root)} may be meant"
+                )
+    return said
 
 
 # --- change ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from strongroom.errors import (
     InUseError,
     InvalidInputError,
     NoRecipientMatchedError,
+    UnlockError,
 )
 from strongroom.keystore import PasswordRecord
 from strongroom.model.ids import checked_name
@@ -42,6 +43,7 @@ WRITE_ONLY_NOTICE: Final = (
     "for by: restore, verify, point files and diff, a change of this password, and of who else "
     "may read. Scheduled verification and re-wrapping will not work by themselves"
 )
+_SAME_NOTICE: Final = "this is the secret that it has: backups stay sealed as they are"
 _HINT_NOTICE: Final = "the hint is public: it can be read in every repository, without a key"
 
 
@@ -103,12 +105,12 @@ def edit(
     Args:
         ctx: Surroundings.
         name: Which.
-        secret: How to get the new secret; None leaves it.
+        secret: How to get the new secret; None leaves it, as does the present one.
         hint: The new hint; None leaves it.
         write_only: Whether this machine keeps no secret from now on; None leaves it.
         old: How to get the present secret where it is needed: to link the chains of a
             write-only password to the new one, or to keep the secret again. Without it, such
-            a chain is followed by a new one.
+            a chain is followed by a new one, unless the new secret opens it.
         yes_weaken: Confirms that the machine may read what it could only write before.
 
     Raises:
@@ -132,7 +134,8 @@ def edit(
         write_only=row.write_only if write_only is None else write_only,
     )
     if secret is None:
-        result = _edit_in_place(ctx, row, changed, old if becomes_readable else None)
+        seed = _present_seed(ctx, row, old) if becomes_readable else None
+        result = _edit_in_place(ctx, row, changed, seed)
     else:
         result = _edit_secret(ctx, row, changed, secret, old)
     logs.event(
@@ -144,20 +147,30 @@ def edit(
     return result
 
 
+def _present_seed(ctx: Context, row: passwords.PasswordRow, present: SecretSource | None) -> Seed:
+    """Return the seed of a write-only password that is to be kept from now on."""
+    if present is None:
+        raise InvalidInputError(f"the password {row.name} has to be given to be kept")
+    text = present.get(f"password {row.name}", hint=row.hint)
+    return _seed_of(keys.password_record(ctx, row), text, row)
+
+
 def _edit_in_place(
     ctx: Context,
     row: passwords.PasswordRow,
     changed: passwords.PasswordRow,
-    present: SecretSource | None,
+    present: Seed | None,
 ) -> PasswordResult:
+    """Change what is kept of a password whose secret stays.
+
+    Args:
+        ctx: Surroundings.
+        row: The password as it is.
+        changed: As it is to be.
+        present: Its seed, where it was given: it is kept unless the password is write-only.
+    """
     record = keys.password_record(ctx, row)
-    seed = record.seed
-    if row.write_only and not changed.write_only:
-        if present is None:
-            raise InvalidInputError(f"the password {row.name} has to be given to be kept")
-        seed = _seed_of(record, present.get(f"password {row.name}", hint=row.hint), row)
-    if changed.write_only:
-        seed = None
+    seed = None if changed.write_only else record.seed or present
     changed = replace(changed, changed_at=ctx.clock.now())
     record = msgspec.structs.replace(record, hint=changed.hint, seed=seed)
     _store(ctx, changed, record)
@@ -181,13 +194,21 @@ def _edit_secret(
     old: SecretSource | None,
 ) -> PasswordResult:
     users = jobs.of_password(ctx.database, row.password_id)
+    text = secret.get(f"new password {row.name}", new=True) if secret.named else None
+    if text is not None and (seed := _if_present(ctx, row, text)) is not None:
+        return _keep_secret(ctx, row, changed, text, seed)
     # Before the new secret is asked for: what cannot be reached ends it here.
     once = None if old is None else _asked_once(old)
     opened = [
-        rekeying.prepare(ctx, job, row.write_only, once, f"present password {row.name}", row.hint)
+        rekeying.prepare(
+            ctx, job, row.write_only, once, f"present password {row.name}", row.hint, given=text
+        )
         for job in users
     ]
-    text = secret.get(f"new password {row.name}", new=True)
+    if text is None:
+        text = secret.get(f"new password {row.name}", new=True)
+        if (seed := _if_present(ctx, row, text)) is not None:
+            return _keep_secret(ctx, row, changed, text, seed)
     check_strength(text.expose().decode(), changed.hint)
     now = ctx.clock.now()
     changed = replace(changed, version=row.version + 1, changed_at=now, verified_at=now)
@@ -220,6 +241,35 @@ def _edit_secret(
         rekeyed=tuple(done.job.name for done in rekeyed),
         pending=tuple(one.job.name for one in pending),
     )
+
+
+def _if_present(ctx: Context, row: passwords.PasswordRow, text: Password) -> Seed | None:
+    """Return the seed that the secret becomes, if the password and its chains have it already."""
+    try:
+        record = keys.password_record(ctx, row)
+        seed = _seed_of(record, text, row)
+    except UnlockError:
+        return None  # another one; or the keystore was lost, and nobody can say
+    key_id = hpke.PublicKey(record.public).id
+    for job in jobs.of_password(ctx.database, row.password_id):
+        chain = chains.current(ctx.database, job.job_id)
+        if chain is not None and chain.sealed and key_id not in chain.recipient_ids:
+            return None  # a chain of before the last change: the old secret can still link it
+    return seed
+
+
+def _keep_secret(
+    ctx: Context,
+    row: passwords.PasswordRow,
+    changed: passwords.PasswordRow,
+    text: Password,
+    seed: Seed,
+) -> PasswordResult:
+    """Answer who gave a password the secret that it has: chains stay as they are."""
+    if changed.hint != row.hint:
+        check_strength(text.expose().decode(), changed.hint)
+    result = _edit_in_place(ctx, row, changed, seed)
+    return replace(result, notices=(*result.notices, _SAME_NOTICE))
 
 
 def _asked_once(source: SecretSource) -> SecretSource:

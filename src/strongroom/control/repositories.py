@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom import logs
@@ -20,6 +21,7 @@ from strongroom.errors import (
     InUseError,
     NotARepositoryError,
     StrongroomError,
+    UnavailableError,
 )
 from strongroom.model.ids import checked_name
 from strongroom.repository.repository import Repository
@@ -34,27 +36,31 @@ if TYPE_CHECKING:
 def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
     """Create a repository, or attach to the one that is there, under a name.
 
+    A name that is known takes another place if the same repository is there: it was moved.
+
     Raises:
         ConflictError: the name or the place is taken, or the place holds something else.
     """
     checked_name("repository", name)
     location = normalise(location)
-    taken = repositories.find(ctx.database, name) or repositories.by_location(
-        ctx.database, location
-    )
-    if taken is not None:
+    there = repositories.by_location(ctx.database, location)
+    if there is not None:
         raise ConflictError(
-            f"there is a repository {taken.name} at {taken.location} already",
-            hint=f"choose another name and place; 'strongroom repository remove {taken.name}' "
+            f"there is a repository {there.name} at {there.location} already",
+            hint=f"choose another place; 'strongroom repository remove {there.name}' "
             "forgets it, and what it stores stays",
-            repository=taken.name,
+            repository=there.name,
         )
+    known = repositories.find(ctx.database, name)
+    if known is not None:
+        return _move(ctx, known, location)
     repository, created = _create_or_open(ctx, location)
     known = repositories.by_id(ctx.database, repository.repository_id)
     if known is not None:
         raise ConflictError(
             f"{location} is repository {known.name}, known at {known.location}",
-            hint="a copy of a repository is another place with the same chains: read it with "
+            hint=f"if it was moved, 'strongroom repository add {known.name} {location}' takes the "
+            "new place; a copy of it is another place with the same chains: read it with "
             "--repository LOCATION",
             repository=known.name,
         )
@@ -62,7 +68,41 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
     repositories.insert(ctx.database, row)
     logs.event("repository.added", repository=name, location=location, created=created)
     return RepositoryAdded(
-        repository=_view(ctx, row), created=created, chains=len(repository.chain_ids())
+        repository=_view(ctx, row),
+        created=created,
+        moved=False,
+        chains=len(repository.chain_ids()),
+    )
+
+
+def _move(ctx: Context, row: repositories.RepositoryRow, location: str) -> RepositoryAdded:
+    """Let a repository be where it was moved to. What was seen of its chains stays known.
+
+    Raises:
+        ConflictError: another repository is there, or none.
+    """
+    try:
+        repository = Repository.open(ctx.storage(location))
+    except (NotARepositoryError, UnavailableError) as error:
+        raise _name_taken(row, str(error)) from error
+    if repository.repository_id != row.repository_id:
+        raise _name_taken(row, f"{location} holds another one")
+    repositories.move(ctx.database, row.repository_id, location)
+    logs.event("repository.moved", repository=row.name, location=location)
+    return RepositoryAdded(
+        repository=_view(ctx, replace(row, location=location)),
+        created=False,
+        moved=True,
+        chains=len(repository.chain_ids()),
+    )
+
+
+def _name_taken(row: repositories.RepositoryRow, why: str) -> ConflictError:
+    return ConflictError(
+        f"there is a repository {row.name} at {row.location} already, and it was not moved: {why}",
+        hint=f"choose another name; 'strongroom repository remove {row.name}' forgets it, and "
+        "what it stores stays",
+        repository=row.name,
     )
 
 

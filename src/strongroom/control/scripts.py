@@ -11,8 +11,8 @@ beside the process's own variables; one that holds a secret is not among these, 
 takes it out first.
 
 A pre script that fails fails the session before anything is read. The post script runs
-whatever happened, as does the failure command after a failure; they change no outcome, so
-their own failure is a warning.
+whatever happened, as does the failure command after a session that failed or was cancelled; they
+change no outcome, so their own failure is a warning.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Final
 
+from strongroom import logs
 from strongroom.errors import SessionFailedError
 from strongroom.model.session import SessionState
 
@@ -65,7 +66,10 @@ def post(job: Job, session_id: bytes, state: SessionState, error: str | None) ->
 
 
 def on_failure(job: Job, session_id: bytes, state: SessionState, error: str | None) -> list[str]:
-    """Run the job's failure command if the session made no point; return warnings."""
+    """Run the job's failure command if the session made no point; return warnings.
+
+    A cancelled session is none that the job can do without: it is told of like a failed one.
+    """
     if state.made_points:
         return []
     return _after("failure command", job.on_failure, environment(job, session_id, state, error))
@@ -73,7 +77,16 @@ def on_failure(job: Job, session_id: bytes, state: SessionState, error: str | No
 
 def _after(what: str, script: str | None, given: dict[str, str]) -> list[str]:
     problem = None if script is None else _run(what, script, given)
-    return [] if problem is None else [problem]
+    if problem is None:
+        return []
+    # Without what the script said: that may be anything.
+    logs.warning(
+        "script.failed",
+        script=what,
+        job=given["STRONGROOM_JOB"],
+        session=given["STRONGROOM_SESSION"],
+    )
+    return [problem]
 
 
 def _run(what: str, script: str, given: dict[str, str]) -> str | None:

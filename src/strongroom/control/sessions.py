@@ -7,12 +7,14 @@ first pack, retention with the publication, the post script whatever happened.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from strongroom import logs
 from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
@@ -26,9 +28,11 @@ from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
     LockedError,
+    NotARepositoryError,
     RefusedError,
     StorageFullError,
     StrongroomError,
+    UnavailableError,
 )
 from strongroom.model.job import Compression as Level
 from strongroom.model.job import Job
@@ -172,6 +176,7 @@ class _Session:
         self.session_id = random.token(16)
         self.warnings: list[str] = []
         self.started_at = ctx.clock.now()
+        self._begun = ctx.clock.monotonic()
         self._lock: locks.Lock | None = None
         self._given_up: dict[bytes, retention.Judged] = {}
         """Points that retention lets go."""
@@ -179,7 +184,6 @@ class _Session:
     def run(self) -> SessionResult:
         """Run the job from its lock to its post script."""
         ctx, job = self.ctx, self.job
-        begun = ctx.clock.monotonic()
         record = SessionRecord(
             session_id=self.session_id,
             job_id=job.job_id,
@@ -192,12 +196,12 @@ class _Session:
             repository = _open(ctx, row)
         except StrongroomError as error:
             # An unmounted disk is a failed session like any other: status shows it.
-            session_rows.insert(ctx.database, record)
+            self._record_start(record)
             self._record_failure(record, error)
             raise
         with self._acquired(repository) as self._lock:
             self._close_dead_sessions()
-            session_rows.insert(ctx.database, record)
+            self._record_start(record)
             try:
                 scripts.pre(job, self.session_id)
                 outcome, target = self._back_up(repository, row.location)
@@ -206,7 +210,7 @@ class _Session:
                     error.hint = "the next run goes on from here: what was stored whole is used"
                 self._record_failure(record, error)
                 raise
-            result = self._result(outcome, target, begun)
+            result = self._result(outcome, target)
             state = SessionState(result.state)
             result = replace(
                 result,
@@ -365,9 +369,7 @@ class _Session:
 
     # --- remembering -------------------------------------------------------------------------
 
-    def _result(
-        self, outcome: backup.SessionOutcome, target: Target, begun: float
-    ) -> SessionResult:
+    def _result(self, outcome: backup.SessionOutcome, target: Target) -> SessionResult:
         self._retire_elsewhere(target.chain)
         warnings = [
             f"{os.fsencode(problem.path).decode(errors='backslashreplace')} {problem.message}"
@@ -387,12 +389,19 @@ class _Session:
             changed_bytes=outcome.changed_bytes,
             stored_bytes=outcome.stored_bytes,
             files=outcome.files,
-            seconds=round(self.ctx.clock.monotonic() - begun, 3),
+            seconds=self._seconds(),
             warnings=tuple(warnings),
             points=tuple(point.hex() for point in backup.points_of(outcome.results)),
             bottleneck=outcome.bottleneck,
             given_up=tuple(retention.removed(self.job, one) for one in self._given_up.values()),
         )
+
+    def _seconds(self) -> float:
+        return round(self.ctx.clock.monotonic() - self._begun, 3)
+
+    def _record_start(self, record: SessionRecord) -> None:
+        session_rows.insert(self.ctx.database, record)
+        logs.event("session.started", job=record.job, session=record.session_id.hex())
 
     def _record_success(
         self,
@@ -451,36 +460,51 @@ class _Session:
                     reason=result.reason,
                 ),
             )
+        logs.event(
+            "session.finished",
+            job=result.job,
+            session=result.session,
+            state=result.state,
+            kind=result.kind,
+            seconds=result.seconds,
+            stored_bytes=result.stored_bytes,
+            warnings=len(result.warnings),
+        )
 
     def _record_failure(self, record: SessionRecord, error: BaseException) -> None:
         """Record why the session ended, and run the scripts that are for that."""
         cancelled = isinstance(error, CancelledError | KeyboardInterrupt)
         state = SessionState.CANCELLED if cancelled else SessionState.FAILED
         message = str(error) or type(error).__name__
-        warnings = list(self.warnings)
-        warnings += scripts.post(self.job, self.session_id, state, message)
-        warnings += scripts.on_failure(self.job, self.session_id, state, message)
+        failed_scripts = [
+            *scripts.post(self.job, self.session_id, state, message),
+            *scripts.on_failure(self.job, self.session_id, state, message),
+        ]
+        for problem in failed_scripts:
+            # The error that ended the session is what the command ends with; this it cannot carry.
+            self.ctx.warn(problem)
+        warnings = (*self.warnings, *failed_scripts)
         if isinstance(error, StrongroomError):
             fields = {key: str(value) for key, value in error.fields.items()}
             cause = SessionError(error.code, message, error.hint, fields)
         else:
             cause = SessionError("bug", message)
-        finished = record.finish(state, self.ctx.clock.now(), error=cause, warnings=tuple(warnings))
+        finished = record.finish(state, self.ctx.clock.now(), error=cause, warnings=warnings)
         session_rows.update(self.ctx.database, finished)
+        _log_failure(finished, self._seconds())
 
     def _close_dead_sessions(self) -> None:
         """Record sessions that ended without a word; the lock says that they do not run."""
         for dead in session_rows.running(self.ctx.database, self.job.job_id):
-            session_rows.update(
-                self.ctx.database,
-                dead.finish(
-                    SessionState.FAILED,
-                    self.ctx.clock.now(),
-                    error=SessionError(
-                        "session-died", "the session's process ended without saying how"
-                    ),
+            finished = dead.finish(
+                SessionState.FAILED,
+                self.ctx.clock.now(),
+                error=SessionError(
+                    "session-died", "the session's process ended without saying how"
                 ),
             )
+            session_rows.update(self.ctx.database, finished)
+            _log_failure(finished, None)
 
     def _next_due(self) -> int:
         hours = self.job.expect_every_hours
@@ -500,6 +524,21 @@ class _Session:
         return tuple(os.fsencode(one) for one in own)
 
 
+def _log_failure(record: SessionRecord, seconds: float | None) -> None:
+    """Record a session that made no point; how long it took is None where nobody can say."""
+    logs.event(
+        "session.finished",
+        level=logging.ERROR,
+        job=record.job,
+        session=record.session_id.hex(),
+        state=record.state.value,
+        kind=None,
+        seconds=seconds,
+        stored_bytes=0,
+        code=record.error.code if record.error is not None else None,
+    )
+
+
 def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
     """Return the job's repository.
 
@@ -507,7 +546,14 @@ def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
         NotARepositoryError: it is not there; a session never makes one.
         RefusedError: another one is in its place.
     """
-    repository = Repository.open(ctx.storage(row.location))
+    try:
+        repository = Repository.open(ctx.storage(row.location))
+    except (NotARepositoryError, UnavailableError) as error:
+        error.hint = (
+            "is the disk mounted? If the repository was moved, 'strongroom repository add "
+            f"{row.name} LOCATION' says where to"
+        )
+        raise
     if repository.repository_id != row.repository_id:
         raise RefusedError(
             f"{row.location} holds another repository than {row.name}: "

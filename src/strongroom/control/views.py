@@ -31,6 +31,8 @@ class RepositoryAdded:
     repository: RepositoryView
     created: bool
     """False where it was there and is attached to."""
+    moved: bool
+    """It was known by this name, and is in another place from now on."""
     chains: int
     """Chains that were there already; `repository rescan` takes them into the catalog."""
 

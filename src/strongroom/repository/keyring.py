@@ -14,9 +14,10 @@ from strongroom.errors import EnvelopeDamagedError, UnlockError
 from strongroom.format.header import session_context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from strongroom.crypto.keys import MetaKey, SessionKey
+    from strongroom.crypto.recipients import Stanza
     from strongroom.errors import StrongroomError
     from strongroom.format.tables import SessionRecord
 
@@ -38,6 +39,7 @@ class Keyring:
         chain_keys: Mapping[bytes, ChainKey] | None = None,
         metakeys: Metakeys | None = None,
         closed: Mapping[bytes, StrongroomError] | None = None,
+        openers: Mapping[bytes, str] | None = None,
     ) -> None:
         """Hold keys.
 
@@ -46,10 +48,12 @@ class Keyring:
             chain_keys: Opened chain keys by their id.
             metakeys: Metakeys by session id, as the keystore keeps them.
             closed: Why chain keys stay closed, by their ids: a damaged link or envelope.
+            openers: Whose secrets open chain keys, in words, by their ids.
         """
         self._chain_id = chain_id
         self.chain_keys = dict(chain_keys or {})
         self.closed = dict(closed or {})
+        self.openers = dict(openers or {})
         self._metakeys: Metakeys = metakeys if metakeys is not None else {}
         self._opened: dict[bytes, SessionSecrets] = {}
 
@@ -100,11 +104,12 @@ class Keyring:
                     chain_key=record.chain_key_id.hex(),
                 ) from reason
             if chain_key is None:
+                openers = self.openers.get(record.chain_key_id, "a secret of its time")
                 raise UnlockError(
-                    f"session {record.session_id.hex()[:12]} is sealed to chain key "
-                    f"{record.chain_key_id.hex()[:12]}, and nothing at hand opens that one",
-                    hint="give the secret that was in force then, or the newest one if its "
-                    "link to the older keys is intact",
+                    f"session {record.session_id.hex()[:12]} is sealed for {openers}, and "
+                    "nothing at hand opens it",
+                    hint="give it with --password-file, --password-env, --password-command or "
+                    "--recovery-key; a newer secret of the chain opens it too",
                     chain_key=record.chain_key_id.hex(),
                 )
             opened = open_session(
@@ -115,3 +120,19 @@ class Keyring:
             )
             self._opened[record.session_id] = opened
         return opened
+
+
+def in_words(stanzas: Iterable[Stanza]) -> str:
+    """Say whose secrets open an envelope: `the password (hint: blue) or the recovery key`.
+
+    Nobody vouches for what it says before it is opened; it helps to find the secret.
+    """
+    said = []
+    for stanza in stanzas:
+        if stanza.kind == "password":
+            said.append("the password" + (f" (hint: {stanza.hint})" if stanza.hint else ""))
+        elif stanza.kind == "recovery":
+            said.append("the recovery key" + (f" {stanza.hint}" if stanza.hint else ""))
+        else:
+            said.append("a secret of a kind that this release does not know")
+    return " or ".join(said)

@@ -12,6 +12,7 @@ from strongroom.crypto import random
 from strongroom.crypto.signing import SigningKey
 from strongroom.errors import (
     ConfirmationNeededError,
+    ConflictError,
     DowngradedError,
     ForkedError,
     InUseError,
@@ -86,6 +87,35 @@ def test_a_write_only_machine_lists_names_and_holds_nothing_to_open_data(shop) -
     assert view.details is not None
     assert view.keyring is not None
     assert not view.keyring.opens_data
+
+
+def test_what_opens_a_point_is_named_where_only_its_names_can_be_read(shop, tmp_path) -> None:
+    shop.repository()
+    recovery.create(shop.ctx, tmp_path / "kit")
+    shop.password(write_only=True, hint="blue note")
+    shop.job(encrypt="password:office")
+    (point,) = shop.session()
+    view = open_reading(shop.ctx, Access()).select(point.hex())
+    with pytest.raises(UnlockError, match=r"the password \(hint: blue note\)") as caught:
+        view.hasher()
+    assert "the recovery key" in str(caught.value)
+    assert "--password-file" in str(caught.value.hint)
+    assert "--recovery-key" in str(caught.value.hint)
+
+
+def test_what_opens_a_newer_point_is_named_to_who_gives_an_older_password(
+    shop, bare, first, second
+) -> None:
+    shop.repository()
+    shop.password(hint="blue note")
+    shop.job(encrypt="password:office")
+    shop.session()
+    passwords.edit(shop.ctx, "office", secret=shop.secret(second), hint="red note")
+    (newer,) = shop.session()
+    reading = open_reading(bare, Access(where="/main", secret=shop.secret(first)))
+    for which in ("nightly@latest", newer.hex()):
+        with pytest.raises(UnlockError, match=r"the password \(hint: red note\)"):
+            reading.select(which)
 
 
 def test_an_older_state_than_was_seen_before_is_noticed(shop) -> None:
@@ -543,3 +573,42 @@ def test_one_place_and_one_name_are_one_repository(shop) -> None:
         with pytest.raises(ConflictError):
             repositories.add(shop.ctx, name, location)
     assert repositories.list_all(shop.ctx)[0].location == "/main"
+
+
+def test_a_repository_that_was_moved_keeps_its_name_and_what_was_seen_of_it(shop) -> None:
+    shop.repository()
+    shop.job()
+    before = remembered(shop)
+    shop.session()
+    head = shop.chain().head()
+    shop.storages["/new"] = shop.storages.pop("/main")
+
+    added = repositories.add(shop.ctx, "main", "/new")
+
+    assert (added.moved, added.created, added.chains) == (True, False, 1)
+    assert added.repository == repositories.list_all(shop.ctx)[0]
+    assert added.repository.location == "/new"
+    assert len(open_reading(shop.ctx, Access(where="main")).points) == 1
+    shop.storages["/main"] = shop.storages["/new"]
+    put_back(shop, before)
+    assert head is not None
+    with pytest.raises(PointWithheldError):
+        open_reading(shop.ctx, Access(where="main")).check()
+
+
+def test_a_name_takes_no_other_repository_and_no_empty_place(shop) -> None:
+    shop.repository()
+    shop.repository("other")
+    repositories.remove(shop.ctx, "other")
+    for place in ("/other", "/nothing"):
+        with pytest.raises(ConflictError, match="was not moved"):
+            repositories.add(shop.ctx, "main", place)
+        assert repositories.list_all(shop.ctx)[0].location == "/main"
+
+
+def test_a_moved_repository_under_another_name_is_told_how_to_move(shop) -> None:
+    shop.repository()
+    shop.storages["/new"] = shop.storages["/main"]
+    with pytest.raises(ConflictError) as caught:
+        repositories.add(shop.ctx, "another", "/new")
+    assert "'strongroom repository add main /new'" in (caught.value.hint or "")

@@ -289,3 +289,13 @@ def test_a_home_directory_is_expanded(shop, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(shop.folder))
     shop.repository()
     assert shop.job(sources=("files:~/x",)).job.sources == (f"files:{Path(shop.folder)}/x",)
+
+
+def test_a_pattern_that_names_the_source_s_own_path_is_told_to_fit_nothing(shop, tmp_path) -> None:
+    shop.repository()
+    (tmp_path / "logs").mkdir()
+    given = {"sources": (f"files:{tmp_path}",)}
+    right = shop.job("right", exclude=("/logs", "*.tmp", f"{tmp_path}x"), **given)
+    wrong = shop.job("wrong", exclude=(f"{tmp_path}/logs",), **given)
+    (told,) = set(wrong.warnings) - {one.replace("right", "wrong") for one in right.warnings}
+    assert told.endswith("; /logs may be meant")

@@ -218,6 +218,53 @@ def test_a_write_only_change_fails_cleanly_when_the_repository_is_away(
     passwords.verify(shop.ctx, "office", shop.secret(first))
 
 
+@pytest.mark.parametrize("typed", [False, True], ids=["named", "typed"])
+def test_the_present_secret_given_again_leaves_password_and_chain_as_they_are(
+    shop, first, typed: bool
+) -> None:
+    shop.repository()
+    shop.password(write_only=True)
+    shop.job(encrypt="password:office")
+    shop.session()
+    row = chains.current(shop.ctx.database, shop.the_job().job_id)
+    before = list(shop.storages["/main"].list())
+    # Typed, it is asked for as the present one, and twice as the new one.
+    secret = shop.typing(first, first) if typed else shop.secret(first)
+    old = shop.typing(first) if typed else None
+
+    result = passwords.edit(shop.ctx, "office", secret=secret, old=old, hint="blue note")
+
+    assert (result.rekeyed, result.pending, result.password.version) == ((), (), 1)
+    assert result.password.hint == "blue note"
+    assert chains.current(shop.ctx.database, shop.the_job().job_id) == row
+    assert list(shop.storages["/main"].list()) == before
+    assert seeds(shop) == {"1": False}
+
+
+def test_the_present_secret_of_a_write_only_password_is_kept_if_that_was_asked_for(
+    shop, first
+) -> None:
+    shop.password(write_only=True)
+    kept = {"secret": shop.secret(first), "write_only": False}
+    with pytest.raises(ConfirmationNeededError):
+        passwords.edit(shop.ctx, "office", **kept)
+    assert not passwords.edit(shop.ctx, "office", yes_weaken=True, **kept).password.write_only
+    assert seeds(shop) == {"1": True}
+
+
+def test_a_link_that_was_left_out_can_be_made_up_for_with_both_secrets(shop, first, second) -> None:
+    shop.repository()
+    shop.password(write_only=True)
+    shop.job(encrypt="password:office")
+    shop.session()
+    assert passwords.edit(shop.ctx, "office", secret=shop.secret(second)).pending == ("nightly",)
+
+    both = {"secret": shop.secret(second), "old": shop.secret(first)}
+    assert passwords.edit(shop.ctx, "office", **both).rekeyed == ("nightly",)
+
+    assert len(opened(shop, second).chain_keys) == 2
+
+
 def test_a_hint_changes_without_a_new_secret(shop, first) -> None:
     shop.password(hint="old note")
     result = passwords.edit(shop.ctx, "office", hint="new note")

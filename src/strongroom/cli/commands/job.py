@@ -143,7 +143,9 @@ def _settings(
                 ),
                 click.option("--post-script", metavar="COMMAND", help="Run afterwards."),
                 click.option(
-                    "--on-failure", metavar="COMMAND", help="Run when a session has failed."
+                    "--on-failure",
+                    metavar="COMMAND",
+                    help="Run when a session failed or was cancelled.",
                 ),
                 click.option(
                     "--recovery/--no-recovery",

@@ -49,20 +49,26 @@ def repository() -> None:
 def add(door: Door, name: str, location: str) -> None:
     r"""Create a repository at LOCATION, or attach to the one that is there.
 
+    If repository NAME was moved to LOCATION, its jobs go on there.
+
     \b
     Exit status:
       0   it is known as NAME from now on
       2   NAME or LOCATION cannot be one
       13  the storage did not answer
       14  nothing can be written there
-      15  NAME is taken, or LOCATION holds something else
+      15  NAME is taken by another, or LOCATION holds something else
     """
     from strongroom.control import repositories
 
     with door.context() as ctx:
         added = repositories.add(ctx, name, location)
+    place = added.repository.location
+    if added.moved:
+        door.show(added, [f"repository {name} is at {place} now"])
+        return
     did = "created" if added.created else "attached"
-    door.show(added, [f"{did} repository {name} at {added.repository.location}"])
+    door.show(added, [f"{did} repository {name} at {place}"])
     if added.chains:
         count = counted(added.chains, "chain is", "chains are")
         door.speaker.hint(f"{count} there: 'strongroom repository rescan {name}' takes them in")

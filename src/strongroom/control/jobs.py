@@ -156,7 +156,8 @@ def create(ctx: Context, request: JobRequest) -> JobResult:
     )
     jobs.insert(ctx.database, job, ctx.clock.now())
     logs.event("job.created", job=job.name, encrypt=str(job.encryption))
-    return JobResult(job=_view(ctx, job), warnings=tuple(_warnings(ctx, job, job.sources)))
+    warnings = _warnings(ctx, job, job.sources) + _misread_patterns(job)
+    return JobResult(job=_view(ctx, job), warnings=tuple(warnings))
 
 
 def _source(text: str) -> SourceSpec:
@@ -200,7 +201,6 @@ def _warnings(ctx: Context, job: Job, sources: Sequence[SourceSpec]) -> list[str
         for source in sources
         if source.kind is not SourceKind.COMMAND and not Path(source.value).exists()
     ]
-    warnings += _misread_patterns(job)
     return warnings
 
 
@@ -274,6 +274,8 @@ def edit(
     )
     new_sources = [source for source in changed.sources if source not in job.sources]
     warnings = _warnings(ctx, changed, new_sources)
+    if new_sources or changed.exclude != job.exclude:
+        warnings += _misread_patterns(changed)
     return JobResult(
         job=_view(ctx, changed),
         warnings=tuple(warnings),
@@ -402,8 +404,11 @@ def _notices(ctx: Context, job: Job, changed: Job) -> list[str]:
     notices: list[str] = []
     ran = chains.current(ctx.database, job.job_id) is not None
     if ran and changed.repository != job.repository:
+        wanted = repositories.get(ctx.database, changed.repository).repository_id
+        left = any(row.repository_id == wanted for row in chains.of_job(ctx.database, job.job_id))
+        does = "goes on from the points that are" if left else "makes a full"
         notices.append(
-            f"the next session makes a full in {changed.repository}; what is in {job.repository} "
+            f"the next session {does} in {changed.repository}; what is in {job.repository} "
             "stays there, and no retention applies to it any longer"
         )
     elif ran and job.encrypted != changed.encrypted:

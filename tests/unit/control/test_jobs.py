@@ -247,6 +247,8 @@ def test_another_repository_is_announced(shop) -> None:
     shop.session()
     result = change(shop, repository="second")
     assert any("full in second" in notice for notice in result.notices)
+    result = change(shop, repository="main")
+    assert any("goes on from the points that are in main" in notice for notice in result.notices)
 
 
 def test_a_change_that_changes_nothing_says_so(shop) -> None:
@@ -295,7 +297,9 @@ def test_a_pattern_that_names_the_source_s_own_path_is_told_to_fit_nothing(shop,
     shop.repository()
     (tmp_path / "logs").mkdir()
     given = {"sources": (f"files:{tmp_path}",)}
-    right = shop.job("right", exclude=("/logs", "*.tmp", f"{tmp_path}x"), **given)
-    wrong = shop.job("wrong", exclude=(f"{tmp_path}/logs",), **given)
-    (told,) = set(wrong.warnings) - {one.replace("right", "wrong") for one in right.warnings}
+    right = shop.job("other", exclude=("/logs", "*.tmp", f"{tmp_path}x"), **given)
+    wrong = shop.job(exclude=(f"{tmp_path}/logs",), **given)
+    (told,) = set(wrong.warnings) - {one.replace("other", "nightly") for one in right.warnings}
     assert told.endswith("; /logs may be meant")
+    assert told not in change(shop, keep_days=30).warnings
+    assert told in change(shop, exclude=(*wrong.job.exclude, "*.tmp")).warnings

@@ -49,10 +49,15 @@ _LONGEST_LIST = 64 << 20
     type=click.Choice(["never", "if-different", "always"]),
     default="never",
     show_default=True,
-    help="What happens to files that are there. never: then nothing is restored.",
+    help="What happens to files that are there, or a device that holds something. never: then "
+    "nothing is restored.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be restored and do nothing.")
-@click.option("--verify", is_flag=True, help="Read back what was written and compare it.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Read what was written, and what is left as it is, and compare it.",
+)
 @click.option("--salvage", is_flag=True, help="Restore what is not damaged and list the rest.")
 @reading_options
 @pass_door

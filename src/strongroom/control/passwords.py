@@ -110,7 +110,7 @@ def edit(
         write_only: Whether this machine keeps no secret from now on; None leaves it.
         old: How to get the present secret where it is needed: to link the chains of a
             write-only password to the new one, or to keep the secret again. Without it, such
-            a chain is followed by a new one, unless the new secret opens it.
+            a chain is followed by a new one, unless the secret given is the one it has.
         yes_weaken: Confirms that the machine may read what it could only write before.
 
     Raises:
@@ -200,9 +200,7 @@ def _edit_secret(
     # Before the new secret is asked for: what cannot be reached ends it here.
     once = None if old is None else _asked_once(old)
     opened = [
-        rekeying.prepare(
-            ctx, job, row.write_only, once, f"present password {row.name}", row.hint, given=text
-        )
+        rekeying.prepare(ctx, job, row.write_only, once, f"present password {row.name}", row.hint)
         for job in users
     ]
     if text is None:

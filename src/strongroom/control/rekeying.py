@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
-    from strongroom.crypto.keys import Password
     from strongroom.crypto.recipients import Recipient, Unlocker
     from strongroom.model.job import Job
 
@@ -74,14 +73,7 @@ class Rekeyed:
 
 
 def prepare(
-    ctx: Context,
-    job: Job,
-    write_only: bool,
-    old: SecretSource | None,
-    prompt: str,
-    hint: str,
-    *,
-    given: Password | None = None,
+    ctx: Context, job: Job, write_only: bool, old: SecretSource | None, prompt: str, hint: str
 ) -> Prepared | Pending | None:
     """Open the present key of the chain that the job goes on in.
 
@@ -92,8 +84,6 @@ def prepare(
         old: How to get the old password, where it is needed; None has a new chain start.
         prompt: What to ask for.
         hint: The old password's.
-        given: The new secret, if it is known already. It may open the chain too: this server was
-            set back, and the chain is sealed for it.
 
     Returns:
         None where there is no sealed chain to go on in.
@@ -109,8 +99,6 @@ def prepare(
     try:
         chain = open_chain(ctx, job, row.chain_id)
         older = _stored_key(ctx, chain)
-        if older is None and given is not None:
-            older = _newest(ctx, chain, PasswordUnlocker(given))
         if older is not None:
             return Prepared(job, chain, older)
     except (UnavailableError, NotFoundError, RefusedError) as error:

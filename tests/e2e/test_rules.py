@@ -414,8 +414,9 @@ def test_a_machine_set_back_to_before_a_changed_password_seals_for_nobody_older(
     # As its hint says:
     office.machine.run("password", "edit", "mine", "--password-env", "OTHER")
     office.machine.run("job", "detach", "office")
-    told = office.run()
+    told = office.run(status=3)
     assert told["kind"] == "full"
+    assert "behind its own history" in told["warnings"][0]
     there = ["--repository", office.repository]
     old, new = [*there, "--password-env", "PASSWORD"], [*there, "--password-env", "OTHER"]
     office.check(clean, tmp_path / "out", ids(office.runs), *new)

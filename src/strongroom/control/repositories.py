@@ -14,7 +14,6 @@ from strongroom.control import keys, signers
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.points import kind_word
 from strongroom.control.views import ChainView, RepositoryAdded, RepositoryDetails, RepositoryView
-from strongroom.crypto.hpke import PublicKey
 from strongroom.errors import (
     ConflictError,
     IntegrityError,
@@ -193,11 +192,7 @@ def present_recipients(chain: Chain) -> tuple[bytes | None, frozenset[bytes]]:
     """Return the chain key that the newest session sealed to, and whom it is sealed for."""
     if not chain.sealed:
         return None, frozenset()
-    chain_key_id = chain.header.recipients
-    newest = chain.newest_session
-    if newest is not None:
-        public = getattr(newest.body, "chain_public", b"")
-        chain_key_id = PublicKey(public).id if public else chain_key_id
+    chain_key_id = chain.present_key_id
     envelope = chain.envelopes().get(chain_key_id)
     stanzas = envelope.stanzas if envelope is not None else []
     return chain_key_id, frozenset(stanza.recipient_id for stanza in stanzas)

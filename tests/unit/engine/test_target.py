@@ -17,6 +17,7 @@ from strongroom.engine import target as target_module
 from strongroom.engine.target import ImageTarget, TreeTarget
 from strongroom.model.entry import Attributes, EntryKind
 from strongroom.sources.directory import MOST_OPEN
+from tests.support.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -637,18 +638,18 @@ def test_a_root_is_made_with_its_parents_and_may_be_a_link(place: Place, tmp_pat
 def test_a_path_longer_than_the_kernel_takes_is_restored(place: Place) -> None:
     levels = 3 * MOST_OPEN
     step = b"d" * 60
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     target = place.target()
     for _ in range(levels):
         target.enter(step)
     target.small_file(b"file", b"deep", attributes())
-    assert len(list(Path("/proc/self/fd").iterdir())) - before <= MOST_OPEN + 3
+    assert open_descriptors() - before <= MOST_OPEN + 3
     for level in range(levels):
         target.leave(attributes(0o500))
         target.small_file(b"after", b"%d" % level, attributes())
     target.hard_link(b"deep", [*[step] * levels, b"file"])
     target.finish()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_descriptors() == before
     assert (place.root / "deep").read_bytes() == b"deep"
     assert (place.root / os.fsdecode(step) / "after").read_bytes() == b"%d" % (levels - 2)
 

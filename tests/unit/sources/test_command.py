@@ -9,6 +9,7 @@ import pytest
 
 from strongroom import errors
 from strongroom.sources.command import CommandSource, CommandStream
+from tests.support.descriptors import open_descriptors
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "MARK": "a mark"}
 
@@ -175,8 +176,8 @@ def test_a_reader_that_leaves_early_does_not_hang() -> None:
 
 
 def test_no_descriptor_is_left_behind() -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     for command in ("echo x", "false"):
         with suppress(errors.SessionFailedError):
             run(command)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_descriptors() == before

@@ -18,6 +18,7 @@ from strongroom.sources import files
 from strongroom.sources.base import ChangedError, Problem, reason
 from strongroom.sources.directory import MOST_OPEN, Directory
 from strongroom.sources.files import FilesSource, data_extents, is_racy
+from tests.support.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,10 +72,6 @@ def parent_of(source: FilesSource) -> tuple[Iterator[files.Found], Directory]:
     """Begin a walk, and return the open root with it."""
     walk = source.walk()
     return walk, next(walk)[3]
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @contextmanager
@@ -217,13 +214,13 @@ def test_a_root_that_may_not_be_read_is_unavailable(public: Tree) -> None:
 
 def test_a_walk_that_is_given_up_holds_nothing_open(tree: Tree) -> None:
     tree.file("a/b/c/d")
-    before = descriptors()
+    before = open_descriptors()
     walk = tree.source().walk()
     for _ in range(4):
         next(walk)
-    assert descriptors() > before
+    assert open_descriptors() > before
     walk.close()  # type: ignore[attr-defined]
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 # --- what is left out -----------------------------------------------------------------------
@@ -483,12 +480,12 @@ def dig(root: Path, levels: int, name: bytes) -> None:
 def test_a_path_longer_than_the_kernel_takes_is_walked_and_read(tree: Tree) -> None:
     levels = 3 * MOST_OPEN
     dig(tree.root, levels, b"d" * 60)
-    before = descriptors()
+    before = open_descriptors()
     source = tree.source()
     most = longest = 0
     read = []
     for kind, name, _, parent in source.walk():
-        most = max(most, descriptors() - before)
+        most = max(most, open_descriptors() - before)
         if kind == EntryKind.FILE:
             longest = max(longest, len(source.path_of(parent, name)))
             fd, _ = source.open_file(parent, name)
@@ -502,7 +499,7 @@ def test_a_path_longer_than_the_kernel_takes_is_walked_and_read(tree: Tree) -> N
         *((b"z", level) for level in reversed(range(levels))),
     ]
     assert not tree.problems
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize(("lost", "problems"), [(False, 0), (True, 1)])
@@ -540,14 +537,14 @@ def test_only_regular_files_are_opened_and_nothing_hangs(tree: Tree) -> None:
         listener.bind(str(tree / "socket"))
     source = tree.source()
     walk, top = parent_of(source)
-    before = descriptors()
+    before = open_descriptors()
     for name in (b"folder", b"fifo", b"zero", b"link", b"socket"):
         with pytest.raises(ChangedError):
             source.open_file(top, name)
     with pytest.raises(FileNotFoundError) as missing:
         source.open_file(top, b"missing")
     assert reason(missing.value) == "vanished while it was being read"
-    assert descriptors() == before
+    assert open_descriptors() == before
     os.close(source.open_file(top, b"file")[0])
     assert walk
 

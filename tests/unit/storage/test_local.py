@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gc
 import hashlib
 import os
 import shutil
@@ -23,6 +22,7 @@ from strongroom import errors
 from strongroom.storage import local
 from strongroom.storage.local import LocalStorage
 from strongroom.testing.turned_clock import TurnedClock
+from tests.support.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,11 +50,6 @@ def storage(root: Path) -> Iterator[LocalStorage]:
 
 def files_under(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
-
-
-def open_descriptors() -> int:
-    gc.collect()  # what other tests left open may be let go at any moment
-    return len([*Path("/proc/self/fd").iterdir()])
 
 
 # --- what lies in the folder ----------------------------------------------------------------

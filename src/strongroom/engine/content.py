@@ -144,6 +144,8 @@ class ContentStore:
             return self._pack(data, content_hash)
         self.stored_raw_bytes += len(data)
         address = self._pipeline.add(BlockClass.DATA, data, [(0, len(data), content_hash)])
+        if self._reserved is not None and self._reserved.is_due:
+            self.flush()
         self._dedup.add(content_hash, address.slot, address.number, 0, len(data))
         return (address.slot, address.number, 0, len(data), content_hash)
 

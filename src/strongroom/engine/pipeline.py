@@ -66,6 +66,7 @@ class _Assembly:
     raw_lengths: list[int] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     window: list[int] = field(default_factory=list)
+    is_full: bool = False
 
 
 class Reserved(NamedTuple):
@@ -74,6 +75,11 @@ class Reserved(NamedTuple):
     address: BlockAddress
     assembly: _Assembly
     position: int
+
+    @property
+    def is_due(self) -> bool:
+        """Whether its pack is full otherwise, and held up, with a storer, until it is filled."""
+        return self.assembly.is_full
 
 
 class BlockPipeline:
@@ -217,6 +223,7 @@ class BlockPipeline:
         while not self._unstored.acquire(timeout=0.5):
             self._reap()
         self.waited_seconds["store"] += time.perf_counter() - begun
+        assembly.is_full = True
         self._storing[assembly.ordinal] = assembly
         self._stored.append(self._storers.submit(self._finish, assembly))
 

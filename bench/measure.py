@@ -43,6 +43,7 @@ _ALL: tuple[type[Peer], ...] = (Strongroom, *PEERS)
 PROGRAMS = {peer.name: peer for peer in _ALL}
 GNU_TIME = shutil.which("time")
 LONGEST_SECONDS = 3600
+INODES_REST_SECONDS = 365
 
 LIMITS = {
     "read": 'find "$SOURCE" -type f -print0 | xargs -0 cat >/dev/null',
@@ -70,7 +71,7 @@ class Run:
         self.failed = False
         self._source = source
         self._log = log
-        shutil.rmtree(peer.work, ignore_errors=True)
+        remove(peer.work)
         peer.state.mkdir(parents=True, mode=0o700)
 
     def do(self, work: str, expected: dict[str, str]) -> Reading | None:
@@ -91,12 +92,10 @@ class Run:
         reading["stored"] = self._stored()
         reading["added"] = reading["stored"] - before
         self.failed = reading["exit"] != 0
-        if work == "restore":
-            if not self.failed:
-                place = self.peer.restored(self._source, target)
-                found = corpus.contents(place) if place.is_dir() else {}
-                reading["same"] = found == expected
-            shutil.rmtree(target)
+        if work == "restore" and not self.failed:
+            place = self.peer.restored(self._source, target)
+            found = corpus.contents(place) if place.is_dir() else {}
+            reading["same"] = found == expected
         return reading
 
     def _commands(self, work: str, target: Path) -> list[Command]:
@@ -181,13 +180,12 @@ def busy_seconds() -> float:
 
 def measure_limits(source: Path, work: Path, log: IO[bytes]) -> dict[str, Reading]:
     found = {}
-    shutil.rmtree(work, ignore_errors=True)
+    remove(work)
     work.mkdir(parents=True)
     for name, script in LIMITS.items():
         read_all(source)
         found[name] = timed([["sh", "-c", script]], {"SOURCE": str(source)}, log, work)
         tell("limit", name, found[name])
-    shutil.rmtree(work)
     return found
 
 
@@ -224,8 +222,22 @@ def measure_corpus(
                 results.save()
         finally:
             changes.revert(options.data, name)
-            for run in runs:
-                shutil.rmtree(run.peer.work, ignore_errors=True)
+            remove(*(run.peer.work for run in runs), options.work / "limits")
+
+
+def remove(*folders: Path) -> None:
+    """Remove folders; after many files wait until the file system has forgotten them.
+
+    ext4 reuses no inode for a minute after its file was removed, or for six while its table is not
+    written back: whoever makes files meanwhile searches past all of them.
+    """
+    count = 0
+    for folder in folders:
+        count += sum(len(files) for _, _, files in os.walk(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+    if count > 10_000:
+        os.sync()
+        time.sleep(INODES_REST_SECONDS)
 
 
 def tell(work: str, who: str, reading: Reading) -> None:

@@ -25,10 +25,12 @@ from strongroom.crypto import random
 from strongroom.crypto.recipients import RecoveryUnlocker, make_recovery_recipient
 from strongroom.errors import (
     ConflictError,
+    IntegrityError,
     InvalidInputError,
     NotFoundError,
     RefusedError,
     StrongroomError,
+    UnavailableError,
 )
 from strongroom.keystore import RecoveryRecord
 from strongroom.repository.repository import Repository
@@ -130,6 +132,8 @@ def prove(ctx: Context, file: Path, wheres: tuple[str, ...] = ()) -> RecoveryTes
 
     Raises:
         InvalidInputError: the file holds no kit.
+        NotFoundError, IntegrityError, UnavailableError, RefusedError: one of `wheres` does not
+            open.
     """
     from strongroom.control.access import storage_of
 
@@ -137,12 +141,21 @@ def prove(ctx: Context, file: Path, wheres: tuple[str, ...] = ()) -> RecoveryTes
     unlocker = RecoveryUnlocker(kit.seed)
     believed = keys.readers_trust(ctx)
     believed = replace(believed, accepted=believed.accepted | {kit.signer})
-    if not wheres and ctx.has_catalog:
+    asked = bool(wheres)
+    if not asked and ctx.has_catalog:
         wheres = tuple(row.name for row in repositories.all_rows(ctx.database))
     proofs: list[ChainProof] = []
     for where in wheres:
-        repository = Repository.open(storage_of(ctx, where))
-        for chain_id in repository.chain_ids():
+        try:
+            repository = Repository.open(storage_of(ctx, where))
+            chain_ids = repository.chain_ids()
+        except (NotFoundError, IntegrityError, UnavailableError, RefusedError) as error:
+            if asked:
+                raise
+            # One repository that is not there says nothing of the others.
+            proofs.append(_unreachable(where, error))
+            continue
+        for chain_id in chain_ids:
             proof = _prove(repository, where, chain_id, unlocker, believed)
             if proof is not None:
                 proofs.append(proof)
@@ -151,6 +164,10 @@ def prove(ctx: Context, file: Path, wheres: tuple[str, ...] = ()) -> RecoveryTes
         recovery_keys.tested(ctx.database, kit.key_id, ctx.clock.now())
     logs.event("recovery.tested", key=kit.key_id.hex(), ok=ok, chains=len(proofs))
     return RecoveryTestResult(ok=ok, key_id=kit.key_id.hex(), chains=tuple(proofs))
+
+
+def _unreachable(where: str, error: StrongroomError) -> ChainProof:
+    return ChainProof(repository=where, chain=None, point=None, opened=False, problem=str(error))
 
 
 def _prove(

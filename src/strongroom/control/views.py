@@ -306,7 +306,8 @@ class ChainProof:
     """What became of one chain in `recovery test`."""
 
     repository: str
-    chain: str
+    chain: str | None
+    """None: the repository itself did not open."""
     point: str | None
     """The newest point, that was opened."""
     opened: bool

@@ -104,6 +104,20 @@ def test_a_damaged_envelope_fails_the_proof(shop) -> None:
     assert "envelope" in str(result.chains[0].problem)
 
 
+def test_a_repository_that_is_away_hides_no_other(shop) -> None:
+    protected_job(shop)
+    shop.repository("away")
+    del shop.storages["/away"]
+    result = recovery.prove(shop.ctx, shop.folder / "kit")
+    assert not result.ok
+    by_repository = {proof.repository: proof for proof in result.chains}
+    assert by_repository["main"].opened
+    assert by_repository["away"].chain is None
+    assert "not a repository" in str(by_repository["away"].problem)
+    with pytest.raises(NotFoundError, match="not a repository"):
+        recovery.prove(shop.ctx, shop.folder / "kit", ("away",))
+
+
 def test_nothing_to_open_proves_nothing(shop) -> None:
     shop.repository()
     recovery.create(shop.ctx, shop.folder / "kit")

@@ -9,12 +9,13 @@ import click
 from strongroom.cli.options import FILE, repository_names
 from strongroom.cli.output import Column, pairs, table, when
 from strongroom.cli.words import Group, pass_door
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import RecoveryKeyView
+    from strongroom.control.views import ChainProof, RecoveryKeyView
 
 
 @click.group("recovery", cls=Group)
@@ -88,7 +89,8 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
       0   it opens all of them
       2   FILE holds no kit
       10  there is no such repository
-      12  there is a chain that it does not open, or no chain at all
+      12  there is a chain that it does not open, a repository that is away, or no
+        chain at all
       13  the storage did not answer
       20  a chain is damaged or not to be believed
     """
@@ -106,7 +108,7 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
     rows = [
         (
             proof.repository,
-            proof.chain[:12],
+            (proof.chain or "-")[:12],
             (proof.point or "-")[:12],
             "yes" if proof.opened else "no",
         )
@@ -116,19 +118,28 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
     if result.ok:
         door.show(result, lines)
         return
-    closed = sum(not proof.opened for proof in result.chains)
+    chains = [proof for proof in result.chains if proof.chain]
+    closed = sum(not proof.opened for proof in chains)
+    absent = len(result.chains) - len(chains)
+    problems = []
+    if closed:
+        problems.append(f"the kit does not open {closed} of {counted(len(chains), 'chain')}")
+    if absent:
+        problems.append(f"{counted(absent, 'repository', 'repositories')} did not open")
     error = NoRecipientMatchedError(
-        f"the kit does not open {closed} of {len(result.chains)} chains"
-        if result.chains
-        else "there is no encrypted chain to prove the kit on",
+        " and ".join(problems) or "there is no encrypted chain to prove the kit on",
         hint="a job is sealed for a new kit from its next session on: 'strongroom job run --all', "
         "then test again",
         key=result.key_id,
     )
     for proof in result.chains:
         if proof.problem is not None:
-            door.speaker.warn(f"chain {proof.chain[:12]}: {proof.problem}")
+            door.speaker.warn(f"{_subject(proof)}: {proof.problem}")
     door.show_with_error(result, lines, error)
+
+
+def _subject(proof: ChainProof) -> str:
+    return f"chain {proof.chain[:12]}" if proof.chain else f"repository {proof.repository}"
 
 
 def _lines(view: RecoveryKeyView) -> list[str]:

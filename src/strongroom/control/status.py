@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from strongroom.control.context import Context
     from strongroom.model.job import Job
 
+MAX_AGE = timedelta(hours=26)
+"""How old the points of a job may be that does not say: a night, and a late end of the next."""
+
 
 def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
     """Return how every job stands.
 
-    A job is well if its newest session made points and, where an age is given or the job says
-    how often it is meant to run, its newest points are not older than that.
+    A job is well if its newest session made points, and they are not too old.
 
     Args:
         ctx: Surroundings.
-        max_age: How old a job's newest points may be; above what the job itself says.
+        max_age: How old a job's newest points may be; by default what the job itself says, or
+            `MAX_AGE`.
     """
     if not ctx.has_catalog:
         return StatusReport(ok=True, jobs=(), notices=("there is no job yet",))
@@ -50,9 +53,10 @@ def _status(
 ) -> JobStatus:
     newest = sessions.newest(ctx.database, job.job_id)
     success = sessions.last_success(ctx.database, job.job_id)
-    if max_age is None and job.expect_every_hours is not None:
-        max_age = timedelta(hours=job.expect_every_hours)
-    overdue = max_age is not None and (success is None or now - success.started_at > max_age)
+    if max_age is None:
+        hours = job.expect_every_hours
+        max_age = MAX_AGE if hours is None else timedelta(hours=hours)
+    overdue = success is None or now - success.started_at > max_age
     # A session that runs says nothing yet: what counts is the one before it.
     failed = _failed(ctx, job, newest)
     message = _message(newest, success, max_age if overdue else None)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "--max-age",
     type=SPAN,
     metavar="SPAN",
-    help="How old the newest restore points of a job may be: 26h, 2d.",
+    help="How old the newest restore points of a job may be: 26h, 2d. [default: what the job's "
+    "--expect-every says, or 26h]",
 )
 @pass_door
 def status(door: Door, max_age: timedelta | None) -> None:

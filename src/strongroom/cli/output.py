@@ -8,7 +8,9 @@ same names whole.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import sys
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -175,7 +177,12 @@ def screen_width() -> int:
 def table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None
 ) -> list[str]:
-    """Return the lines of a table with its titles, shortened to fit the screen."""
+    """Return the lines of a table with its titles, shortened to fit the screen.
+
+    What goes to a pipe or a file is whole, unless COLUMNS asks for a width.
+    """
+    if width is None and not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        width = sys.maxsize
     clean = [[printable(cell) for cell in row] for row in rows]
     widths = [
         max([cells(column.title), *(cells(row[place]) for row in clean)])

@@ -191,6 +191,17 @@ def test_only_what_was_said_is_changed(
 # --- points -----------------------------------------------------------------------------------
 
 
+def test_a_pipe_gets_whole_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "files:/srv/" + "a-long-way-down/" * 20
+    found = PointList(points=(_row(1, source=source),), warnings=())
+    monkeypatch.setattr(points, "list_points", lambda *_: found)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main(["point", "list"]) == 0
+    assert source in capsys.readouterr().out
+
+
 def test_points_are_listed_in_80_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +213,7 @@ def test_points_are_listed_in_80_columns(
     )
     found = PointList(points=rows, warnings=("look",))
     monkeypatch.setattr(points, "list_points", lambda *_: found)
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["point", "list"]) == 0
     said = capsys.readouterr()
     lines = said.out.splitlines()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from strongroom.cli import output
 from strongroom.cli.main import main
 from strongroom.control import history
 from strongroom.control.views import SessionErrorView, SessionView
@@ -67,7 +66,7 @@ def test_a_list_says_in_80_columns_how_each_session_ended(
 ) -> None:
     views = (_view(), _view(kind="incremental", state="warning", warnings=("a", "b")), FAILED)
     monkeypatch.setattr(history, "list_sessions", lambda *_: views)
-    monkeypatch.setattr(output, "screen_width", lambda: 80)
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["session", "list"]) == 0
     title, *lines = capsys.readouterr().out.splitlines()
     assert title.split()[:4] == ["ID", "STARTED", "TOOK", "STATE"]

@@ -423,6 +423,28 @@ def test_a_session_does_not_fall_back_to_an_older_chain_where_the_present_one_is
     assert {one.chain_id.hex() for one in newest_of(installation, begun).older} == {older, newer}
 
 
+def test_a_chain_that_comes_back_is_older_than_what_was_begun_without_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Hidden once and shown again, it would pass its points off as the newest."""
+    before = {*installation.chain_ids()}
+    _, hidden = installation.chain_ids()
+    installation.storage.hide(f"headers/{hidden}")
+    change(installation.tree)
+    session = installation.run(full=True)
+    installation.storage.resurrect(f"headers/{hidden}")
+
+    (begun,) = {*installation.chain_ids()} - before
+    assert newest_of(installation, begun).counter > newest_of(installation, hidden).counter
+    (latest,) = session.points
+    reading = installation.bare().reading()
+    assert reading.select("nightly@latest").id == latest
+    change(installation.tree)
+    session = installation.run()
+    assert session.kind == "incremental"
+    assert newest_of(installation, begun).session_id.hex() == session.session
+
+
 def test_a_session_does_not_pass_over_its_chain_where_a_stranger_signed_the_header_anew(
     installation: Installation,
 ) -> None:

@@ -137,6 +137,19 @@ def remove(database: Database, job_id: bytes) -> None:
     database.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
 
 
+def counter(database: Database, job_id: bytes) -> int:
+    """Return the number of the job's newest session that is known to have published; 0: none."""
+    row = database.one("SELECT counter FROM jobs WHERE job_id = ?", (job_id,))
+    return 0 if row is None else int(row["counter"])
+
+
+def remember_counter(database: Database, job_id: bytes, number: int) -> None:
+    """Note that session `number` of the job has published; an older one changes nothing."""
+    database.execute(
+        "UPDATE jobs SET counter = ? WHERE job_id = ? AND counter < ?", (number, job_id, number)
+    )
+
+
 def _values(database: Database, job: Job) -> Sequence[Value]:
     repository_id = _id_of(database, "repository", "repositories", job.repository)
     password_id = (

@@ -110,6 +110,7 @@ jobs = Table(
     Column("on_failure", Text),
     Column("recovery", Boolean(create_constraint=False), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("counter", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("(encryption = 'password') = (password_id IS NOT NULL)", name="password"),
 )
 

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from strongroom.control.views import RemovedPoint
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
+    from strongroom.format.journal import SessionBody
 
 _LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
 _LEAST_FREE = 64 << 20
@@ -290,7 +291,7 @@ class _Session:
             reason=target.text,
             secrets=secrets,
             keys=sealed,
-            counter=(previous[1].counter if previous else 0) + 1,
+            counter=self._next_counter(previous[1] if previous else None),
             previous=previous[0] if previous else None,
             next_due=self._next_due(),
             older=tuple(
@@ -366,6 +367,15 @@ class _Session:
             heads.remember(
                 self.ctx.database, chain_id, entry.number, entry.hash, self.ctx.clock.now()
             )
+
+    def _next_counter(self, newest: SessionBody | None) -> int:
+        """Return the session's number, above every other that the job has had.
+
+        The storage may hide a chain and show it again later: what is made meanwhile has to be
+        newer than what comes back, for any reader.
+        """
+        known = jobs.counter(self.ctx.database, self.job.job_id)
+        return max(known, newest.counter if newest else 0) + 1
 
     # --- remembering -------------------------------------------------------------------------
 
@@ -451,6 +461,7 @@ class _Session:
             heads.remember(
                 ctx.database, target.chain.chain_id, entry.number, entry.hash, ctx.clock.now()
             )
+            jobs.remember_counter(ctx.database, job.job_id, outcome.counter)
             session_rows.update(
                 ctx.database,
                 replace(

@@ -146,6 +146,8 @@ class SessionOutcome:
     """What a session that published did."""
 
     entry: Entry
+    counter: int
+    """Sessions of the job so far, this one included."""
     kind: PointKind
     results: list[SourceResult]
     warnings: list[Problem]
@@ -483,6 +485,7 @@ class _Run:
         kinds = {point.kind for point in points}
         return SessionOutcome(
             entry=entry,
+            counter=plan.counter,
             kind=(PointKind.INCREMENTAL if PointKind.INCREMENTAL in kinds else PointKind.FULL),
             results=results,
             warnings=self.warnings,

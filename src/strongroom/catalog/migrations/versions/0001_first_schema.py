@@ -123,6 +123,7 @@ def upgrade() -> None:
         sa.Column("on_failure", sa.Text(), nullable=True),
         sa.Column("recovery", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("counter", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "(encryption = 'password') = (password_id IS NOT NULL)", name=op.f("ck_jobs_password")
         ),

@@ -314,6 +314,8 @@ class _Run:
                 outcome = self._back_up(source, previous[1] if previous else None)
             except (SourceUnavailableError, SessionFailedError) as error:
                 result.error = error
+                # A block left open would hold a pack, and a storer, until the next source is done.
+                self.work.content.flush()
                 if previous is not None:
                     self._carry_over(previous[1].root, usage)
                 continue

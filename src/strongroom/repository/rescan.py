@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.signing import SigningPublicKey
 from strongroom.errors import IntegrityError, NotFoundError, UnsupportedVersionError
 from strongroom.format.journal import IdentityBody, SessionBody
@@ -137,7 +136,7 @@ def look_through(chain: Chain) -> FoundChain:
         problem = error
     try:
         if chain.sealed:
-            present, older = _recipients(chain, newest)
+            present, older = _recipients(chain)
     except (IntegrityError, UnsupportedVersionError) as error:
         problem = problem or error
     due = newest.next_due if newest else 0
@@ -179,10 +178,10 @@ def _signers(chain: Chain) -> tuple[str, ...]:
 
 
 def _recipients(
-    chain: Chain, newest: SessionBody | None
+    chain: Chain,
 ) -> tuple[tuple[FoundRecipient, ...], tuple[FoundRecipient, ...]]:
     """Return who opens the present chain key, and who opens only older ones."""
-    current = PublicKey(newest.chain_public).id if newest else chain.header.recipients
+    current = chain.present_key_id
     present: dict[bytes, FoundRecipient] = {}
     older: dict[bytes, FoundRecipient] = {}
     for chain_key_id, envelope in chain.envelopes().items():

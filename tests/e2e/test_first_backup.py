@@ -125,6 +125,9 @@ def test_change_run_list_look_compare_restore(
     for point in points:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", point["taken_at"])
         datetime.fromisoformat(point["taken_at"])
+    whole = here.run("point", "list", "home").stdout
+    assert f"files:{tree}" in whole
+    here.environment["COLUMNS"] = "80"
     shown = here.run("point", "list", "home").stdout.splitlines()
     assert all(len(line) <= 80 for line in shown)
 

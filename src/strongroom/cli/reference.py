@@ -11,6 +11,7 @@ import ast
 import importlib
 import inspect
 import sys
+import textwrap
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -323,7 +324,7 @@ def _imported_for_types(module: str) -> dict[str, type]:
 
 def _documented(kind: type) -> dict[str, tuple[str, str]]:
     """Return each field's annotation and the sentence under it, as the source has them."""
-    tree = ast.parse(inspect.cleandoc(inspect.getsource(kind)))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
     shown = set(_field_names(kind))
     found: dict[str, tuple[str, str]] = {}

@@ -267,7 +267,7 @@ def _keep_secret(
     if changed.hint != row.hint:
         check_strength(text.expose().decode(), changed.hint)
     result = _edit_in_place(ctx, row, changed, seed)
-    return replace(result, notices=(*result.notices, _SAME_NOTICE))
+    return msgspec.structs.replace(result, notices=(*result.notices, _SAME_NOTICE))
 
 
 def _asked_once(source: SecretSource) -> SecretSource:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from strongroom import logs
 from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
@@ -315,6 +317,4 @@ def _publish(
 
 
 def _rows(views: list[PointView], *, held: bool) -> tuple[PointRow, ...]:
-    from dataclasses import replace
-
-    return tuple(replace(row_of(view), held=held) for view in views)
+    return tuple(msgspec.structs.replace(row_of(view), held=held) for view in views)

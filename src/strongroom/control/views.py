@@ -6,15 +6,16 @@ output's, so they are added to and never renamed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-if TYPE_CHECKING:
-    from datetime import datetime
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryView:
+class View(msgspec.Struct, frozen=True):
+    """A value of the control plane; a `Struct` because every start of the program makes all."""
+
+
+class RepositoryView(View, frozen=True, kw_only=True):
     """A repository of the catalog."""
 
     name: str
@@ -24,8 +25,7 @@ class RepositoryView:
     jobs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryAdded:
+class RepositoryAdded(View, frozen=True, kw_only=True):
     """What `repository add` did."""
 
     repository: RepositoryView
@@ -37,8 +37,7 @@ class RepositoryAdded:
     """Chains that were there already; `repository rescan` takes them into the catalog."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainView:
+class ChainView(View, frozen=True, kw_only=True):
     """One chain as a repository shows it."""
 
     chain_id: str
@@ -66,8 +65,7 @@ class ChainView:
     """What is wrong with it, if it cannot be read or believed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedSigner:
+class AcceptedSigner(View, frozen=True, kw_only=True):
     """A signer that an operator accepted on this machine."""
 
     fingerprint: str
@@ -76,8 +74,7 @@ class AcceptedSigner:
     """Where it was seen: the name or location that was given."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignerResult:
+class SignerResult(View, frozen=True, kw_only=True):
     """What `repository trust` did."""
 
     fingerprint: str
@@ -87,8 +84,7 @@ class SignerResult:
     """Ids of the chains in the repository that it signed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryDetails:
+class RepositoryDetails(View, frozen=True, kw_only=True):
     """A repository and its chains."""
 
     name: str | None
@@ -101,8 +97,7 @@ class RepositoryDetails:
     """Believed on this machine, wherever they sign."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PasswordView:
+class PasswordView(View, frozen=True, kw_only=True):
     """A password, without its secret."""
 
     name: str
@@ -119,8 +114,7 @@ class PasswordView:
     jobs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PasswordResult:
+class PasswordResult(View, frozen=True, kw_only=True):
     """What adding or changing a password did."""
 
     password: PasswordView
@@ -131,8 +125,7 @@ class PasswordResult:
     """Jobs whose next session makes key and link."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobView:
+class JobView(View, frozen=True, kw_only=True):
     """A job as it stands."""
 
     name: str
@@ -163,8 +156,7 @@ class JobView:
     last_run_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult:
+class JobResult(View, frozen=True, kw_only=True):
     """What creating or changing a job did, and means."""
 
     job: JobView
@@ -178,8 +170,7 @@ class JobResult:
     """Points that the next session gives up under the new retention, ids."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedPoint:
+class JudgedPoint(View, frozen=True, kw_only=True):
     """What retention says of one point."""
 
     id: str
@@ -192,8 +183,7 @@ class JudgedPoint:
     held: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionPlan:
+class RetentionPlan(View, frozen=True, kw_only=True):
     """What retention says of every point of a job, by its rules or by others."""
 
     job: str
@@ -203,8 +193,7 @@ class RetentionPlan:
     """Oldest first; those in the job's repository."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemovedPoint:
+class RemovedPoint(View, frozen=True, kw_only=True):
     """A point that was given up, or would be."""
 
     id: str
@@ -214,8 +203,7 @@ class RemovedPoint:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
+class Removed(View, frozen=True, kw_only=True):
     """What a removal took away, or would have."""
 
     points: tuple[RemovedPoint, ...]
@@ -223,8 +211,7 @@ class Removed:
     """False after a dry run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointRow:
+class PointRow(View, frozen=True, kw_only=True):
     """One restore point in a list."""
 
     id: str
@@ -243,8 +230,7 @@ class PointRow:
     files: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointList:
+class PointList(View, frozen=True, kw_only=True):
     """Restore points, and what is to be said of their repository."""
 
     points: tuple[PointRow, ...]
@@ -254,8 +240,7 @@ class PointList:
     """False where a repository of the catalog did not answer and is left out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointDetailsView:
+class PointDetailsView(View, frozen=True, kw_only=True):
     """Everything to say of one restore point."""
 
     point: PointRow
@@ -279,8 +264,7 @@ class PointDetailsView:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryKeyView:
+class RecoveryKeyView(View, frozen=True, kw_only=True):
     """A recovery key's public side."""
 
     key_id: str
@@ -292,8 +276,7 @@ class RecoveryKeyView:
     """Jobs that are sealed for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryResult:
+class RecoveryResult(View, frozen=True, kw_only=True):
     """A recovery kit that was written."""
 
     key: RecoveryKeyView
@@ -301,8 +284,7 @@ class RecoveryResult:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainProof:
+class ChainProof(View, frozen=True, kw_only=True):
     """What became of one chain in `recovery test`."""
 
     repository: str
@@ -314,8 +296,7 @@ class ChainProof:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryTestResult:
+class RecoveryTestResult(View, frozen=True, kw_only=True):
     """Whether a recovery kit opens what it should."""
 
     ok: bool
@@ -323,8 +304,7 @@ class RecoveryTestResult:
     chains: tuple[ChainProof, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionErrorView:
+class SessionErrorView(View, frozen=True, kw_only=True):
     """Why a session made no point."""
 
     code: str
@@ -332,8 +312,7 @@ class SessionErrorView:
     hint: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionView:
+class SessionView(View, frozen=True, kw_only=True):
     """One session as the catalog remembers it."""
 
     id: str
@@ -360,8 +339,7 @@ class SessionView:
     """Ids of the points that it made; retention may have let them go since."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobStatus:
+class JobStatus(View, frozen=True, kw_only=True):
     """How one job stands."""
 
     job: str
@@ -380,8 +358,7 @@ class JobStatus:
     points: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusReport:
+class StatusReport(View, frozen=True, kw_only=True):
     """How all jobs stand."""
 
     ok: bool

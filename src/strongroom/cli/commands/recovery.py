@@ -89,8 +89,7 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
       0   it opens all of them
       2   FILE holds no kit
       10  there is no such repository
-      12  there is a chain that it does not open, a repository that is away, or no
-        chain at all
+      12  there is a chain that it does not open, or none, or a repository is away
       13  the storage did not answer
       20  a chain is damaged or not to be believed
     """

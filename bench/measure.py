@@ -236,6 +236,7 @@ def remove(*folders: Path) -> None:
         count += sum(len(files) for _, _, files in os.walk(folder))
         shutil.rmtree(folder, ignore_errors=True)
     if count > 10_000:
+        print(f"waiting until {count:,} removed files are forgotten", flush=True)
         os.sync()
         time.sleep(INODES_REST_SECONDS)
 

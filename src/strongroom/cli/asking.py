@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from strongroom.cli import signals
-from strongroom.cli.output import printable
+from strongroom.cli.output import is_terminal, printable
 from strongroom.errors import CancelledError, ConfirmationNeededError, SecretNeededError
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 def can_ask() -> bool:
     """Tell whether a person sits at both ends."""
-    return all(
-        stream is not None and not stream.closed and stream.isatty()
-        for stream in (sys.stdin, sys.stderr)
-    )
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
 def secret_prompt(speaker: Speaker) -> Callable[[str], str] | None:

@@ -22,6 +22,7 @@ from strongroom.clock import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import TextIO
 
 WIDTH: Final = 80
 ELLIPSIS: Final = "…"
@@ -169,6 +170,11 @@ class Column:
     """May be shortened in the middle so that the table fits."""
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a stream leads to a screen; one that was closed beforehand is None."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
 def screen_width() -> int:
     """Return the columns there are; 80 where nobody can tell."""
     return max(40, shutil.get_terminal_size((WIDTH, 24)).columns)
@@ -181,14 +187,15 @@ def table(
 
     What goes to a pipe or a file is whole, unless COLUMNS asks for a width.
     """
-    if width is None and not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        width = sys.maxsize
+    if width is None:
+        whole = not is_terminal(sys.stdout) and "COLUMNS" not in os.environ
+        width = sys.maxsize if whole else screen_width()
     clean = [[printable(cell) for cell in row] for row in rows]
     widths = [
         max([cells(column.title), *(cells(row[place]) for row in clean)])
         for place, column in enumerate(columns)
     ]
-    room = (screen_width() if width is None else width) - len(_GAP) * (len(columns) - 1)
+    room = width - len(_GAP) * (len(columns) - 1)
     while sum(widths) > room:
         candidates = [
             place

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from strongroom.cli.output import as_json_line, printable
+from strongroom.cli.output import as_json_line, is_terminal, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,8 +40,7 @@ class Speaker:
 
     @property
     def on_terminal(self) -> bool:
-        stream = self.stream
-        return stream is not None and not stream.closed and stream.isatty()
+        return is_terminal(self.stream)
 
     def say(self, text: str) -> None:
         """Say one line to the person."""

@@ -11,9 +11,16 @@ import pytest
 from strongroom import errors
 from strongroom.cli import output
 from strongroom.cli.main import main
-from strongroom.control import jobs, points, sessions, status
+from strongroom.control import jobs, points, recovery, sessions, status
 from strongroom.control.sessions import FailedRun, SessionResult
-from strongroom.control.views import JobStatus, PointList, PointRow, StatusReport
+from strongroom.control.views import (
+    ChainProof,
+    JobStatus,
+    PointList,
+    PointRow,
+    RecoveryTestResult,
+    StatusReport,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,6 +195,28 @@ def test_only_what_was_said_is_changed(
     assert asked == [jobs.JobChanges(**changes)]
 
 
+# --- recovery ---------------------------------------------------------------------------------
+
+
+def test_a_recovery_test_names_the_repository_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    opened = ChainProof(repository="main", chain="a" * 32, point="b" * 32, opened=True)
+    away = ChainProof(
+        repository="usb", chain=None, point=None, opened=False, problem="there is no folder /usb"
+    )
+    result = RecoveryTestResult(ok=False, key_id="c" * 64, chains=(opened, away))
+    monkeypatch.setattr(recovery, "prove", lambda *_: result)
+    assert main(["recovery", "test", str(tmp_path / "kit")]) == 12
+    said = capsys.readouterr()
+    assert [line.split()[-1] for line in said.out.splitlines()[1:]] == ["yes", "no"]
+    assert said.err.splitlines() == [
+        "strongroom: warning: repository usb: there is no folder /usb",
+        "strongroom: 1 repository did not open",
+        "strongroom: hint: is its disk mounted? then test again",
+    ]
+
+
 # --- points -----------------------------------------------------------------------------------
 
 
@@ -200,6 +229,17 @@ def test_a_pipe_gets_whole_names(
     monkeypatch.delenv("COLUMNS", raising=False)
     assert main(["point", "list"]) == 0
     assert source in capsys.readouterr().out
+
+
+def test_a_closed_standard_output_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = PointList(points=(_row(1),), warnings=())
+    monkeypatch.setattr(points, "list_points", lambda *_: found)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["point", "list"]) == 14
+    assert capsys.readouterr().err == "strongroom: standard output is closed\n"
 
 
 def test_points_are_listed_in_80_columns(

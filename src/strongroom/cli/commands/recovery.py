@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
     from strongroom.cli.door import Door
     from strongroom.control.views import ChainProof, RecoveryKeyView
+
+
+_NEW_KIT_HINT: Final = (
+    "a job is sealed for a new kit from its next session on: 'strongroom job run --all', then "
+    "test again"
+)
+_AWAY_HINT: Final = "is its disk mounted? then test again"
 
 
 @click.group("recovery", cls=Group)
@@ -127,8 +134,7 @@ def test(door: Door, file: Path, wheres: tuple[str, ...]) -> None:
         problems.append(f"{counted(absent, 'repository', 'repositories')} did not open")
     error = NoRecipientMatchedError(
         " and ".join(problems) or "there is no encrypted chain to prove the kit on",
-        hint="a job is sealed for a new kit from its next session on: 'strongroom job run --all', "
-        "then test again",
+        hint=_AWAY_HINT if absent and not closed else _NEW_KIT_HINT,
         key=result.key_id,
     )
     for proof in result.chains:

@@ -37,7 +37,7 @@ from strongroom.keystore import (
 from strongroom.model.job import Job, PasswordEncryption
 from strongroom.model.transition import WantedEncryption
 from strongroom.repository.chain import Chain, Trust
-from strongroom.repository.keyring import Keyring, in_words
+from strongroom.repository.keyring import Keyring, openers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -310,6 +310,6 @@ def stored_keyring(
                 "machine that should have signed it",
                 fingerprint=chain.identity.fingerprint,
             ) from None
-        openers = {one: in_words(held.stanzas) for one, held in chain.envelopes().items()}
+        openers = openers_of(chain.envelopes())
         return Keyring(chain.chain_id, {}, metakeys, openers=openers)
     return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.closed, keyring.openers)

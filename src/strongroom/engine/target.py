@@ -39,8 +39,7 @@ _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDI
 _NOT_HERE: Final = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP})
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
-ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
-"""The extended attributes that a restore gives and takes away beside the user's own."""
+_ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 
 _CLUSTER_BYTES: Final = 65536
 """The grain by which is known what of a device was written."""
@@ -79,7 +78,7 @@ class _Level(Directory):
             if not is_new:
                 self.bequeaths_acl = "system.posix_acl_default" in attributes
             elif attributes:
-                for attribute in ACLS.intersection(map(os.fsencode, attributes)):
+                for attribute in _ACLS.intersection(map(os.fsencode, attributes)):
                     os.removexattr(fd, attribute)
 
 
@@ -778,10 +777,15 @@ def _rename(old: bytes, new: bytes, dir_fd: int) -> None:
     os.rename(old, new, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
 
+def is_the_users(attribute: bytes) -> bool:
+    """Tell whether an extended attribute is one that needs no root to give or take away."""
+    return attribute in _ACLS or attribute.startswith(b"user.")
+
+
 def _drop_other_xattrs(fd: int, attributes: Attributes) -> None:
     """Take away what an existing directory has and the one in the point had not."""
     wanted = {attribute for attribute, _ in attributes.xattrs}
     with suppress(OSError):
         for attribute in map(os.fsencode, os.listxattr(fd)):
-            if attribute not in wanted and (attribute in ACLS or attribute.startswith(b"user.")):
+            if attribute not in wanted and is_the_users(attribute):
                 os.removexattr(fd, attribute)

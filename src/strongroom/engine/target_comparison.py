@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from strongroom.engine.object_restore import is_content
-from strongroom.engine.target import ACLS
+from strongroom.engine.target import is_the_users
 from strongroom.format.codec import HASH_LENGTH
 
 if TYPE_CHECKING:
@@ -48,18 +48,14 @@ def has_attributes(
     wanted = {
         attribute: value
         for attribute, value in attributes.xattrs
-        if is_root or _is_the_users(attribute)
+        if is_root or is_the_users(attribute)
     }
     # Others that are there are the system's own: labels, for instance.
     return wanted == {
         attribute: value
         for attribute, value in there.items()
-        if attribute in wanted or _is_the_users(attribute)
+        if attribute in wanted or is_the_users(attribute)
     }
-
-
-def _is_the_users(attribute: bytes) -> bool:
-    return attribute in ACLS or attribute.startswith(b"user.")
 
 
 def holds(

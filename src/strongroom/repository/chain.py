@@ -62,7 +62,7 @@ from strongroom.format.tables import (
 )
 from strongroom.format.versions import SUITE_PLAIN
 from strongroom.repository import layout
-from strongroom.repository.keyring import Keyring, in_words
+from strongroom.repository.keyring import Keyring, openers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -596,7 +596,7 @@ class Chain:
                 self._check_vouched(envelope.stanzas, unlocker, trust)
             self._follow_links(chain_key, opened, closed)
         if opened:
-            openers = {one: in_words(envelope.stanzas) for one, envelope in envelopes.items()}
+            openers = openers_of(envelopes)
             return Keyring(self.chain_id, opened, closed=closed, openers=openers)
         if current in closed:
             raise closed[current]

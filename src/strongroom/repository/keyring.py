@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from strongroom.crypto.keys import MetaKey, SessionKey
     from strongroom.crypto.recipients import Stanza
     from strongroom.errors import StrongroomError
+    from strongroom.format.header import Envelope
     from strongroom.format.tables import SessionRecord
 
 
@@ -122,7 +123,12 @@ class Keyring:
         return opened
 
 
-def in_words(stanzas: Iterable[Stanza]) -> str:
+def openers_of(envelopes: Mapping[bytes, Envelope]) -> dict[bytes, str]:
+    """Return whose secrets open chain keys, in words, for a `Keyring`."""
+    return {one: _in_words(envelope.stanzas) for one, envelope in envelopes.items()}
+
+
+def _in_words(stanzas: Iterable[Stanza]) -> str:
     """Say whose secrets open an envelope: `the password (hint: blue) or the recovery key`.
 
     Nobody vouches for what it says before it is opened; it helps to find the secret.

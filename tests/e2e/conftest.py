@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Self
 
 PASSWORD = "Mauve-otters-juggle-7-lanterns"
 OTHER_PASSWORD = "Quiet-harbours-sell-9-violins"
@@ -38,6 +39,16 @@ class Transcript:
             "PASSWORD": PASSWORD,
             "OTHER": OTHER_PASSWORD,
         }
+
+    def set_up(self, *password: str) -> Self:
+        """Make what most tests begin with: a repository `main` and a password `mine`.
+
+        Args:
+            password: More options of `password add`.
+        """
+        self.run("repository", "add", "main", self.folder / "repository")
+        self.run("password", "add", "mine", "--password-env", "PASSWORD", *password)
+        return self
 
     @property
     def home(self) -> Path:

@@ -23,10 +23,7 @@ CLUSTER = 64 * KIB
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Transcript:
     """One machine for all that follows, with a repository and a password."""
-    machine = Transcript(tmp_path_factory.mktemp("images") / "here")
-    machine.run("repository", "add", "main", machine.folder / "repository")
-    machine.run("password", "add", "mine", "--password-env", "PASSWORD")
-    return machine
+    return Transcript(tmp_path_factory.mktemp("images") / "here").set_up()
 
 
 @pytest.fixture

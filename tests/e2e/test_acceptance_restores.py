@@ -21,10 +21,7 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Transcript:
     """One machine for all that follows, with a repository and a password."""
-    machine = Transcript(tmp_path_factory.mktemp("restores") / "here")
-    machine.run("repository", "add", "main", machine.folder / "repository")
-    machine.run("password", "add", "mine", "--password-env", "PASSWORD", "--hint", "page nine")
-    return machine
+    return Transcript(tmp_path_factory.mktemp("restores") / "here").set_up("--hint", "page nine")
 
 
 def protect(machine: Transcript, job: str, root: Path) -> None:

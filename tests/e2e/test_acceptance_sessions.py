@@ -21,10 +21,7 @@ ENCRYPTED = ("--repository", "main", "--encrypt", "password:mine")
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Transcript:
     """One machine for all that follows, with a repository and a password."""
-    machine = Transcript(tmp_path_factory.mktemp("sessions") / "here")
-    machine.run("repository", "add", "main", machine.folder / "repository")
-    machine.run("password", "add", "mine", "--password-env", "PASSWORD")
-    return machine
+    return Transcript(tmp_path_factory.mktemp("sessions") / "here").set_up()
 
 
 @pytest.fixture

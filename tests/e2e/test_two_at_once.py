@@ -26,8 +26,7 @@ def at_work(here: Transcript, tmp_path: Path) -> Iterator[subprocess.Popen[str]]
         f"command:if [ -p {tmp_path}/began ]; then echo > {tmp_path}/began; "
         f"rm {tmp_path}/began; cat {tmp_path}/go; fi; echo dump"
     )
-    here.run("repository", "add", "main", tmp_path / "repository")
-    here.run("password", "add", "mine", "--password-env", "PASSWORD")
+    here.set_up()
     here.run(
         *("job", "create", "dump", "--repository", "main", "--source", source),
         *("--encrypt", "password:mine"),

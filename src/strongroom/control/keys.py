@@ -237,9 +237,9 @@ class StoredSecrets:
             raise NotAddressedError("the keystore holds no secret for this stanza")
         return unlocker.unwrap(stanza, info)
 
-    def voucher(self, stanza: Stanza) -> SigningPublicKey | None:
+    def vouches(self, stanza: Stanza, identity: SigningPublicKey) -> bool:
         unlocker = self._unlockers.get(stanza.recipient_id)
-        return None if unlocker is None else unlocker.voucher(stanza)
+        return unlocker is not None and unlocker.vouches(stanza, identity)
 
 
 def stored_unlockers(ctx: Context, job: Job) -> list[Unlocker]:

@@ -111,10 +111,12 @@ class Unlocker(Protocol):
         """
         ...
 
-    def voucher(self, stanza: Stanza) -> SigningPublicKey | None:
-        """Return the key by which this secret vouches for identities.
+    def vouches(self, stanza: Stanza, identity: SigningPublicKey) -> bool:
+        """Tell whether the stanza holds this secret's word for `identity`.
 
-        None where the stanza is someone else's, or where this secret cannot vouch.
+        No where the stanza is someone else's, and where this secret cannot vouch at all.
+        Everything else in an envelope anyone can make who knows the public half, so the
+        answer rests on the secret itself and on nothing that the stanza says.
         """
         ...
 
@@ -280,19 +282,6 @@ def vouch_for(seed: Seed, identity: SigningPublicKey) -> bytes:
     return _vouching_key(seed).sign(_VOUCH_DOMAIN, identity.raw)
 
 
-def check_vouch(stanza: Stanza, voucher: SigningPublicKey, identity: SigningPublicKey) -> bool:
-    """Say whether the stanza's vouch is by `voucher` and for `identity`.
-
-    The voucher has to come from an unlocker, thus from the secret. Everything else in an
-    envelope anyone can make who knows the public half.
-    """
-    try:
-        verify(voucher, _VOUCH_DOMAIN, identity.raw, stanza.vouch)
-    except ForgedError:
-        return False
-    return True
-
-
 def _vouching_key(seed: Seed) -> SigningKey:
     return SigningKey.from_seed(Seed(expand(seed, "vouch", KEY_LENGTH)))
 
@@ -310,8 +299,8 @@ class PasswordUnlocker:
     def unwrap(self, stanza: Stanza, info: bytes) -> Seed:
         return _unwrap(stanza, info, self._seed_for, self.describe())
 
-    def voucher(self, stanza: Stanza) -> SigningPublicKey | None:
-        return _voucher(stanza, self._seed_for)
+    def vouches(self, stanza: Stanza, identity: SigningPublicKey) -> bool:
+        return _vouches(stanza, identity, self._seed_for)
 
     def _seed_for(self, stanza: Stanza) -> Seed | None:
         if stanza.kind != PASSWORD:
@@ -338,8 +327,8 @@ class SeedUnlocker:
     def unwrap(self, stanza: Stanza, info: bytes) -> Seed:
         return _unwrap(stanza, info, self._seed_for, self.describe())
 
-    def voucher(self, stanza: Stanza) -> SigningPublicKey | None:
-        return _voucher(stanza, self._seed_for)
+    def vouches(self, stanza: Stanza, identity: SigningPublicKey) -> bool:
+        return _vouches(stanza, identity, self._seed_for)
 
     def _seed_for(self, stanza: Stanza) -> Seed | None:
         if stanza.kind not in self._kinds:
@@ -376,8 +365,14 @@ def _unwrap(
         ) from error
 
 
-def _voucher(stanza: Stanza, seed_for: Callable[[Stanza], Seed | None]) -> SigningPublicKey | None:
+def _vouches(
+    stanza: Stanza, identity: SigningPublicKey, seed_for: Callable[[Stanza], Seed | None]
+) -> bool:
     seed = seed_for(stanza)
     if seed is None or hpke.PrivateKey.from_seed(seed).public.raw != stanza.public:
-        return None
-    return _vouching_key(seed).public
+        return False
+    try:
+        verify(_vouching_key(seed).public, _VOUCH_DOMAIN, identity.raw, stanza.vouch)
+    except ForgedError:
+        return False
+    return True

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.envelope import ChainKey, open_link, unlock
-from strongroom.crypto.recipients import Stanza, Unlocker, check_vouch
 from strongroom.crypto.signing import SigningPublicKey, verify
 from strongroom.errors import (
     EnvelopeDamagedError,
@@ -67,6 +66,7 @@ from strongroom.repository.keyring import Keyring, openers_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from strongroom.crypto.recipients import Stanza, Unlocker
     from strongroom.storage.base import Storage
 
 TABLES_HEAD = 12
@@ -613,10 +613,8 @@ class Chain:
         if trust.knows(self.identity):
             return
         trust.refuse_unpinned(self)
-        for stanza in stanzas:
-            voucher = unlocker.voucher(stanza)
-            if voucher is not None and check_vouch(stanza, voucher, self.identity):
-                return
+        if any(unlocker.vouches(stanza, self.identity) for stanza in stanzas):
+            return
         raise UnvouchedError(
             f"chain {self.name} is signed by {self.identity.fingerprint}, for which the secret "
             "does not vouch: anyone who knows its public half could have made these points",

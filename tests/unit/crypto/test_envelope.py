@@ -127,8 +127,8 @@ def test_a_kms_that_is_down_is_not_taken_for_a_wrong_key(
         def unwrap(self, stanza: Stanza, info: bytes) -> Seed:
             raise KmsUnavailableError("no answer")
 
-        def voucher(self, stanza: Stanza) -> SigningPublicKey | None:
-            return None
+        def vouches(self, stanza: Stanza, identity: SigningPublicKey) -> bool:
+            return False
 
     with pytest.raises(KmsUnavailableError):
         unlock(stanzas, chain_key.public.raw, Down(), CONTEXT)

@@ -19,7 +19,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import retention, scripts
+from strongroom.control import kms_keys, retention, scripts
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
 from strongroom.crypto.envelope import SessionSecrets
@@ -204,6 +204,7 @@ class _Session:
             self._close_dead_sessions()
             self._record_start(record)
             try:
+                self.warnings += kms_keys.before_session(ctx, job)
                 scripts.pre(job, self.session_id)
                 outcome, target = self._back_up(repository, row.location)
             except BaseException as error:

@@ -237,6 +237,7 @@ def prove(ctx: Context, row: rows.KmsRow) -> tuple[KmsKeyTest, ...]:
         if problem is None:
             state = KeyState.ACTIVE
             rows.seen(ctx.database, row.kms_id, key.key, state, ctx.clock.now())
+            rows.proven(ctx.database, row.kms_id, key.key, ctx.clock.now())
         found.append(
             KmsKeyTest(
                 name=key.name,

@@ -54,6 +54,10 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "session": (f"{_COMMANDS}.session:session", "Sessions: what ran, and how it ended."),
     "status": (f"{_COMMANDS}.status:status", "Say what ran, what is overdue, what failed."),
+    "audit": (
+        f"{_COMMANDS}.audit:audit",
+        "Who used keys and changed settings, and whether that is whole.",
+    ),
     "completion": (
         f"{_COMMANDS}.completion:completion",
         "Print the script that completes words in SHELL.",

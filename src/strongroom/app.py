@@ -28,6 +28,7 @@ def build(
     report: Callable[[str], None] = quiet,
     warn: Callable[[str], None] = quiet,
     clock: Clock | None = None,
+    command: str = "",
 ) -> Context:
     """Return the context of one command; use it with `with`.
 
@@ -41,18 +42,24 @@ def build(
         report: Tells the operator of notices.
         warn: Tells the operator what needs a look.
         clock: The time.
+        command: Noun and verb of what runs, for the audit log.
 
     Raises:
         InvalidInputError: a setting is wrong.
     """
     harden()
     chosen = settings.load(environment, home)
+    if chosen.syslog is not None:
+        from strongroom.control.syslog import SyslogTarget
+
+        SyslogTarget.parse(chosen.syslog)  # a mistake is told before anything is done
     context = Context(
         chosen,
         clock if clock is not None else SystemClock(),
         secrets=secrets,
         report=report,
         warn=warn,
+        command=command,
     )
     if chosen.home.is_dir():
         handler = logs.to_file(chosen.log_file, chosen.log_level)

@@ -112,6 +112,12 @@ class LockedError(StrongroomError):
     code = "locked"
 
 
+class AttemptsLockedError(LockedError):
+    """A password was given wrongly too often; `fields["until"]` says how long to wait."""
+
+    code = "attempts-locked"
+
+
 # --- no key opens it ------------------------------------------------------------------------
 
 
@@ -180,6 +186,16 @@ class StorageFullError(RefusedError):
 
     code = "storage-full"
     hint = "free space in the repository's storage or lower retention, then run the job again"
+
+
+class AuditUnwritableError(RefusedError):
+    """The audit log cannot be written, and what was asked for must not happen unseen."""
+
+    code = "audit-unwritable"
+    hint = (
+        "free space in the home's file system, and run it as the user who owns the home; a restore "
+        "with a password or a recovery kit needs no log"
+    )
 
 
 # --- the session failed ---------------------------------------------------------------------
@@ -255,6 +271,13 @@ class ForgedError(IntegrityError):
     """A signature does not hold, or nobody at hand vouches for the signer."""
 
     code = "forged"
+
+
+class AuditAlteredError(IntegrityError):
+    """The audit log is not what was written; `fields["line"]` is the first that does not hold."""
+
+    code = "audit-altered"
+    hint = "compare with the lines that syslog received; what follows that line proves nothing"
 
 
 class UnvouchedError(ForgedError):

@@ -29,7 +29,15 @@ from strongroom.crypto import aead, random
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.kdf import MINIMUM, SALT_LENGTH, Argon2Parameters, derive_seed, expand
-from strongroom.crypto.keys import KEY_LENGTH, DedupKey, MetaKey, Password, SecretBytes, Seed
+from strongroom.crypto.keys import (
+    KEY_LENGTH,
+    AuditKey,
+    DedupKey,
+    MetaKey,
+    Password,
+    SecretBytes,
+    Seed,
+)
 from strongroom.crypto.labels import bind
 from strongroom.crypto.recipients import PasswordRecipient, RecoveryRecipient
 from strongroom.errors import (
@@ -231,6 +239,13 @@ class HeadRecord(Record, frozen=True, kw_only=True):
     entry_hash: bytes
 
 
+class AuditHeadRecord(Record, frozen=True, kw_only=True):
+    """The newest line of the audit log: what the log is cut against."""
+
+    number: int
+    tag: bytes
+
+
 R = TypeVar("R", bound=Record)
 
 _FOLDERS: Final[dict[type[Record], str]] = {
@@ -241,6 +256,7 @@ _FOLDERS: Final[dict[type[Record], str]] = {
     KmsKeyRecord: "kms-keys",
     ChainRecord: "chains",
     HeadRecord: "heads",
+    AuditHeadRecord: "audit",
 }
 
 
@@ -261,6 +277,11 @@ class Keystore:
         with _explaining(f"open the keystore {path}"):
             self._check()
 
+    @property
+    def audit_key(self) -> AuditKey:
+        """What the audit log's lines are authenticated with: the key file's, as all is here."""
+        return AuditKey(expand(self._key, "audit log", KEY_LENGTH))
+
     def get(self, kind: type[R], name: str) -> R:
         """Return the record of a kind that has `name`.
 
@@ -276,8 +297,13 @@ class Keystore:
                 raise NotFoundError(f"the keystore has no {_shown(kind)} {name!r}") from error
         return self._opened(kind, file, sealed)[1]
 
-    def put(self, name: str, record: Record) -> None:
+    def put(self, name: str, record: Record, *, durable: bool = True) -> None:
         """Store `record` under `name`, in place of the one of that kind that has the name.
+
+        Args:
+            name: Of the record.
+            record: What to keep.
+            durable: A power cut may not bring the one before back.
 
         Raises:
             ValueError: a chain's record has another name than its id in hexadecimal.
@@ -287,7 +313,7 @@ class Keystore:
             raise ValueError("the record of a chain has the chain's id as its name")
         file = self._file(kind, name)
         payload = _encoder.encode((name, record))
-        self._store(file, payload, self._context(kind, file))
+        self._store(file, payload, self._context(kind, file), durable=durable)
 
     def add(self, name: str, record: Record) -> None:
         """Store `record` under `name` unless a record of that kind has the name.
@@ -391,11 +417,19 @@ class Keystore:
                 "need no keystore: give --password-file or --recovery-key",
             ) from error
 
-    def _store(self, file: Path, payload: bytes, context: bytes, *, replace: bool = True) -> None:
+    def _store(
+        self,
+        file: Path,
+        payload: bytes,
+        context: bytes,
+        *,
+        replace: bool = True,
+        durable: bool = True,
+    ) -> None:
         sealed = aead.seal_value(self._key, _LABEL, context, payload)
         with _explaining(f"write {file}"):
             _make_folder(file.parent)
-            _write_whole(file, sealed, replace=replace)
+            _write_whole(file, sealed, replace=replace, durable=durable)
 
     def _opened(self, kind: type[R], file: Path, sealed: bytes) -> tuple[str, R]:
         payload = self._opened_value(file, sealed, self._context(kind, file))
@@ -553,7 +587,7 @@ def _write(file: Path, content: bytes) -> None:
         raise
 
 
-def _write_whole(file: Path, content: bytes, *, replace: bool) -> None:
+def _write_whole(file: Path, content: bytes, *, replace: bool, durable: bool = True) -> None:
     """Let a file appear with all its content, in place of the one that is there or not at all.
 
     Raises:
@@ -570,7 +604,8 @@ def _write_whole(file: Path, content: bytes, *, replace: bool) -> None:
         raise ConflictError(f"there is a file {file} already") from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(file.parent)
+    if durable:
+        _sync_folder(file.parent)
 
 
 def _remove(file: Path) -> None:

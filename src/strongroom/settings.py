@@ -6,8 +6,10 @@ leave no trace.
 
     home/catalog.db        jobs, repositories, sessions (catalog)
     home/keystore          secrets, sealed under the key file (keystore)
-    home/config.toml       optional: key_file, key_passphrase_file, log, quarantine_hours
+    home/config.toml       optional: key_file, key_passphrase_file, log, quarantine_hours,
+                           syslog
     home/strongroom.log    what happened
+    home/audit.log         who used keys and changed settings (control.audit_log)
     home/cache/            rebuildable
 
 A plain dataclass: `pydantic-settings` takes 180 ms to import, more than `--help` may take
@@ -32,9 +34,10 @@ KEY_PASSPHRASE_VARIABLE: Final = "STRONGROOM_KEY_PASSPHRASE_FILE"  # noqa: S105 
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """Set by systemd for a service that is handed credentials."""
 LOG_VARIABLE: Final = "STRONGROOM_LOG"
+SYSLOG_VARIABLE: Final = "STRONGROOM_SYSLOG"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 DEFAULT_QUARANTINE_HOURS: Final = 24
-_IN_FILE: Final = {"key_file", "key_passphrase_file", "log", "quarantine_hours"}
+_IN_FILE: Final = {"key_file", "key_passphrase_file", "log", "quarantine_hours", "syslog"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,9 @@ class Settings:
     log_level: str = "info"
     quarantine_hours: int = DEFAULT_QUARANTINE_HOURS
     """How long prune waits between condemning an object and removing it."""
+
+    syslog: str | None = None
+    """Where audit records go as well: unix:/path, udp://host:port or tcp://host:port."""
 
     @property
     def catalog_file(self) -> Path:
@@ -112,6 +118,7 @@ def load(environment: Mapping[str, str] | None = None, home: Path | None = None)
         _path(given.get(CREDENTIALS_VARIABLE)),
         level.lower(),
         quarantine,
+        given.get(SYSLOG_VARIABLE) or _text(file, "syslog"),
     )
 
 

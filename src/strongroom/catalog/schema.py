@@ -274,6 +274,20 @@ heads = Table(
     Column("seen_at", BigInteger, nullable=False),
 )
 
+failed_attempts = Table(
+    "failed_attempts",
+    metadata,
+    Column("attempt_id", LargeBinary(16), primary_key=True),
+    Column(
+        "password_id",
+        LargeBinary(16),
+        ForeignKey("passwords.password_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("at", BigInteger, nullable=False),
+)
+
 accepted_signers = Table(
     "accepted_signers",
     metadata,

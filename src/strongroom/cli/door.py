@@ -78,6 +78,7 @@ class Door:
             secrets=self.secret(place),
             report=self.speaker.say,
             warn=self.speaker.warn,
+            command=_command_path(),
         )
 
     def home_context(self, place: SecretPlace | None = None) -> Context:
@@ -226,6 +227,14 @@ class Door:
     def tell_warnings(self, warnings: Iterable[str]) -> None:
         for warning in warnings:
             self.speaker.warn(warning)
+
+
+def _command_path() -> str:
+    """Return noun and verb of what runs; nothing where it is no command line that runs."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    return "" if context is None else context.command_path.partition(" ")[2]
 
 
 def write(lines: Iterable[str]) -> None:

@@ -56,6 +56,10 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "session": (f"{_COMMANDS}.session:session", "Sessions: what ran, and how it ended."),
     "status": (f"{_COMMANDS}.status:status", "Say what ran, what is overdue, what failed."),
     "report": (f"{_COMMANDS}.report:report", "Say who can open what, and what is wrong with that."),
+    "audit": (
+        f"{_COMMANDS}.audit:audit",
+        "Who used keys and changed settings, and whether that is whole.",
+    ),
     "completion": (
         f"{_COMMANDS}.completion:completion",
         "Print the script that completes words in SHELL.",

@@ -114,6 +114,9 @@ ANSWERS: Final[dict[str, Answer]] = {
     "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
     "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),
+    "audit list": _view("AuditRecord", "records", many=True, note="oldest first"),
+    "audit show": _view("AuditRecord", "record"),
+    "audit verify": _view("AuditVerified"),
     "completion": Answer(None, note="`shell` and `script`"),
 }
 

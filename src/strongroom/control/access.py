@@ -16,7 +16,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
-from strongroom.control import keys
+from strongroom.control import audit, keys
 from strongroom.control.recovery import read_kit
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker, local_half_of
 from strongroom.errors import (
@@ -242,7 +242,7 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
     believed = keys.readers_trust(ctx, access.signers)
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
-    keyrings = _keyrings(ctx, reading, believed)
+    keyrings = _recorded_keyrings(ctx, reading, believed)
     _look_at_plain(reading, believed)
     _look_at_older(reading, keyrings, believed)
     for chain in tuple(reading.chains):
@@ -357,6 +357,39 @@ def unlocker_of(ctx: Context, access: Access) -> Unlocker | None:
     if access.secret is not None:
         return PasswordUnlocker(access.secret.get("password"))
     return None
+
+
+def _recorded_keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[bytes, Keyring]:
+    """Return the keys of what opens, and write down that they were used.
+
+    Where what this machine keeps opens it, the record is a condition; who brings the secret
+    restores on a day without a log, too.
+
+    Raises:
+        AuditUnwritableError: stored keys were to be used, and it cannot be written down.
+    """
+    access = reading.access
+    given = "keystore"
+    if access.kms is not None:
+        given = f"kms:{access.kms}"
+    elif access.expects_sealed:
+        given = "password" if access.secret is not None else "recovery kit"
+    stored = not access.expects_sealed
+    try:
+        found = _keyrings(ctx, reading, believed)
+    except UnlockError as error:
+        audit.failure(ctx, "keys.unwrapped", error, needed=False, by=given)
+        raise
+    if found:
+        audit.record(
+            ctx,
+            "keys.unwrapped",
+            needed=stored,
+            by=given,
+            chains=[chain_id.hex() for chain_id in found],
+            chain_keys=[key.hex() for ring in found.values() for key in ring.chain_keys],
+        )
+    return found
 
 
 def _keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[bytes, Keyring]:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from strongroom import logs
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads
-from strongroom.control import keys
+from strongroom.control import audit, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.repository.chain import Head
@@ -69,7 +68,7 @@ def scrub(
         progress=progress,
         cancel=cancel,
     )
-    logs.event("repository.scrubbed", repository=where)
+    audit.record(ctx, "repository.scrubbed", needed=False, repository=where)
     return report
 
 
@@ -113,7 +112,9 @@ def verify(
     for warning in reading.warnings:
         ctx.report(warning)
     report = open_all(views, progress=progress, cancel=cancel)
-    logs.event("points.verified", points=len(views))
+    audit.record(
+        ctx, "points.verified", needed=False, points=[view.id for view in views], ok=report.ok
+    )
     return report
 
 
@@ -156,7 +157,15 @@ def prune(
             heads.forget(ctx.database, chain_id)
     if not dry_run:
         remove_leftovers(repository)
-    logs.event("repository.pruned", repository=where, dry_run=dry_run, chains=len(plans))
+    if not dry_run:
+        audit.record(
+            ctx,
+            "repository.pruned",
+            needed=False,
+            repository=where,
+            chains=len(plans),
+            removed=sum(one.removed for one in outcomes),
+        )
     return PruneResult(
         repository=where,
         done=not dry_run,

@@ -15,7 +15,7 @@ from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import keys, rekeying
+from strongroom.control import audit, keys, rekeying
 from strongroom.control.repositories import present_recipients
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey
@@ -459,6 +459,13 @@ class ChainChoice:
             except UnavailableError as error:
                 self.warnings.append(f"chain {chain.name} could not be opened: {error}")
                 continue
+            audit.record(
+                ctx,
+                "keys.unwrapped",
+                needed=False,
+                by=unlocker.describe(),
+                chains=[chain.chain_id.hex()],
+            )
             session = chain.sessions(body).get(body.slot)
             if session is None:
                 break
@@ -543,6 +550,7 @@ class ChainChoice:
     ) -> ChainRecord:
         """Give the chain a key for the present recipients, linked to the one before."""
         newer = rekey.change_recipients(chain, older, recipients, self.ctx.identity)
+        audit.wrapped(self.ctx, self.job, chain, newer.id, wanted.recipient_ids, needed=False)
         kept = self._keep(chain, newer, record.dedup_key, record.chunker_seed)
         chain_rows.rekeyed(self.ctx.database, chain.chain_id, newer.id, wanted.recipient_ids)
         rekeying.keep_envelope(self.ctx, chain, newer.id)
@@ -568,6 +576,8 @@ class ChainChoice:
         )
         record = None
         if chain_key is not None:
+            ids = frozenset(recipient.id for recipient in recipients)
+            audit.wrapped(ctx, job, chain, chain_key.id, ids, needed=False)
             record = self._keep(
                 chain,
                 chain_key,

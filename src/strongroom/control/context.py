@@ -44,6 +44,7 @@ class Context(AbstractContextManager["Context"]):
         open_storage: Callable[[str, bool], Storage] | None = None,
         open_kms: Callable[[Sequence[str], Surroundings], Kms] | None = None,
         derivation: Callable[[], Argon2Parameters] | None = None,
+        command: str = "",
     ) -> None:
         """Open nothing yet.
 
@@ -58,7 +59,10 @@ class Context(AbstractContextManager["Context"]):
             open_kms: Turns the URLs of a KMS into one.
             derivation: Says what deriving a new password's key may cost; calibrated to this
                 machine by default.
+            command: Noun and verb of what runs, for the audit log.
         """
+        self.command = command
+        self.syslog_failed = False
         self.settings = settings
         self.clock = clock
         self.secrets = secrets if secrets is not None else SecretSource()

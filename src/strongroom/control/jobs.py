@@ -6,15 +6,14 @@ a change means for the next session is said with the answer, and decided by `mod
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from strongroom import logs
 from strongroom.catalog import chains, jobs, passwords, recovery_keys, repositories, sessions
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
-from strongroom.control import keys, rekeying, retention
+from strongroom.control import audit, keys, rekeying, retention
 from strongroom.control.views import JobResult, JobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -160,8 +159,9 @@ def create(ctx: Context, request: JobRequest) -> JobResult:
         recovery=request.recovery,
     )
     _ensure_kms_key(ctx, job)
-    jobs.insert(ctx.database, job, ctx.clock.now())
-    logs.event("job.created", job=job.name, encrypt=str(job.encryption))
+    with ctx.database.transaction():
+        jobs.insert(ctx.database, job, ctx.clock.now())
+        audit.record(ctx, "job.created", job=job.name, encrypt=str(job.encryption))
     warnings = _warnings(ctx, job, job.sources) + _misread_patterns(job)
     return JobResult(job=_view(ctx, job), warnings=tuple(warnings))
 
@@ -285,17 +285,18 @@ def edit(
     notices = _notices(ctx, job, changed)
     _ensure_kms_key(ctx, changed)
     rekeyed = _rekey(ctx, job, changed, old, notices)
-    jobs.update(ctx.database, changed)
+    with ctx.database.transaction():
+        jobs.update(ctx.database, changed)
+        audit.weakened(ctx, _weakens(job, changed), job=changed.name)
+        audit.record(
+            ctx,
+            "job.changed",
+            job=changed.name,
+            changes=_told_changes(job, changed),
+        )
     if rekeyed is not None:
         rekeying.settle(ctx, rekeyed, keep_key=keys.keeps_secret(ctx, changed))
         keys.link_made(ctx, changed)
-    logs.event(
-        "job.changed",
-        job=changed.name,
-        encrypt=str(changed.encryption),
-        retention=str(changed.retention),
-        weakens=_weakens(job, changed),
-    )
     new_sources = [source for source in changed.sources if source not in job.sources]
     warnings = _warnings(ctx, changed, new_sources)
     if new_sources or changed.exclude != job.exclude:
@@ -306,6 +307,16 @@ def edit(
         notices=tuple(notices),
         would_remove=tuple(would_remove),
     )
+
+
+def _told_changes(job: Job, changed: Job) -> dict[str, object]:
+    """Return the settings that are others than before, in the words of the command line."""
+    told: dict[str, object] = {}
+    for one in fields(Job):
+        value = getattr(changed, one.name)
+        if value != getattr(job, one.name):
+            told[one.name] = list(map(str, value)) if isinstance(value, tuple) else str(value)
+    return told
 
 
 def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
@@ -527,8 +538,9 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
             points=count,
         )
     view = _view(ctx, job)
-    jobs.remove(ctx.database, job.job_id)
-    logs.event("job.removed", job=name)
+    with ctx.database.transaction():
+        jobs.remove(ctx.database, job.job_id)
+        audit.record(ctx, "job.removed", job=name)
     return view
 
 
@@ -542,8 +554,9 @@ def detach(ctx: Context, name: str) -> JobResult:
     row = chains.current(ctx.database, job.job_id)
     if row is None:
         raise NotFoundError(f"job {name} has no chain yet", job=name)
-    chains.detach(ctx.database, row.chain_id)
-    logs.event("job.detached", job=name, chain=row.chain_id.hex())
+    with ctx.database.transaction():
+        chains.detach(ctx.database, row.chain_id)
+        audit.record(ctx, "job.detached", job=name, chain=row.chain_id.hex())
     notice = (
         f"the next session of {name} makes a full in a new chain; the points of the present one "
         "stay as long as retention keeps them"

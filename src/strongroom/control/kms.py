@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from strongroom import logs
 from strongroom.catalog import chains, jobs, points
 from strongroom.catalog import kms as rows
-from strongroom.control import kms_keys, kms_views
+from strongroom.control import audit, kms_keys, kms_views
 from strongroom.control.views import (
     KmsEndpointTest,
     KmsResult,
@@ -136,7 +135,7 @@ def add(
         raise
     ctx.keystore.put(row.kms_id.hex(), record)
     rows.insert(ctx.database, row)
-    logs.event("kms.added", kms=name, kind=kind, endpoints=urls)
+    audit.record(ctx, "kms.added", kms=name, kind=kind, endpoints=urls)
     return KmsResult(
         kms=kms_views.view(ctx, row),
         notices=(f"jobs use it with --encrypt kms:{name}", *([notice] if notice else [])),
@@ -205,7 +204,7 @@ def edit(
             ctx.forget_kms()
             raise
     rows.update(ctx.database, changed)
-    logs.event("kms.changed", kms=changed.name, credentials=given.anything)
+    audit.record(ctx, "kms.changed", kms=changed.name, credentials=given.anything)
     return KmsResult(
         kms=kms_views.view(ctx, changed),
         notices=(notice,) if notice else (),
@@ -235,7 +234,7 @@ def remove(ctx: Context, name: str) -> KmsView:
         ctx.keystore.delete(KmsKeyRecord, kms_keys.record_name(row.kms_id, key.key))
     ctx.keystore.delete(KmsRecord, row.kms_id.hex())
     rows.remove(ctx.database, row.kms_id)
-    logs.event("kms.removed", kms=name)
+    audit.record(ctx, "kms.removed", kms=name)
     return view
 
 
@@ -380,7 +379,7 @@ def test(ctx: Context, name: str) -> KmsTestResult:
     keys = kms_keys.prove(ctx, row) if any(one.ok for one in endpoints) else ()
     warnings = kms_views.expiry_warnings(ctx, row)
     ok = all(one.ok for one in endpoints) and all(one.opened for one in keys)
-    logs.event("kms.tested", kms=name, ok=ok)
+    audit.record(ctx, "kms.tested", needed=False, kms=name, ok=ok)
     return KmsTestResult(ok=ok, endpoints=endpoints, keys=keys, warnings=tuple(warnings))
 
 

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from strongroom import logs
 from strongroom.catalog import jobs
 from strongroom.catalog import kms as rows
-from strongroom.control import keys, kms_views
+from strongroom.control import audit, keys, kms_views
 from strongroom.control.views import KmsKeyTest, KmsSyncResult
 from strongroom.crypto import random
 from strongroom.crypto.rsa import OaepHash, PublicKey
@@ -56,7 +55,7 @@ def ensure(ctx: Context, job: Job) -> None:
         name = key_name(job.name, job.job_id)
         made = _kms(ctx, row).make_key(name, row.bits)
         _remember(ctx, row, job.job_id, name, 1, made)
-        logs.event("kms.key-made", kms=row.name, key=made.key, job=job.name)
+        audit.record(ctx, "kms.key-made", needed=False, kms=row.name, key=made.key, job=job.name)
     keys.recipients(ctx, job)
 
 
@@ -102,7 +101,7 @@ def sync(ctx: Context, name: str) -> KmsSyncResult:
     row = replace(row, synced_at=ctx.clock.now())
     rows.update(ctx.database, row)
     warnings = [*_lost(ctx, row), *kms_views.expiry_warnings(ctx, row)]
-    logs.event("kms.synced", kms=name, rotated=rotated, warnings=len(warnings))
+    audit.record(ctx, "kms.synced", needed=False, kms=name, rotated=rotated, warnings=len(warnings))
     return KmsSyncResult(
         kms=kms_views.view(ctx, row), rotated=tuple(rotated), warnings=tuple(warnings)
     )
@@ -130,7 +129,7 @@ def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
         made = _kms(ctx, row).rotate(present.name, row.bits)
         _remember(ctx, row, one.job_id, present.name, present.version + 1, made)
         rotated.append(present.name)
-        logs.event("kms.rotated", kms=name, key=made.key, job=one.name)
+        audit.record(ctx, "kms.rotated", kms=name, key=made.key, job=one.name)
     result = sync(ctx, name)
     return msgspec.structs.replace(result, rotated=(*rotated, *result.rotated))
 

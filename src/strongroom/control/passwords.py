@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from strongroom import logs
 from strongroom.catalog import chains, jobs, passwords, points
-from strongroom.control import keys, rekeying
+from strongroom.control import attempts, audit, keys, rekeying
 from strongroom.control.views import PasswordResult, PasswordView
 from strongroom.crypto import hpke, random
 from strongroom.crypto.kdf import derive_seed
@@ -69,8 +68,9 @@ def add(
     row = passwords.PasswordRow(random.token(16), name, hint, write_only, 1, now, now, now)
     record, _ = _make_record(ctx, row, text)
     _store(ctx, row, record)
-    passwords.insert(ctx.database, row, _version(row, record))
-    logs.event("password.added", password=name, write_only=write_only)
+    with ctx.database.transaction():
+        passwords.insert(ctx.database, row, _version(row, record))
+        audit.record(ctx, "password.added", password=name, write_only=write_only)
     notices = [_HINT_NOTICE] if hint else []
     notices += [WRITE_ONLY_NOTICE] if write_only else []
     return PasswordResult(password=_view(ctx, row), notices=tuple(notices))
@@ -133,16 +133,20 @@ def edit(
         hint=row.hint if hint is None else hint,
         write_only=row.write_only if write_only is None else write_only,
     )
+    audit.require(ctx)
     if secret is None:
         seed = _present_seed(ctx, row, old) if becomes_readable else None
         result = _edit_in_place(ctx, row, changed, seed)
     else:
         result = _edit_secret(ctx, row, changed, secret, old)
-    logs.event(
+    if becomes_readable:
+        audit.weakened(ctx, ["write-only is dropped"], password=name)
+    audit.record(
+        ctx,
         "password.changed",
         password=name,
         version=result.password.version,
-        weakened=becomes_readable,
+        write_only=result.password.write_only,
     )
     return result
 
@@ -152,7 +156,9 @@ def _present_seed(ctx: Context, row: passwords.PasswordRow, present: SecretSourc
     if present is None:
         raise InvalidInputError(f"the password {row.name} has to be given to be kept")
     text = present.get(f"password {row.name}", hint=row.hint)
-    return _seed_of(keys.password_record(ctx, row), text, row)
+    record = keys.password_record(ctx, row)
+    with attempts.counted(ctx, row, "keep the secret"):
+        return _seed_of(record, text, row)
 
 
 def _edit_in_place(
@@ -199,10 +205,7 @@ def _edit_secret(
         return _keep_secret(ctx, row, changed, text, seed)
     # Before the new secret is asked for: what cannot be reached ends it here.
     once = None if old is None else _asked_once(old)
-    opened = [
-        rekeying.prepare(ctx, job, row.write_only, once, f"present password {row.name}", row.hint)
-        for job in users
-    ]
+    opened = [_prepared(ctx, row, job, once) for job in users]
     if text is None:
         text = secret.get(f"new password {row.name}", new=True)
         if (seed := _if_present(ctx, row, text)) is not None:
@@ -241,8 +244,21 @@ def _edit_secret(
     )
 
 
+def _prepared(
+    ctx: Context, row: passwords.PasswordRow, job: Job, old: SecretSource | None
+) -> rekeying.Prepared | rekeying.Pending | None:
+    """Open the job's chain; the old secret, where it is asked for, is an attempt like others."""
+    what = f"present password {row.name}"
+    if not row.write_only or old is None:
+        return rekeying.prepare(ctx, job, row.write_only, old, what, row.hint)
+    with attempts.counted(ctx, row, "link a chain"):
+        return rekeying.prepare(ctx, job, row.write_only, old, what, row.hint)
+
+
 def _if_present(ctx: Context, row: passwords.PasswordRow, text: Password) -> Seed | None:
     """Return the seed that the secret becomes, if the password and its chains have it already."""
+    # The answer tells whether it was guessed, so nothing is told while guessing is locked.
+    attempts.refuse_if_locked(ctx, row)
     try:
         record = keys.password_record(ctx, row)
         seed = _seed_of(record, text, row)
@@ -303,13 +319,16 @@ def verify(ctx: Context, name: str, secret: SecretSource) -> PasswordView:
 
     Raises:
         NoRecipientMatchedError: it is not.
+        AttemptsLockedError: too many answers before were wrong; this one was not looked at.
+        AuditUnwritableError: the attempt cannot be written down.
     """
     row = passwords.get(ctx.database, name)
     text = secret.get(f"password {name}", hint=row.hint)
-    _seed_of(keys.password_record(ctx, row), text, row)
+    record = keys.password_record(ctx, row)
+    with attempts.counted(ctx, row, "verify"):
+        _seed_of(record, text, row)
     row = replace(row, verified_at=ctx.clock.now())
     passwords.update(ctx.database, row)
-    logs.event("password.verified", password=name)
     return _view(ctx, row)
 
 
@@ -332,8 +351,9 @@ def remove(ctx: Context, name: str) -> None:
         ctx.keystore.delete(
             PasswordRecord, keys.password_record_name(row.password_id, version.version)
         )
-    passwords.remove(ctx.database, row.password_id)
-    logs.event("password.removed", password=name)
+    with ctx.database.transaction():
+        passwords.remove(ctx.database, row.password_id)
+        audit.record(ctx, "password.removed", password=name)
 
 
 def _needed_by(ctx: Context, row: passwords.PasswordRow) -> list[str]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom import logs
 from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
+from strongroom.control import audit
 from strongroom.control.access import Access, Reading, open_reading
 from strongroom.control.views import PointDetailsView, PointList, PointRow, Removed, RemovedPoint
 from strongroom.errors import (
@@ -198,7 +198,7 @@ def hold(ctx: Context, which: Sequence[str], where: str | None = None) -> tuple[
 
     views = _change(ctx, which, where, publish_hold)
     point_rows.set_held(ctx.database, [view.point_id for view in views], True)
-    logs.event("point.held", points=[view.id for view in views])
+    audit.record(ctx, "point.held", points=[view.id for view in views])
     return _rows(views, held=True)
 
 
@@ -211,7 +211,7 @@ def release(ctx: Context, which: Sequence[str], where: str | None = None) -> tup
 
     views = _change(ctx, which, where, publish_release)
     point_rows.set_held(ctx.database, [view.point_id for view in views], False)
-    logs.event("point.released", points=[view.id for view in views])
+    audit.record(ctx, "point.released", points=[view.id for view in views])
     return _rows(views, held=False)
 
 
@@ -270,7 +270,7 @@ def remove(
 
     _publish(ctx, views, publish)
     point_rows.remove_many(ctx.database, [view.point_id for view in views])
-    logs.event("point.removed", points=[view.id for view in views])
+    audit.record(ctx, "point.removed", points=[view.id for view in views])
     return Removed(points=removed, done=True)
 
 

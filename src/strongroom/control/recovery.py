@@ -11,9 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from strongroom import logs
 from strongroom.catalog import jobs, recovery_keys, repositories
-from strongroom.control import keys
+from strongroom.control import audit, keys
 from strongroom.control.recovery_kit import LARGEST, RecoveryKit, format_kit, make_kit, parse_kit
 from strongroom.control.views import (
     ChainProof,
@@ -54,6 +53,7 @@ def create(ctx: Context, file: Path) -> RecoveryResult:
         ConflictError: there is such a file.
         RefusedError: it cannot be written.
     """
+    audit.require(ctx)
     seed = random.seed()
     now = ctx.clock.now()
     identity = ctx.identity.public
@@ -73,8 +73,15 @@ def create(ctx: Context, file: Path) -> RecoveryResult:
         ),
     )
     row = recovery_keys.RecoveryKeyRow(kit.key_id, now)
-    recovery_keys.activate(ctx.database, row)
-    logs.event("recovery.created", key=kit.key_id.hex(), signer=identity.fingerprint)
+    with ctx.database.transaction():
+        recovery_keys.activate(ctx.database, row)
+        audit.record(
+            ctx,
+            "recovery.created",
+            exported=str(file),
+            key=kit.key_id.hex(),
+            signer=identity.fingerprint,
+        )
     return RecoveryResult(
         key=_view(ctx, row),
         path=str(file),
@@ -170,7 +177,9 @@ def prove(ctx: Context, file: Path, wheres: tuple[str, ...] = ()) -> RecoveryTes
     ok = bool(proofs) and all(proof.opened for proof in proofs)
     if ok and ctx.has_catalog:
         recovery_keys.tested(ctx.database, kit.key_id, ctx.clock.now())
-    logs.event("recovery.tested", key=kit.key_id.hex(), ok=ok, chains=len(proofs))
+    audit.record(
+        ctx, "recovery.tested", needed=False, key=kit.key_id.hex(), ok=ok, chains=len(proofs)
+    )
     return RecoveryTestResult(ok=ok, key_id=kit.key_id.hex(), chains=tuple(proofs))
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import chains, heads, repositories
-from strongroom.control import keys
+from strongroom.control import audit, keys
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.errors import (
@@ -162,6 +162,7 @@ def _newest(ctx: Context, chain: Chain, unlocker: Unlocker) -> ChainKey | None:
         keyring = chain.unlock(unlocker, keys.trust(ctx))
     except NoRecipientMatchedError:
         return None
+    audit.record(ctx, "keys.unwrapped", by=unlocker.describe(), chains=[chain.chain_id.hex()])
     return None if row is None else keyring.chain_keys.get(row.chain_key_id or b"")
 
 
@@ -169,6 +170,7 @@ def carry_out(ctx: Context, prepared: Prepared, recipients: Sequence[Recipient])
     """Write new envelope and link."""
     newer = change_recipients(prepared.chain, prepared.older, recipients, ctx.identity)
     ids = frozenset(recipient.id for recipient in recipients)
+    audit.wrapped(ctx, prepared.job, prepared.chain, newer.id, ids)
     return Rekeyed(prepared.job, prepared.chain, newer, ids)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from strongroom import logs
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import keys, signers
+from strongroom.control import audit, keys, signers
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.points import kind_word
 from strongroom.control.views import ChainView, RepositoryAdded, RepositoryDetails, RepositoryView
@@ -64,8 +63,9 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
             repository=known.name,
         )
     row = repositories.RepositoryRow(repository.repository_id, name, location, ctx.clock.now())
-    repositories.insert(ctx.database, row)
-    logs.event("repository.added", repository=name, location=location, created=created)
+    with ctx.database.transaction():
+        repositories.insert(ctx.database, row)
+        audit.record(ctx, "repository.added", repository=name, location=location, created=created)
     return RepositoryAdded(
         repository=_view(ctx, row),
         created=created,
@@ -86,8 +86,9 @@ def _move(ctx: Context, row: repositories.RepositoryRow, location: str) -> Repos
         raise _name_taken(row, str(error)) from error
     if repository.repository_id != row.repository_id:
         raise _name_taken(row, f"{location} holds another one")
-    repositories.move(ctx.database, row.repository_id, location)
-    logs.event("repository.moved", repository=row.name, location=location)
+    with ctx.database.transaction():
+        repositories.move(ctx.database, row.repository_id, location)
+        audit.record(ctx, "repository.moved", repository=row.name, location=location)
     return RepositoryAdded(
         repository=_view(ctx, replace(row, location=location)),
         created=False,
@@ -129,8 +130,9 @@ def remove(ctx: Context, name: str) -> RepositoryView:
     if users:
         raise InUseError(f"repository {name} is used by {', '.join(users)}", users=users)
     view = _view(ctx, row)
-    repositories.remove(ctx.database, row.repository_id)
-    logs.event("repository.removed", repository=name)
+    with ctx.database.transaction():
+        repositories.remove(ctx.database, row.repository_id)
+        audit.record(ctx, "repository.removed", repository=name)
     return view
 
 
@@ -152,7 +154,9 @@ def rescan(ctx: Context, where: str, access: Access | None = None) -> Repository
         for repository in reading.repositories:
             if repositories.by_id(ctx.database, repository.repository_id) is not None:
                 _take_in(ctx, repository, reading)
-    logs.event("repository.rescanned", repository=where, chains=len(reading.chains))
+    audit.record(
+        ctx, "repository.rescanned", needed=False, repository=where, chains=len(reading.chains)
+    )
     return _details(ctx, where, reading)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom import logs
+from strongroom.control import audit
 from strongroom.control.access import open_reading
+from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -50,10 +51,19 @@ def restore(
     for warning in reading.warnings:
         ctx.report(warning)
     view = reading.select(which)
-    result = bring_back(view, request, progress=progress, cancel=cancel, stream=stream)
-    logs.event(
+    target = "standard output" if request.target is None else str(request.target)
+    audit.record(ctx, "restore.started", needed=False, point=view.id, target=target)
+    try:
+        result = bring_back(view, request, progress=progress, cancel=cancel, stream=stream)
+    except StrongroomError as error:
+        audit.failure(ctx, "restore.finished", error, needed=False, point=view.id, target=target)
+        raise
+    audit.record(
+        ctx,
         "restore.finished",
+        needed=False,
         point=view.id,
+        target=target,
         files=result.files,
         bytes=result.bytes,
         losses=len(result.losses),

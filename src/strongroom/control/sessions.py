@@ -7,19 +7,18 @@ first pack, retention with the publication, the post script whatever happened.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from strongroom import logs
 from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import retention, scripts
+from strongroom.control import audit, retention, scripts
+from strongroom.control.audit import Outcome, Severity
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
 from strongroom.crypto.envelope import SessionSecrets
@@ -420,7 +419,15 @@ class _Session:
 
     def _record_start(self, record: SessionRecord) -> None:
         session_rows.insert(self.ctx.database, record)
-        logs.event("session.started", job=record.job, session=record.session_id.hex())
+        audit.record(
+            self.ctx,
+            "session.started",
+            severity=Severity.INFO,
+            needed=False,
+            job=record.job,
+            session=record.session_id.hex(),
+            encrypt=str(self.job.encryption),
+        )
 
     def _record_success(
         self,
@@ -480,12 +487,17 @@ class _Session:
                     reason=result.reason,
                 ),
             )
-        logs.event(
+        audit.record(
+            ctx,
             "session.finished",
+            severity=Severity.INFO,
+            needed=False,
             job=result.job,
             session=result.session,
             state=result.state,
             kind=result.kind,
+            reason=result.reason,
+            given_up=[one.id for one in result.given_up],
             seconds=result.seconds,
             stored_bytes=result.stored_bytes,
             warnings=len(result.warnings),
@@ -511,7 +523,7 @@ class _Session:
             cause = SessionError("bug", message)
         finished = record.finish(state, self.ctx.clock.now(), error=cause, warnings=warnings)
         session_rows.update(self.ctx.database, finished)
-        _log_failure(finished, self._seconds())
+        _record_failed(self.ctx, finished, self._seconds())
 
     def _close_dead_sessions(self) -> None:
         """Record sessions that ended without a word; the lock says that they do not run."""
@@ -524,7 +536,7 @@ class _Session:
                 ),
             )
             session_rows.update(self.ctx.database, finished)
-            _log_failure(finished, None)
+            _record_failed(self.ctx, finished, None)
 
     def _next_due(self) -> int:
         hours = self.job.expect_every_hours
@@ -544,11 +556,14 @@ class _Session:
         return tuple(os.fsencode(one) for one in own)
 
 
-def _log_failure(record: SessionRecord, seconds: float | None) -> None:
+def _record_failed(ctx: Context, record: SessionRecord, seconds: float | None) -> None:
     """Record a session that made no point; how long it took is None where nobody can say."""
-    logs.event(
+    audit.record(
+        ctx,
         "session.finished",
-        level=logging.ERROR,
+        severity=Severity.ERROR,
+        outcome=Outcome.FAILED,
+        needed=False,
         job=record.job,
         session=record.session_id.hex(),
         state=record.state.value,

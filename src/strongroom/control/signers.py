@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom import logs
 from strongroom.catalog import signers
+from strongroom.control import audit
 from strongroom.control.access import storage_of
 from strongroom.control.keys import normal_fingerprint
 from strongroom.control.views import AcceptedSigner, SignerResult
@@ -45,8 +45,10 @@ def trust(ctx: Context, where: str, fingerprint: str, *, yes: bool = False) -> S
             hint="say --yes if it is the same",
             fingerprint=wanted,
         )
-    signers.accept(ctx.database, signers.SignerRow(wanted, ctx.clock.now(), where))
-    logs.event("signer.accepted", fingerprint=wanted, repository=where)
+    with ctx.database.transaction():
+        signers.accept(ctx.database, signers.SignerRow(wanted, ctx.clock.now(), where))
+        audit.weakened(ctx, ["another signer is believed"], fingerprint=wanted, repository=where)
+        audit.record(ctx, "signer.accepted", fingerprint=wanted, repository=where)
     chains = tuple(chain.chain_id.hex() for chain in signed)
     return SignerResult(fingerprint=wanted, accepted=True, chains=chains)
 
@@ -60,7 +62,7 @@ def revoke(ctx: Context, fingerprint: str) -> SignerResult:
     wanted = normal_fingerprint(fingerprint)
     if not (ctx.has_catalog and signers.revoke(ctx.database, wanted)):
         raise NotFoundError(f"signer {wanted} is not accepted on this machine", fingerprint=wanted)
-    logs.event("signer.revoked", fingerprint=wanted)
+    audit.record(ctx, "signer.revoked", fingerprint=wanted)
     return SignerResult(fingerprint=wanted, accepted=False)
 
 

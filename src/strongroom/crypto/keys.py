@@ -87,6 +87,17 @@ class DedupKey(SecretBytes):
     length = KEY_LENGTH
 
 
+class AuditKey(SecretBytes):
+    """Authenticates the lines of one installation's audit log; seals nothing."""
+
+    __slots__ = ()
+    length = KEY_LENGTH
+
+    def tag(self, data: bytes) -> bytes:
+        """Return the HMAC-SHA256 of `data`."""
+        return hmac.digest(self._value, data, "sha256")
+
+
 class Password(SecretBytes):
     """A password as the bytes that are hashed: its text in NFC, as UTF-8."""
 

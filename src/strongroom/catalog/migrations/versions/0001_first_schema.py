@@ -268,3 +268,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_points_chain_id"), "points", ["chain_id"], unique=False)
     op.create_index(op.f("ix_points_job_id"), "points", ["job_id"], unique=False)
+    op.create_table(
+        "failed_attempts",
+        sa.Column("attempt_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("password_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["password_id"],
+            ["passwords.password_id"],
+            name=op.f("fk_failed_attempts_password_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_failed_attempts")),
+    )
+    op.create_index(
+        op.f("ix_failed_attempts_password_id"), "failed_attempts", ["password_id"], unique=False
+    )

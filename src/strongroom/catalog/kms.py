@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _COLUMNS = (
     "kms_id, name, kind, endpoints, bits, strict, vouching_key, created_at, changed_at, synced_at"
 )
-_KEY_COLUMNS = "kms_id, key, job_id, name, version, state, made_at, checked_at"
+_KEY_COLUMNS = "kms_id, key, job_id, name, version, state, made_at, checked_at, proven_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,8 @@ class KmsKeyRow:
     """As it was when it was last asked for."""
     made_at: datetime
     checked_at: datetime
+    proven_at: datetime | None = None
+    """When the KMS was last seen to open something with it."""
 
 
 def insert(database: Database, row: KmsRow) -> None:
@@ -138,7 +140,7 @@ def remove(database: Database, kms_id: bytes) -> None:
 
 def add_key(database: Database, row: KmsKeyRow) -> None:
     database.execute(
-        f"INSERT INTO kms_keys ({_KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO kms_keys ({_KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             row.kms_id,
             row.key,
@@ -148,6 +150,7 @@ def add_key(database: Database, row: KmsKeyRow) -> None:
             row.state,
             to_microseconds(row.made_at),
             to_microseconds(row.checked_at),
+            None if row.proven_at is None else to_microseconds(row.proven_at),
         ),
     )
 
@@ -176,6 +179,14 @@ def seen(database: Database, kms_id: bytes, key: str, state: str, at: datetime) 
     database.execute(
         "UPDATE kms_keys SET state = ?, checked_at = ? WHERE kms_id = ? AND key = ?",
         (state, to_microseconds(at), kms_id, key),
+    )
+
+
+def proven(database: Database, kms_id: bytes, key: str, at: datetime) -> None:
+    """Note that the KMS opened something with a key."""
+    database.execute(
+        "UPDATE kms_keys SET proven_at = ? WHERE kms_id = ? AND key = ?",
+        (to_microseconds(at), kms_id, key),
     )
 
 
@@ -214,6 +225,7 @@ def _row(row: Row) -> KmsRow:
 
 
 def _key_row(row: Row) -> KmsKeyRow:
+    proven_at = row["proven_at"]
     return KmsKeyRow(
         kms_id=row["kms_id"],
         key=row["key"],
@@ -223,4 +235,5 @@ def _key_row(row: Row) -> KmsKeyRow:
         state=row["state"],
         made_at=from_microseconds(row["made_at"]),
         checked_at=from_microseconds(row["checked_at"]),
+        proven_at=None if proven_at is None else from_microseconds(proven_at),
     )

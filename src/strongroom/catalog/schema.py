@@ -109,6 +109,7 @@ kms_keys = Table(
     Column("state", String(16), nullable=False),
     Column("made_at", BigInteger, nullable=False),
     Column("checked_at", BigInteger, nullable=False),
+    Column("proven_at", BigInteger),
 )
 
 kms_recipients = Table(

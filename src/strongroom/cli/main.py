@@ -41,7 +41,8 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
         "Where backups are kept: add, look at, check, tidy up.",
     ),
     "password": (f"{_COMMANDS}.password:password", "What backups are sealed for."),
-    "kms": (f"{_COMMANDS}.kms:kms", "Key services that backups are sealed for."),
+    "kms": (f"{_COMMANDS}.kms:kms", "Key services that backups are sealed for, and their keys."),
+    "keys": (f"{_COMMANDS}.keys:keys", "Every secret: what it opens, alone or not, how old it is."),
     "job": (f"{_COMMANDS}.job:job", "What is backed up, where to, kept how long; and running it."),
     "point": (f"{_COMMANDS}.point:point", "Restore points: list, look into, compare, check."),
     "restore": (
@@ -54,6 +55,7 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "session": (f"{_COMMANDS}.session:session", "Sessions: what ran, and how it ended."),
     "status": (f"{_COMMANDS}.status:status", "Say what ran, what is overdue, what failed."),
+    "report": (f"{_COMMANDS}.report:report", "Say who can open what, and what is wrong with that."),
     "audit": (
         f"{_COMMANDS}.audit:audit",
         "Who used keys and changed settings, and whether that is whole.",

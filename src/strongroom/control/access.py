@@ -342,7 +342,7 @@ def unlocker_of(ctx: Context, access: Access) -> Unlocker | None:
         SecretNeededError: there is no terminal to ask on.
     """
     if access.secret is not None and (access.recovery_key or access.kms):
-        raise InvalidInputError("give a password, a recovery key or a KMS, not two of them")
+        raise InvalidInputError("give a password or a recovery key or a KMS, not both")
     if access.kms is not None:
         if not ctx.has_catalog:
             raise InvalidInputError(

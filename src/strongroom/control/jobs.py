@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from strongroom.catalog import chains, jobs, passwords, recovery_keys, repositories, sessions
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
-from strongroom.control import audit, keys, kms_keys, rekeying, retention
+from strongroom.control import audit, keys, rekeying, retention
 from strongroom.control.views import JobResult, JobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -158,7 +158,7 @@ def create(ctx: Context, request: JobRequest) -> JobResult:
         on_failure=request.on_failure,
         recovery=request.recovery,
     )
-    kms_keys.ensure(ctx, job)
+    _ensure_kms_key(ctx, job)
     with ctx.database.transaction():
         jobs.insert(ctx.database, job, ctx.clock.now())
         audit.record(ctx, "job.created", job=job.name, encrypt=str(job.encryption))
@@ -172,6 +172,14 @@ def _check_present(ctx: Context, encryption: Encryption) -> None:
         passwords.get(ctx.database, encryption.name)
     elif isinstance(encryption, KmsEncryption):
         kms_rows.get(ctx.database, encryption.name)
+
+
+def _ensure_kms_key(ctx: Context, job: Job) -> None:
+    """See to it that a job that is sealed for a KMS has a key there."""
+    if isinstance(job.encryption, KmsEncryption):
+        from strongroom.control import kms_keys
+
+        kms_keys.ensure(ctx, job)
 
 
 def _source(text: str) -> SourceSpec:
@@ -275,7 +283,7 @@ def edit(
     would_remove = _would_remove(ctx, job, changed)
     _confirm(job, changed, would_remove, yes=yes, yes_weaken=yes_weaken)
     notices = _notices(ctx, job, changed)
-    kms_keys.ensure(ctx, changed)
+    _ensure_kms_key(ctx, changed)
     rekeyed = _rekey(ctx, job, changed, old, notices)
     with ctx.database.transaction():
         jobs.update(ctx.database, changed)

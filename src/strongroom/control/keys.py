@@ -309,7 +309,13 @@ class StoredSecrets:
             if record.seed is not None:
                 self._seeds[hpke.PublicKey(record.public).id] = SeedUnlocker(record.seed)
         self._ctx = ctx
+        self._rows = kms_rows.all_rows(ctx.database)
         self._kms: dict[str, KmsUnlocker] = {}
+
+    @property
+    def has_kms(self) -> bool:
+        """Whether there is a KMS that could be asked."""
+        return bool(self._rows)
 
     def describe(self) -> str:
         return "what the keystore holds"
@@ -337,13 +343,12 @@ class StoredSecrets:
         """Return the KMS whose key a stanza names, or else every one that it could be for."""
         if not stanza.kind.startswith(KMS_PREFIX):
             return []
-        rows = kms_rows.all_rows(self._ctx.database)
         known = [
             row
-            for row in rows
+            for row in self._rows
             if stanza.recipient_id in kms_rows.recipients_of(self._ctx.database, row.kms_id)
         ]
-        return [self._unlocker(row) for row in known or rows]
+        return [self._unlocker(row) for row in known or self._rows]
 
     def _unlocker(self, row: kms_rows.KmsRow) -> KmsUnlocker:
         if row.name not in self._kms:
@@ -434,7 +439,7 @@ def stored_keyring(
     metakeys = ctx.keystore.metakeys(chain.chain_id)
     secrets = secrets or StoredSecrets(ctx)
     believed_here = believed.knows(chain.identity)
-    if metakeys and believed_here and not _opens_offline(chain, secrets):
+    if metakeys and believed_here and secrets.has_kms and not _opens_offline(chain, secrets):
         openers = openers_of(chain.envelopes())
         return Keyring(
             chain.chain_id,

@@ -21,7 +21,12 @@ from strongroom.control import audit, keys, kms_views
 from strongroom.control.views import KmsKeyTest, KmsSyncResult
 from strongroom.crypto import random
 from strongroom.crypto.rsa import OaepHash, PublicKey
-from strongroom.errors import NotFoundError, StrongroomError, UnavailableError
+from strongroom.errors import (
+    NotFoundError,
+    RefusedError,
+    StrongroomError,
+    UnavailableError,
+)
 from strongroom.keystore import KmsKeyRecord
 from strongroom.kms.base import KeyState, key_name
 from strongroom.model.job import Job, KmsEncryption
@@ -109,6 +114,7 @@ def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
         NotFoundError: there is no such KMS, or no such job with a key there.
         KmsUnavailableError, RefusedError: it makes none.
     """
+    audit.require(ctx)
     row = rows.get(ctx.database, name)
     found = jobs.of_kms(ctx.database, row.kms_id)
     if job is not None:
@@ -158,6 +164,10 @@ def _lost(ctx: Context, row: rows.KmsRow) -> list[str]:
         if state.opens:
             continue
         needed = kms_views.points_that_need(ctx, row, key.key)
+        newest = rows.key_of_job(ctx.database, row.kms_id, key.job_id)
+        job = jobs.by_id(ctx.database, key.job_id)
+        if not needed and (job is None or newest is None or newest.key != key.key):
+            continue  # nobody needs it any longer
         shown = ", ".join(one.hex()[:12] for one in needed[:10])
         more = f" and {len(needed) - 10} more" if len(needed) > 10 else ""
         depend = f"; {counted(len(needed), 'point')} opened by it: {shown}{more}" if needed else ""
@@ -184,7 +194,7 @@ def before_session(ctx: Context, job: Job) -> list[str]:
 
     Raises:
         KmsUnavailableError: it does not answer, and the operator asked for that to end sessions.
-        RefusedError: likewise, of one that answers no.
+        RefusedError: likewise, of one that answers no; or the job's key is destroyed.
     """
     if not isinstance(job.encryption, KmsEncryption):
         return []
@@ -208,6 +218,15 @@ def before_session(ctx: Context, job: Job) -> list[str]:
         warnings.append(
             f"KMS {row.name} {away}, and the session goes on with the public half of its key: "
             f"{error}"
+        )
+    key = rows.key_of_job(ctx.database, row.kms_id, job.job_id)
+    if key is not None and key.state == KeyState.DESTROYED:
+        raise RefusedError(
+            f"key {key.name} ({key.key}) of KMS {row.name} is destroyed: what would be sealed for "
+            "it now could never be opened by it",
+            hint=f"'strongroom kms rotate {row.name} --job {job.name}' asks for another one",
+            kms=row.name,
+            key=key.key,
         )
     return [*warnings, *_lost(ctx, row)]
 
@@ -236,6 +255,7 @@ def prove(ctx: Context, row: rows.KmsRow) -> tuple[KmsKeyTest, ...]:
         if problem is None:
             state = KeyState.ACTIVE
             rows.seen(ctx.database, row.kms_id, key.key, state, ctx.clock.now())
+            rows.proven(ctx.database, row.kms_id, key.key, ctx.clock.now())
         found.append(
             KmsKeyTest(
                 name=key.name,

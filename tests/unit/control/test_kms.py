@@ -356,6 +356,29 @@ def test_a_key_that_opens_nothing_any_longer_is_reported_with_its_points(
     assert works.kms_key() in str(caught.value)
 
 
+def test_nothing_is_sealed_for_a_key_that_is_destroyed(works: Works) -> None:
+    works.job()
+    works.run()
+    works.server.set_state(works.kms_key(), KeyState.DESTROYED)
+    with pytest.raises(RefusedError, match="destroyed") as caught:
+        works.run()
+    assert works.kms_key() in str(caught.value)
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    session = works.run(text="after")
+    assert session.kind == "full"
+    assert works.restored(session.points[0]) == "after"
+
+
+def test_a_key_that_nobody_needs_any_longer_is_not_reported(works: Works) -> None:
+    works.job()
+    old = works.kms_key()
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    works.run()
+    works.server.set_state(old, KeyState.DESTROYED)
+    assert kms_keys.sync(works.ctx, "corp").warnings == ()
+    assert works.run().state == "success"
+
+
 # --- outage -----------------------------------------------------------------------------------
 
 

@@ -268,7 +268,7 @@ def edit(
       0   it is changed; what the next session does because of it was said
       2   it cannot be like that, or nobody agreed to what weakens it
       10  there is no such job, repository, password, KMS or source
-      13  a repository or KMS that has to be told did not answer: nothing was changed
+      13  a repository or KMS did not answer: nothing was changed
       15  the new name is taken
     """
     from strongroom.control import jobs

@@ -126,6 +126,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("made_at", sa.BigInteger(), nullable=False),
         sa.Column("checked_at", sa.BigInteger(), nullable=False),
+        sa.Column("proven_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["kms_id"], ["kms.kms_id"], name=op.f("fk_kms_keys_kms_id"), ondelete="CASCADE"
         ),

@@ -141,6 +141,8 @@ def require(ctx: Context) -> None:
     Raises:
         AuditUnwritableError: it cannot.
     """
+    if not ctx.has_catalog:
+        return
     home = ctx.settings.home
     try:
         AuditLog(home, ctx.keystore).check()

@@ -104,6 +104,7 @@ def add(
         InvalidInputError: a URL, a file or a size cannot be right.
         KmsUnavailableError, RefusedError: it does not answer, or not us.
     """
+    audit.require(ctx)
     checked_name("KMS", name)
     if rows.find(ctx.database, name) is not None:
         raise ConflictError(
@@ -160,6 +161,7 @@ def edit(
         InvalidInputError: nothing is to be changed, or not to that.
         RefusedError: it does not know us by what is new; nothing was changed.
     """
+    audit.require(ctx)
     row = rows.get(ctx.database, name)
     given = given or Given()
     if not (given.anything or new_name or urls or bits is not None or strict is not None):
@@ -218,6 +220,7 @@ def remove(ctx: Context, name: str) -> KmsView:
     Raises:
         InUseError: a job names it, or points need it; `fields["users"]` lists them.
     """
+    audit.require(ctx)
     row = rows.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_kms(ctx.database, row.kms_id)]
     users += _chains_that_need(ctx, row)

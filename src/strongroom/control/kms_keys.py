@@ -114,6 +114,7 @@ def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
         NotFoundError: there is no such KMS, or no such job with a key there.
         KmsUnavailableError, RefusedError: it makes none.
     """
+    audit.require(ctx)
     row = rows.get(ctx.database, name)
     found = jobs.of_kms(ctx.database, row.kms_id)
     if job is not None:

@@ -301,6 +301,7 @@ def _publish(
     Raises:
         RefusedError: a chain is not this server's: its readers would not believe the entry.
     """
+    audit.require(ctx)
     own = ctx.identity.public
     by_chain: dict[bytes, list[PointView]] = {}
     for view in views:

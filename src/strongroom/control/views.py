@@ -464,6 +464,33 @@ class StatusReport(View, frozen=True, kw_only=True):
     notices: tuple[str, ...] = ()
 
 
+# --- audit ----------------------------------------------------------------------------------
+
+
+class AuditRecord(View, frozen=True, kw_only=True):
+    """A line of the audit log."""
+
+    number: int
+    at: str
+    event: str
+    severity: str
+    outcome: str
+    """`ok`, `failed` or `refused`."""
+    who: dict[str, str | int]
+    """`uid`, `pid`, and where they are known `user`, `sudo_user` and `tty`."""
+    command: str
+    """Noun and verb."""
+    fields: dict[str, object]
+
+
+class AuditVerified(View, frozen=True, kw_only=True):
+    """What a whole audit log is known by."""
+
+    lines: int
+    head: str
+    """Number and tag of the newest line: written down elsewhere, the log is checked against it."""
+
+
 # --- keys and the report ------------------------------------------------------------------------
 
 
@@ -542,30 +569,3 @@ class KeyReport(View, frozen=True, kw_only=True):
     jobs: tuple[JobKeysView, ...]
     findings: tuple[Finding, ...]
     keys: tuple[KeyView, ...]
-
-
-# --- audit ----------------------------------------------------------------------------------
-
-
-class AuditRecord(View, frozen=True, kw_only=True):
-    """A line of the audit log."""
-
-    number: int
-    at: str
-    event: str
-    severity: str
-    outcome: str
-    """`ok`, `failed` or `refused`."""
-    who: dict[str, str | int]
-    """`uid`, `pid`, and where they are known `user`, `sudo_user` and `tty`."""
-    command: str
-    """Noun and verb."""
-    fields: dict[str, object]
-
-
-class AuditVerified(View, frozen=True, kw_only=True):
-    """What a whole audit log is known by."""
-
-    lines: int
-    head: str
-    """Number and tag of the newest line: written down elsewhere, the log is checked against it."""

@@ -130,7 +130,7 @@ def logged(shop, act) -> list[dict[str, object]]:
 
 def test_the_log_tells_how_each_session_began_and_ended(job_of_files) -> None:
     made: list[SessionResult] = []
-    begun, ended = logged(job_of_files, lambda: made.append(run(job_of_files)))
+    begun, *_, ended = logged(job_of_files, lambda: made.append(run(job_of_files)))
 
     (result,) = made
     assert (begun["event"], begun["session"]) == ("session.started", result.session)

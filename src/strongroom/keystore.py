@@ -1,6 +1,6 @@
 """What the server may keep of keys, sealed under its key file.
 
-    key file ┐                          identities/  passwords/  recovery-kits/  chains/  heads/
+    key file ┐                          identities/ passwords/ recovery-kits/ kms/ kms-keys/ chains/
     machine  ├─ HKDF ─▶ keystore key ─▶     one sealed file for each record
     passphrase, if there is one ┘       metakeys/<chain>/<session>, one sealed file for each
 
@@ -178,10 +178,35 @@ class RecoveryRecord(Record, frozen=True, kw_only=True):
     public: bytes
     vouch: bytes
     created_at: datetime
+    local_half: Seed
+    """Derived from the kit and leading nowhere back: what a KMS's key can be made to need too."""
 
     def recipient(self) -> RecoveryRecipient:
         """Return the recipient that chains are sealed to."""
         return RecoveryRecipient(PublicKey(self.public), self.name, self.vouch)
+
+
+class KmsRecord(Record, frozen=True, kw_only=True):
+    """What a KMS is to know us by, and its word for our identity. Its name is the KMS's id."""
+
+    account: str
+    secret: SecretBytes | None
+    certificate: bytes
+    key: SecretBytes | None
+    authorities: bytes
+    vouch: bytes
+    """Empty where it cannot vouch."""
+
+
+class KmsKeyRecord(Record, frozen=True, kw_only=True):
+    """A key at a KMS as those who seal to it need it; its other half is never here.
+
+    Its name is the KMS's id in hexadecimal, a slash, and the key's id there.
+    """
+
+    public: bytes
+    """SubjectPublicKeyInfo, DER."""
+    oaep: int
 
 
 class ChainRecord(Record, frozen=True, kw_only=True):
@@ -212,6 +237,8 @@ _FOLDERS: Final[dict[type[Record], str]] = {
     IdentityRecord: "identities",
     PasswordRecord: "passwords",
     RecoveryRecord: "recovery-kits",
+    KmsRecord: "kms",
+    KmsKeyRecord: "kms-keys",
     ChainRecord: "chains",
     HeadRecord: "heads",
 }

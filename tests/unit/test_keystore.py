@@ -14,7 +14,7 @@ from rich.pretty import pretty_repr
 from strongroom import keystore
 from strongroom.crypto import random
 from strongroom.crypto.kdf import MINIMUM
-from strongroom.crypto.keys import DedupKey, MetaKey, Password, Seed
+from strongroom.crypto.keys import DedupKey, MetaKey, Password, SecretBytes, Seed
 from strongroom.crypto.recipients import make_password_recipient, make_recovery_recipient
 from strongroom.crypto.signing import SigningKey
 from strongroom.errors import (
@@ -33,6 +33,8 @@ from strongroom.keystore import (
     KeyFile,
     Keystore,
     KeystoreKey,
+    KmsKeyRecord,
+    KmsRecord,
     PasswordRecord,
     Record,
     RecoveryRecord,
@@ -77,13 +79,33 @@ def every_record() -> list[Record]:
         IdentityRecord(seed=Seed(SECRET)),
         a_password(Seed(SECRET)),
         a_password(None),
-        RecoveryRecord(name="kit", public=b"public", vouch=b"vouch", created_at=NOW),
+        RecoveryRecord(
+            name="kit", public=b"public", vouch=b"vouch", created_at=NOW, local_half=Seed(SECRET)
+        ),
+        KmsRecord(
+            account="who",
+            secret=SecretBytes(SECRET),
+            certificate=b"certificate",
+            key=SecretBytes(SECRET),
+            authorities=b"authorities",
+            vouch=b"vouch",
+        ),
+        KmsKeyRecord(public=b"public", oaep=2),
         a_chain(),
         HeadRecord(chain_id=CHAIN, number=12, entry_hash=bytes(32)),
     ]
 
 
-RECORDS = ["identity", "password", "write-only password", "recovery", "chain", "head"]
+RECORDS = [
+    "identity",
+    "password",
+    "write-only password",
+    "recovery",
+    "kms",
+    "kms key",
+    "chain",
+    "head",
+]
 
 
 def files(folder: Path) -> list[Path]:
@@ -240,7 +262,13 @@ def test_records_give_the_recipients_they_stand_for(store: Keystore) -> None:
     )
     store.put(
         "kit",
-        RecoveryRecord(name="kit", public=kit.public.raw, vouch=kit.vouch, created_at=NOW),
+        RecoveryRecord(
+            name="kit",
+            public=kit.public.raw,
+            vouch=kit.vouch,
+            created_at=NOW,
+            local_half=Seed(SECRET),
+        ),
     )
     assert store.get(PasswordRecord, "nightly").recipient() == password
     assert store.get(PasswordRecord, "nightly").seed == seed

@@ -109,6 +109,12 @@ def current(database: Database, job_id: bytes) -> ChainRow | None:
     return None if row is None else _row(database, row)
 
 
+def all_rows(database: Database) -> list[ChainRow]:
+    """Return every chain, oldest first."""
+    rows = database.query(f"SELECT {_COLUMNS} FROM chains ORDER BY started_at, chain_id")
+    return [_row(database, row) for row in rows]
+
+
 def of_job(database: Database, job_id: bytes) -> list[ChainRow]:
     """Return the job's chains, oldest first."""
     return _rows(database, "job_id", job_id)

@@ -14,6 +14,7 @@ from strongroom.model.job import (
     Compression,
     Encryption,
     Job,
+    KmsEncryption,
     NoEncryption,
     PasswordEncryption,
     RetentionRules,
@@ -28,15 +29,18 @@ if TYPE_CHECKING:
     from strongroom.catalog.database import Database, Row, Value
 
 _SELECT = (
-    "SELECT j.*, r.name AS repository, p.name AS password FROM jobs j "
+    "SELECT j.*, r.name AS repository, p.name AS password, k.name AS kms FROM jobs j "
     "JOIN repositories r ON r.repository_id = j.repository_id "
     "LEFT JOIN passwords p ON p.password_id = j.password_id "
+    "LEFT JOIN kms k ON k.kms_id = j.kms_id "
 )
 _COLUMNS = (
     "name",
     "repository_id",
     "password_id",
+    "kms_id",
     "encryption",
+    "local_half",
     "exclude",
     "one_file_system",
     "exclude_caches",
@@ -132,6 +136,11 @@ def of_password(database: Database, password_id: bytes) -> list[Job]:
     return [_job(database, row) for row in rows]
 
 
+def of_kms(database: Database, kms_id: bytes) -> list[Job]:
+    rows = database.query(_SELECT + "WHERE j.kms_id = ? ORDER BY j.name", (kms_id,))
+    return [_job(database, row) for row in rows]
+
+
 def remove(database: Database, job_id: bytes) -> None:
     """Forget a job; its points and what is known of its chains stay."""
     database.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
@@ -152,16 +161,21 @@ def remember_counter(database: Database, job_id: bytes, number: int) -> None:
 
 def _values(database: Database, job: Job) -> Sequence[Value]:
     repository_id = _id_of(database, "repository", "repositories", job.repository)
-    password_id = (
-        _id_of(database, "password", "passwords", job.encryption.name)
-        if isinstance(job.encryption, PasswordEncryption)
-        else None
-    )
+    password_id = kms_id = None
+    encryption, local_half = "none", False
+    if isinstance(job.encryption, PasswordEncryption):
+        password_id = _id_of(database, "password", "passwords", job.encryption.name)
+        encryption = "password"
+    elif isinstance(job.encryption, KmsEncryption):
+        kms_id = _id_of(database, "kms", "kms", job.encryption.name)
+        encryption, local_half = "kms", job.encryption.local_half
     return (
         job.name,
         repository_id,
         password_id,
-        "password" if password_id is not None else "none",
+        kms_id,
+        encryption,
+        local_half,
         json.dumps(job.exclude),
         job.one_file_system,
         job.exclude_caches,
@@ -208,9 +222,11 @@ def _job(database: Database, row: Row) -> Job:
         "SELECT source_id, kind, value FROM job_sources WHERE job_id = ? ORDER BY position",
         (row["job_id"],),
     )
-    encryption: Encryption = (
-        PasswordEncryption(row["password"]) if row["encryption"] == "password" else NoEncryption()
-    )
+    encryption: Encryption = NoEncryption()
+    if row["encryption"] == "password":
+        encryption = PasswordEncryption(row["password"])
+    elif row["encryption"] == "kms":
+        encryption = KmsEncryption(row["kms"], bool(row["local_half"]))
     return Job(
         name=row["name"],
         job_id=row["job_id"],

@@ -81,6 +81,51 @@ recovery_keys = Table(
     Column("active", Boolean(create_constraint=False), nullable=False),
 )
 
+kms = Table(
+    "kms",
+    metadata,
+    Column("kms_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("endpoints", Text, nullable=False),
+    Column("bits", Integer, nullable=False),
+    Column("strict", Boolean(create_constraint=False), nullable=False),
+    Column("vouching_key", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("synced_at", BigInteger),
+)
+
+kms_keys = Table(
+    "kms_keys",
+    metadata,
+    Column(
+        "kms_id", LargeBinary(16), ForeignKey("kms.kms_id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("key", String(256), primary_key=True),
+    Column("job_id", LargeBinary(16), nullable=False, index=True),
+    Column("name", String(256), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("checked_at", BigInteger, nullable=False),
+    Column("proven_at", BigInteger),
+)
+
+kms_recipients = Table(
+    "kms_recipients",
+    metadata,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column(
+        "kms_id",
+        LargeBinary(16),
+        ForeignKey("kms.kms_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("key", String(256), nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -94,7 +139,9 @@ jobs = Table(
         index=True,
     ),
     Column("password_id", LargeBinary(16), ForeignKey("passwords.password_id"), index=True),
+    Column("kms_id", LargeBinary(16), ForeignKey("kms.kms_id"), index=True),
     Column("encryption", String(32), nullable=False),
+    Column("local_half", Boolean(create_constraint=False), nullable=False),
     Column("exclude", Text, nullable=False),
     Column("one_file_system", Boolean(create_constraint=False), nullable=False),
     Column("exclude_caches", Boolean(create_constraint=False), nullable=False),
@@ -112,6 +159,7 @@ jobs = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("counter", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("(encryption = 'password') = (password_id IS NOT NULL)", name="password"),
+    CheckConstraint("(encryption = 'kms') = (kms_id IS NOT NULL)", name="kms"),
 )
 
 job_sources = Table(

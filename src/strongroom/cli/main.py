@@ -41,6 +41,8 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
         "Where backups are kept: add, look at, check, tidy up.",
     ),
     "password": (f"{_COMMANDS}.password:password", "What backups are sealed for."),
+    "kms": (f"{_COMMANDS}.kms:kms", "Key services that backups are sealed for, and their keys."),
+    "keys": (f"{_COMMANDS}.keys:keys", "Every secret: what it opens, alone or not, how old it is."),
     "job": (f"{_COMMANDS}.job:job", "What is backed up, where to, kept how long; and running it."),
     "point": (f"{_COMMANDS}.point:point", "Restore points: list, look into, compare, check."),
     "restore": (
@@ -53,6 +55,7 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "session": (f"{_COMMANDS}.session:session", "Sessions: what ran, and how it ended."),
     "status": (f"{_COMMANDS}.status:status", "Say what ran, what is overdue, what failed."),
+    "report": (f"{_COMMANDS}.report:report", "Say who can open what, and what is wrong with that."),
     "completion": (
         f"{_COMMANDS}.completion:completion",
         "Print the script that completes words in SHELL.",
@@ -73,10 +76,10 @@ def cli(door: Door, version: bool) -> None:
       1    a bug: a traceback is shown
       2    the request cannot be right
       3    done, with warnings; or something needs attention
-      10   there is no such job, point, password, repository or path
+      10   there is no such job, point, password, KMS, repository or path
       11   another session holds it: try later
       12   no key at hand opens it
-      13   storage or source did not answer
+      13   storage, source or KMS did not answer
       14   it answered no: rights, quota, a full disk
       15   taken, in use, or changed meanwhile
       16   the session failed: a script, a command or every source

@@ -115,15 +115,15 @@ PLACE: Final = click.Path(path_type=Path)
 
 
 def secret_options(
-    prefix: str = "", what: str = "the password", into: str = "place"
+    prefix: str = "", what: str = "the password", into: str = "place", noun: str = "password"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add `--password-file`, `--password-env` and `--password-command`.
 
     The function gets one `SecretPlace` as its argument `into`. Never an option that takes the
-    secret itself: arguments stand in the process list.
+    secret itself: arguments stand in the process list. Other secrets have another `noun`.
     """
-    stem = f"--{prefix}password"
-    key = f"{prefix}password".replace("-", "_")
+    stem = f"--{prefix}{noun}"
+    key = f"{prefix}{noun}".replace("-", "_")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -157,6 +157,7 @@ class Reading:
 
     place: SecretPlace
     recovery_key: Path | None
+    kms: str | None
     where: str | None
     signers: tuple[str, ...]
     allow_unencrypted: bool
@@ -169,6 +170,7 @@ class Reading:
             where=self.where,
             secret=door.named_secret(self.place),
             recovery_key=self.recovery_key,
+            kms=self.kms,
             signers=self.signers,
             allow_unencrypted=self.allow_unencrypted,
         )
@@ -183,6 +185,7 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
         kwargs["reading"] = Reading(
             place,
             kwargs.pop("recovery_key"),
+            kwargs.pop("kms"),
             kwargs.pop("repository", None),
             kwargs.pop("signers"),
             kwargs.pop("allow_unencrypted"),
@@ -196,6 +199,12 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Accept points that are not encrypted although a secret is given.",
         ),
         signer_option,
+        click.option(
+            "--kms",
+            metavar="NAME",
+            shell_complete=kms_names,
+            help="Open with this KMS of the catalog, and nothing else.",
+        ),
         click.option(
             "--recovery-key", type=FILE, metavar="FILE", help="Open with this recovery kit."
         ),
@@ -288,6 +297,12 @@ def _passwords(ctx: Context) -> Iterable[str]:
     return [view.name for view in passwords.list_all(ctx)]
 
 
+def _kms(ctx: Context) -> Iterable[str]:
+    from strongroom.control import kms
+
+    return [view.name for view in kms.list_all(ctx)]
+
+
 def _points(ctx: Context) -> Iterable[str]:
     return [f"{name}@latest" for name in _jobs(ctx)]
 
@@ -301,5 +316,6 @@ def _sessions(ctx: Context) -> Iterable[str]:
 repository_names: Completer = _names(_repositories)
 job_names: Completer = _names(_jobs)
 password_names: Completer = _names(_passwords)
+kms_names: Completer = _names(_kms)
 point_names: Completer = _names(_points)
 session_names: Completer = _names(_sessions)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, jobs, repositories
+from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
 from strongroom.control import keys
 from strongroom.control.recovery import read_kit
-from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker
+from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker, local_half_of
 from strongroom.errors import (
     DowngradedError,
     IntegrityError,
@@ -60,6 +61,8 @@ class Access:
     secret: SecretSource | None = None
     """A password that was named on the command; None uses what the keystore holds."""
     recovery_key: Path | None = None
+    kms: str | None = None
+    """Name of a KMS of the catalog that is to open what is read."""
     signers: tuple[str, ...] = ()
     """Fingerprints of signers to believe."""
     allow_unencrypted: bool = False
@@ -67,7 +70,7 @@ class Access:
     @property
     def expects_sealed(self) -> bool:
         """A secret was given, so what is read is expected to be sealed."""
-        return self.secret is not None or self.recovery_key is not None
+        return any(part is not None for part in (self.secret, self.recovery_key, self.kms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,16 +333,26 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
 # --- keys -----------------------------------------------------------------------------------
 
 
-def unlocker_of(access: Access) -> Unlocker | None:
+def unlocker_of(ctx: Context, access: Access) -> Unlocker | None:
     """Return the unlocker for the secret that was given on the command, if one was.
 
     Raises:
-        InvalidInputError: both a password and a recovery key were given, or the file has none.
+        InvalidInputError: two secrets were given, or the file has none.
+        NotFoundError: there is no such KMS in the catalog.
         SecretNeededError: there is no terminal to ask on.
     """
+    if access.secret is not None and (access.recovery_key or access.kms):
+        raise InvalidInputError("give a password or a recovery key or a KMS, not both")
+    if access.kms is not None:
+        if not ctx.has_catalog:
+            raise InvalidInputError(
+                "there is no catalog here that a KMS could be in",
+                hint="'strongroom kms add NAME URL' makes one",
+            )
+        # With a kit too: it carries the local half that a KMS's key may need.
+        halves = [local_half_of(read_kit(access.recovery_key).seed)] if access.recovery_key else []
+        return keys.kms_unlocker(ctx, kms_rows.get(ctx.database, access.kms), halves)
     if access.recovery_key is not None:
-        if access.secret is not None:
-            raise InvalidInputError("give a password or a recovery key, not both")
         return RecoveryUnlocker(read_kit(access.recovery_key).seed)
     if access.secret is not None:
         return PasswordUnlocker(access.secret.get("password"))
@@ -348,7 +361,7 @@ def unlocker_of(access: Access) -> Unlocker | None:
 
 def _keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[bytes, Keyring]:
     sealed = [chain for chain in reading.chains if chain.sealed]
-    unlocker = unlocker_of(reading.access)
+    unlocker = unlocker_of(ctx, reading.access)
     if unlocker is not None:
         return _unlocked(reading, sealed, unlocker, believed, must_open=True)
     if not sealed:
@@ -394,12 +407,15 @@ def _stored(
     ctx: Context, reading: Reading, sealed: list[Chain], believed: Trust
 ) -> dict[bytes, Keyring]:
     found: dict[bytes, Keyring] = {}
-    secrets = keys.StoredSecrets(ctx.keystore)
+    secrets = keys.StoredSecrets(ctx)
     for chain in sealed:
         try:
             found[chain.chain_id] = keys.stored_keyring(ctx, chain, believed, secrets)
         except UnlockError:
             continue
+        except (UnavailableError, RefusedError) as error:
+            # A KMS that is away keeps nobody from what opens without it.
+            reading.warnings.append(f"chain {chain.name} stays locked: {error}")
         except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     return found

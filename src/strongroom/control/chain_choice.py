@@ -25,9 +25,11 @@ from strongroom.crypto.recipients import PasswordUnlocker, Recipient
 from strongroom.errors import (
     EnvelopeDamagedError,
     IntegrityError,
+    NoRecipientMatchedError,
     NotFoundError,
     PointWithheldError,
     RefusedError,
+    UnavailableError,
     UnlockError,
     UnsupportedVersionError,
 )
@@ -267,6 +269,9 @@ class ChainChoice:
         # say that its newest entries are this server's own.
         own = keys.trust(ctx).knows(chain.identity)
         keyring, record = self._keys_of(chain) if own else (Keyring(chain.chain_id), None)
+        older = None
+        if record is not None and wanted.recipient_ids != row.recipient_ids:
+            older = self._present_key(chain, record)
         step = next_step(
             PresentChain(
                 sealed=chain.sealed,
@@ -279,13 +284,13 @@ class ChainChoice:
                 # In a plain chain of another identity this server's entries would be forgeries.
                 detached=row.detached or not (own or chain.sealed),
                 keys_at_hand=own and (not chain.sealed or record is not None),
-                link_possible=record is not None and record.chain_key_seed is not None,
+                link_possible=older is not None,
             ),
         )
         if isinstance(step, StartChain):
             return self._start(recipients, newest, step)
-        if step.rekey and record is not None:
-            record = self._change(chain, record, recipients, wanted)
+        if older is not None and record is not None:
+            record = self._change(chain, record, older, recipients, wanted)
         return Target(chain, keyring, record)
 
     def _is_new_chain(self, row: chain_rows.ChainRow | None) -> bool:
@@ -451,6 +456,9 @@ class ChainChoice:
                 opened = chain.unlock(unlocker, keys.trust(ctx))
             except UnlockError:
                 continue
+            except UnavailableError as error:
+                self.warnings.append(f"chain {chain.name} could not be opened: {error}")
+                continue
             session = chain.sessions(body).get(body.slot)
             if session is None:
                 break
@@ -511,18 +519,30 @@ class ChainChoice:
         self.ctx.keystore.put(chain.chain_id.hex(), record)
         return record
 
+    def _present_key(self, chain: Chain, record: ChainRecord) -> ChainKey | None:
+        """Return the chain's present key, kept or opened by a KMS; None if nothing does."""
+        if record.chain_key_seed is not None:
+            return ChainKey(record.chain_key_seed)
+        present = PublicKey(record.chain_key_public).id
+        try:
+            keyring = chain.unlock(keys.StoredSecrets(self.ctx), keys.trust(self.ctx))
+        except NoRecipientMatchedError:
+            return None
+        except (UnavailableError, RefusedError) as error:
+            self.warnings.append(f"no link to the present key of chain {chain.name}: {error}")
+            return None
+        return keyring.chain_keys.get(present)
+
     def _change(
         self,
         chain: Chain,
         record: ChainRecord,
+        older: ChainKey,
         recipients: Sequence[Recipient],
         wanted: WantedEncryption,
     ) -> ChainRecord:
         """Give the chain a key for the present recipients, linked to the one before."""
-        assert record.chain_key_seed is not None, "a link was said to be possible"
-        newer = rekey.change_recipients(
-            chain, ChainKey(record.chain_key_seed), recipients, self.ctx.identity
-        )
+        newer = rekey.change_recipients(chain, older, recipients, self.ctx.identity)
         kept = self._keep(chain, newer, record.dedup_key, record.chunker_seed)
         chain_rows.rekeyed(self.ctx.database, chain.chain_id, newer.id, wanted.recipient_ids)
         rekeying.keep_envelope(self.ctx, chain, newer.id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from strongroom.control.secrets import SecretSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from strongroom.catalog.database import Database
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from strongroom.crypto.kdf import Argon2Parameters
     from strongroom.crypto.signing import SigningKey
     from strongroom.keystore import Keystore
+    from strongroom.kms.base import Kms, Surroundings
     from strongroom.settings import Settings
     from strongroom.storage.base import Storage
 
@@ -41,6 +42,7 @@ class Context(AbstractContextManager["Context"]):
         report: Callable[[str], None] = quiet,
         warn: Callable[[str], None] = quiet,
         open_storage: Callable[[str, bool], Storage] | None = None,
+        open_kms: Callable[[Sequence[str], Surroundings], Kms] | None = None,
         derivation: Callable[[], Argon2Parameters] | None = None,
     ) -> None:
         """Open nothing yet.
@@ -53,6 +55,7 @@ class Context(AbstractContextManager["Context"]):
                 each.
             warn: Tells the operator what needs a look and has no other place: no result, no error.
             open_storage: Turns a location into a storage, created if the flag says so.
+            open_kms: Turns the URLs of a KMS into one.
             derivation: Says what deriving a new password's key may cost; calibrated to this
                 machine by default.
         """
@@ -62,6 +65,8 @@ class Context(AbstractContextManager["Context"]):
         self.report = report
         self.warn = warn
         self._open_storage = open_storage if open_storage is not None else _open_storage
+        self._open_kms = open_kms if open_kms is not None else _open_kms
+        self._kms: dict[tuple[bytes, tuple[str, ...]], Kms] = {}
         self._derivation = derivation
         self._closers: list[Callable[[], None]] = []
 
@@ -72,6 +77,34 @@ class Context(AbstractContextManager["Context"]):
             InvalidInputError: it is no location.
         """
         return self._open_storage(location, create)
+
+    def kms(self, kms_id: bytes, urls: tuple[str, ...]) -> Kms:
+        """Return a KMS of the catalog at some of its endpoints, with what it is to know us by.
+
+        Nothing is connected before its first call; the context closes it.
+        """
+        from strongroom.keystore import KmsRecord
+        from strongroom.kms.base import Credentials, Surroundings
+
+        if (kms_id, urls) not in self._kms:
+            record = self.keystore.get(KmsRecord, kms_id.hex())
+            credentials = Credentials(
+                account=record.account,
+                secret=record.secret,
+                certificate=record.certificate,
+                key=record.key,
+                authorities=record.authorities,
+            )
+            kms = self._open_kms(urls, Surroundings(credentials, self.warn))
+            self.on_close(kms.close)
+            self._kms[kms_id, urls] = kms
+        return self._kms[kms_id, urls]
+
+    def forget_kms(self) -> None:
+        """Have every KMS opened anew: what they know us by has changed."""
+        for kms in self._kms.values():
+            kms.close()
+        self._kms.clear()
 
     def derivation(self) -> Argon2Parameters:
         """Return what deriving the key of a new password costs."""
@@ -141,3 +174,9 @@ def _open_storage(location: str, create: bool) -> Storage:
     from strongroom.storage.location import open_storage
 
     return open_storage(location, create=create)
+
+
+def _open_kms(urls: Sequence[str], surroundings: Surroundings) -> Kms:
+    from strongroom.kms.location import open_kms
+
+    return open_kms(urls, surroundings)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from strongroom import logs
 from strongroom.catalog import chains, jobs, passwords, recovery_keys, repositories, sessions
+from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.control import keys, rekeying, retention
 from strongroom.control.views import JobResult, JobView
@@ -27,7 +28,9 @@ from strongroom.model.job import (
     DEFAULT_BLOCK_SIZE,
     DEFAULT_RETENTION,
     Compression,
+    Encryption,
     Job,
+    KmsEncryption,
     NoEncryption,
     PasswordEncryption,
     RetentionRules,
@@ -55,7 +58,7 @@ class Unset:
 UNSET: Final = Unset()
 
 UNPROTECTED: Final = (
-    "no recovery key: if the password of job {} is lost, its backups are lost with it, for "
+    "no recovery key: if the {} of job {} is lost, its backups are lost with it, for "
     "nobody can open them. 'strongroom recovery create FILE' makes one"
 )
 PLAIN: Final = "job {} is not encrypted: whoever can read the repository can read everything in it"
@@ -69,7 +72,9 @@ class JobRequest:
     repository: str
     sources: tuple[str, ...]
     encrypt: str
-    """`none` or `password:NAME`; there is no default."""
+    """`none`, `password:NAME` or `kms:NAME`; there is no default."""
+    local_half: bool = False
+    """A KMS's key is to need a local half beside it."""
     exclude: tuple[str, ...] = ()
     one_file_system: bool = False
     exclude_caches: bool = True
@@ -96,6 +101,7 @@ class JobChanges:
     add_sources: tuple[str, ...] = ()
     remove_sources: tuple[str, ...] = ()
     encrypt: str | Unset = UNSET
+    local_half: bool | Unset = UNSET
     exclude: tuple[str, ...] | Unset = UNSET
     one_file_system: bool | Unset = UNSET
     exclude_caches: bool | Unset = UNSET
@@ -130,10 +136,9 @@ def create(ctx: Context, request: JobRequest) -> JobResult:
             hint=f"'strongroom job edit {request.name}' changes it",
             job=request.name,
         )
-    encryption = parse_encryption(request.encrypt)
+    encryption = parse_encryption(request.encrypt, local_half=request.local_half)
     repositories.get(ctx.database, request.repository)
-    if isinstance(encryption, PasswordEncryption):
-        passwords.get(ctx.database, encryption.name)
+    _check_present(ctx, encryption)
     job = Job(
         name=request.name,
         job_id=random.token(16),
@@ -154,10 +159,27 @@ def create(ctx: Context, request: JobRequest) -> JobResult:
         on_failure=request.on_failure,
         recovery=request.recovery,
     )
+    _ensure_kms_key(ctx, job)
     jobs.insert(ctx.database, job, ctx.clock.now())
     logs.event("job.created", job=job.name, encrypt=str(job.encryption))
     warnings = _warnings(ctx, job, job.sources) + _misread_patterns(job)
     return JobResult(job=_view(ctx, job), warnings=tuple(warnings))
+
+
+def _check_present(ctx: Context, encryption: Encryption) -> None:
+    """Go on if the password or the KMS is in the catalog."""
+    if isinstance(encryption, PasswordEncryption):
+        passwords.get(ctx.database, encryption.name)
+    elif isinstance(encryption, KmsEncryption):
+        kms_rows.get(ctx.database, encryption.name)
+
+
+def _ensure_kms_key(ctx: Context, job: Job) -> None:
+    """See to it that a job that is sealed for a KMS has a key there."""
+    if isinstance(job.encryption, KmsEncryption):
+        from strongroom.control import kms_keys
+
+        kms_keys.ensure(ctx, job)
 
 
 def _source(text: str) -> SourceSpec:
@@ -195,7 +217,8 @@ def _warnings(ctx: Context, job: Job, sources: Sequence[SourceSpec]) -> list[str
     if not job.encrypted:
         warnings.append(PLAIN.format(job.name))
     elif not job.recovery or recovery_keys.active(ctx.database) is None:
-        warnings.append(UNPROTECTED.format(job.name))
+        lost = "KMS key" if isinstance(job.encryption, KmsEncryption) else "password"
+        warnings.append(UNPROTECTED.format(lost, job.name))
     warnings += [
         f"source {source} is not there now"
         for source in sources
@@ -260,6 +283,7 @@ def edit(
     would_remove = _would_remove(ctx, job, changed)
     _confirm(job, changed, would_remove, yes=yes, yes_weaken=yes_weaken)
     notices = _notices(ctx, job, changed)
+    _ensure_kms_key(ctx, changed)
     rekeyed = _rekey(ctx, job, changed, old, notices)
     jobs.update(ctx.database, changed)
     if rekeyed is not None:
@@ -301,10 +325,9 @@ def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
         given["name"] = changes.name
     if not isinstance(changes.repository, Unset):
         given["repository"] = repositories.get(ctx.database, changes.repository).name
-    if not isinstance(changes.encrypt, Unset):
-        given["encryption"] = parse_encryption(changes.encrypt)
-        if isinstance(given["encryption"], PasswordEncryption):
-            passwords.get(ctx.database, given["encryption"].name)
+    if not isinstance(changes.encrypt, Unset) or not isinstance(changes.local_half, Unset):
+        given["encryption"] = _changed_encryption(job, changes)
+        _check_present(ctx, given["encryption"])
     if not isinstance(changes.compression, Unset):
         given["compression"] = _compression(changes.compression)
     if not isinstance(changes.block_size, Unset):
@@ -318,6 +341,16 @@ def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
         given["retention"] = replace(job.retention, **keep)
     given["sources"] = _changed_sources(job, changes)
     return replace(job, **given)
+
+
+def _changed_encryption(job: Job, changes: JobChanges) -> Encryption:
+    """Return what the job is to be sealed for; a local half stays until it is given up."""
+    text = str(job.encryption) if isinstance(changes.encrypt, Unset) else changes.encrypt
+    had_half = isinstance(job.encryption, KmsEncryption) and job.encryption.local_half
+    half = changes.local_half
+    if isinstance(half, Unset):
+        half = had_half and text.startswith("kms:")
+    return parse_encryption(text, local_half=half)
 
 
 def _changed_sources(job: Job, changes: JobChanges) -> tuple[SourceSpec, ...]:
@@ -349,9 +382,15 @@ def _weakens(job: Job, changed: Job) -> list[str]:
         weakens.append("encryption is turned off")
     if job.encrypted and changed.encrypted and job.recovery and not changed.recovery:
         weakens.append("the recovery key no longer opens new backups")
+    if _has_half(job) and changed.encrypted and not _has_half(changed):
+        weakens.append("new backups open without the local half")
     if _is_shorter(job.retention, changed.retention):
         weakens.append(f"retention is shortened from {job.retention} to {changed.retention}")
     return weakens
+
+
+def _has_half(job: Job) -> bool:
+    return isinstance(job.encryption, KmsEncryption) and job.encryption.local_half
 
 
 def _is_shorter(before: RetentionRules, after: RetentionRules) -> bool:
@@ -438,14 +477,12 @@ def _rekey(
     recipients = keys.recipients(ctx, changed)
     if frozenset(recipient.id for recipient in recipients) == row.recipient_ids:
         return None
-    password = passwords.get(ctx.database, job.encryption.name)
+    name = job.encryption.name
+    hint = (
+        "" if isinstance(job.encryption, KmsEncryption) else passwords.get(ctx.database, name).hint
+    )
     prepared = rekeying.prepare(
-        ctx,
-        job,
-        password.write_only,
-        old,
-        f"present password {password.name}",
-        password.hint,
+        ctx, job, keys.needs_old_password(ctx, job), old, f"present password {name}", hint
     )
     if isinstance(prepared, rekeying.Pending):
         notices.append(prepared.text)
@@ -539,6 +576,7 @@ def _view(ctx: Context, job: Job) -> JobView:
         on_failure=job.on_failure,
         recovery=job.recovery,
         protected=job.encrypted and job.recovery and active,
+        local_half=_has_half(job),
         chain=chain.chain_id.hex() if chain else None,
         last_state=newest.state.value if newest else None,
         last_run_at=newest.started_at if newest else None,

@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from strongroom.catalog import chains, passwords, recovery_keys, signers, values
+from strongroom.catalog import kms as kms_rows
 from strongroom.crypto import hpke, random
-from strongroom.crypto.recipients import Recipient, SeedUnlocker, Stanza, Unlocker
+from strongroom.crypto.recipients import (
+    KMS_PREFIX,
+    Recipient,
+    SeedUnlocker,
+    Stanza,
+    Unlocker,
+)
 from strongroom.crypto.signing import SigningKey, SigningPublicKey
 from strongroom.errors import (
     ConflictError,
+    InvalidInputError,
     KeystoreLockedError,
     NoRecipientMatchedError,
     NotAddressedError,
@@ -31,10 +39,12 @@ from strongroom.keystore import (
     IdentityRecord,
     KeyFile,
     Keystore,
+    KmsKeyRecord,
+    KmsRecord,
     PasswordRecord,
     RecoveryRecord,
 )
-from strongroom.model.job import Job, PasswordEncryption
+from strongroom.model.job import Job, KmsEncryption, NoEncryption, PasswordEncryption
 from strongroom.model.transition import WantedEncryption
 from strongroom.repository.chain import Chain, Trust
 from strongroom.repository.keyring import Keyring, openers_of
@@ -45,6 +55,7 @@ if TYPE_CHECKING:
     from strongroom.catalog.database import Database
     from strongroom.control.context import Context
     from strongroom.crypto.keys import Password, Seed
+    from strongroom.kms.recipients import KmsUnlocker
     from strongroom.settings import Settings
 
 IDENTITY: Final = "own"
@@ -181,10 +192,14 @@ def password_record(ctx: Context, row: passwords.PasswordRow) -> PasswordRecord:
 
 def recipients(ctx: Context, job: Job) -> list[Recipient]:
     """Return whom the job's next chain key is sealed for; nobody if it is plain."""
-    if not isinstance(job.encryption, PasswordEncryption):
+    if isinstance(job.encryption, NoEncryption):
         return []
-    row = passwords.get(ctx.database, job.encryption.name)
-    found: list[Recipient] = [password_record(ctx, row).recipient()]
+    found: list[Recipient] = []
+    if isinstance(job.encryption, PasswordEncryption):
+        row = passwords.get(ctx.database, job.encryption.name)
+        found.append(password_record(ctx, row).recipient())
+    else:
+        found.append(kms_recipient(ctx, job, job.encryption))
     recovery = recovery_recipient(ctx) if job.recovery else None
     if recovery is not None:
         found.append(recovery)
@@ -199,6 +214,61 @@ def recovery_recipient(ctx: Context) -> Recipient | None:
     return ctx.keystore.get(RecoveryRecord, row.key_id.hex()).recipient()
 
 
+def kms_recipient(ctx: Context, job: Job, encryption: KmsEncryption) -> Recipient:
+    """Return the job's newest key at a KMS as a recipient; the KMS is not asked.
+
+    Raises:
+        UnlockError: none was made, or the keystore has lost its public half.
+        InvalidInputError: a local half is wanted, and there is no recovery key to carry it.
+    """
+    from strongroom.crypto.rsa import OaepHash
+    from strongroom.crypto.rsa import PublicKey as RsaPublicKey
+    from strongroom.kms.recipients import KmsRecipient, stanza_kind
+
+    row = kms_rows.get(ctx.database, encryption.name)
+    key = kms_rows.key_of_job(ctx.database, row.kms_id, job.job_id)
+    try:
+        if key is None:
+            raise NotFoundError("none was made")  # noqa: TRY301 - the same outcome as the rest
+        record = ctx.keystore.get(KmsKeyRecord, kms_key_name(row.kms_id, key.key))
+        vouch = ctx.keystore.get(KmsRecord, row.kms_id.hex()).vouch
+    except NotFoundError as error:
+        raise UnlockError(
+            f"job {job.name} has no key at KMS {row.name}, or the keystore lost it",
+            hint=f"'strongroom job edit {job.name} --encrypt {encryption}' asks for one",
+            kms=row.name,
+        ) from error
+    recipient = KmsRecipient(
+        kind=stanza_kind(row.kind, local=encryption.local_half),
+        key=key.key,
+        public=RsaPublicKey(record.public),
+        oaep=OaepHash(record.oaep),
+        hint=row.name,
+        vouch=vouch,
+        local=_local_public(ctx) if encryption.local_half else None,
+    )
+    kms_rows.remember_recipient(ctx.database, recipient.id, row.kms_id, key.key)
+    return recipient
+
+
+def kms_key_name(kms_id: bytes, key: str) -> str:
+    """Return under what name the keystore has the public half of a key at a KMS."""
+    return f"{kms_id.hex()}/{key}"
+
+
+def _local_public(ctx: Context) -> hpke.PublicKey:
+    """Return the public part of the local half that the active recovery kit carries."""
+    row = recovery_keys.active(ctx.database)
+    if row is None:
+        raise InvalidInputError(
+            "a local half needs a recovery kit that carries it: losing this machine would "
+            "otherwise lose the backups",
+            hint="'strongroom recovery create FILE' makes one",
+        )
+    half = ctx.keystore.get(RecoveryRecord, row.key_id.hex()).local_half
+    return hpke.PrivateKey.from_seed(half).public
+
+
 def wanted(ctx: Context, job: Job) -> WantedEncryption:
     """Return what the job asks for, as `model.transition` compares it."""
     ids = frozenset(recipient.id for recipient in recipients(ctx, job))
@@ -206,45 +276,114 @@ def wanted(ctx: Context, job: Job) -> WantedEncryption:
 
 
 def keeps_secret(ctx: Context, job: Job) -> bool:
-    """Tell whether the keystore may keep what opens the job's data: not if it is write-only."""
+    """Tell whether the keystore may keep what opens the job's data.
+
+    Not if its password is write-only, nor if a KMS is what opens it.
+    """
+    if isinstance(job.encryption, KmsEncryption):
+        return False
+    return not needs_old_password(ctx, job)
+
+
+def needs_old_password(ctx: Context, job: Job) -> bool:
+    """Tell whether linking the job's chain to a new key takes a password that is not kept."""
     if not isinstance(job.encryption, PasswordEncryption):
-        return True
-    return not passwords.get(ctx.database, job.encryption.name).write_only
+        return False
+    return passwords.get(ctx.database, job.encryption.name).write_only
 
 
 # --- what this machine opens ----------------------------------------------------------------
 
 
 class StoredSecrets:
-    """Unlocks with whatever secrets the keystore keeps; those of write-only passwords it has not.
+    """Unlocks with whatever is at hand: seeds in the keystore, and every KMS of the catalog.
 
-    A stanza names its recipient, so only the one seed that fits is ever tried.
+    Those of write-only passwords the keystore has not. A stanza names its recipient, so only
+    the one secret that fits is ever tried; a KMS is asked only where a stanza is for it.
     """
 
-    def __init__(self, keystore: Keystore) -> None:
-        self._unlockers: dict[bytes, SeedUnlocker] = {}
-        for name in keystore.names(PasswordRecord):
-            record = keystore.get(PasswordRecord, name)
+    def __init__(self, ctx: Context) -> None:
+        self._seeds: dict[bytes, SeedUnlocker] = {}
+        for name in ctx.keystore.names(PasswordRecord):
+            record = ctx.keystore.get(PasswordRecord, name)
             if record.seed is not None:
-                self._unlockers[hpke.PublicKey(record.public).id] = SeedUnlocker(record.seed)
+                self._seeds[hpke.PublicKey(record.public).id] = SeedUnlocker(record.seed)
+        self._ctx = ctx
+        self._rows = kms_rows.all_rows(ctx.database)
+        self._kms: dict[str, KmsUnlocker] = {}
+
+    @property
+    def has_kms(self) -> bool:
+        """Whether there is a KMS that could be asked."""
+        return bool(self._rows)
 
     def describe(self) -> str:
         return "what the keystore holds"
 
     def unwrap(self, stanza: Stanza, info: bytes) -> Seed:
-        unlocker = self._unlockers.get(stanza.recipient_id)
-        if unlocker is None:
-            raise NotAddressedError("the keystore holds no secret for this stanza")
-        return unlocker.unwrap(stanza, info)
+        seed = self._seeds.get(stanza.recipient_id)
+        if seed is not None:
+            return seed.unwrap(stanza, info)
+        for unlocker in self._kms_for(stanza):
+            with suppress(NotAddressedError):
+                return unlocker.unwrap(stanza, info)
+        raise NotAddressedError("the keystore holds no secret for this stanza")
 
     def vouches(self, stanza: Stanza, identity: SigningPublicKey) -> bool:
-        unlocker = self._unlockers.get(stanza.recipient_id)
-        return unlocker is not None and unlocker.vouches(stanza, identity)
+        seed = self._seeds.get(stanza.recipient_id)
+        if seed is not None:
+            return seed.vouches(stanza, identity)
+        return any(unlocker.vouches(stanza, identity) for unlocker in self._kms_for(stanza))
+
+    def holds(self, stanza: Stanza) -> bool:
+        """Tell whether the keystore itself has the seed for a stanza."""
+        return stanza.recipient_id in self._seeds
+
+    def _kms_for(self, stanza: Stanza) -> list[KmsUnlocker]:
+        """Return the KMS whose key a stanza names, or else every one that it could be for."""
+        if not stanza.kind.startswith(KMS_PREFIX):
+            return []
+        known = [
+            row
+            for row in self._rows
+            if stanza.recipient_id in kms_rows.recipients_of(self._ctx.database, row.kms_id)
+        ]
+        return [self._unlocker(row) for row in known or self._rows]
+
+    def _unlocker(self, row: kms_rows.KmsRow) -> KmsUnlocker:
+        if row.name not in self._kms:
+            self._kms[row.name] = kms_unlocker(self._ctx, row)
+        return self._kms[row.name]
+
+
+def kms_unlocker(
+    ctx: Context, row: kms_rows.KmsRow, local_halves: Iterable[Seed] = ()
+) -> KmsUnlocker:
+    """Return what unwraps with a KMS of the catalog.
+
+    Args:
+        ctx: Surroundings.
+        row: The KMS.
+        local_halves: Local halves besides those that the keystore has.
+    """
+    from strongroom.kms.recipients import KmsUnlocker
+
+    kept = [
+        ctx.keystore.get(RecoveryRecord, name).local_half
+        for name in ctx.keystore.names(RecoveryRecord)
+    ]
+    return KmsUnlocker(
+        row.name,
+        lambda: ctx.kms(row.kms_id, row.endpoints),
+        row.kind,
+        known=kms_rows.recipients_of(ctx.database, row.kms_id),
+        local_halves=[*local_halves, *kept],
+    )
 
 
 def stored_unlockers(ctx: Context, job: Job) -> list[Unlocker]:
     """Return what the keystore has to open the job's chains with; nothing for a plain job."""
-    return [StoredSecrets(ctx.keystore)] if job.encrypted else []
+    return [StoredSecrets(ctx)] if job.encrypted else []
 
 
 def link_made(ctx: Context, job: Job) -> None:
@@ -290,21 +429,33 @@ def stored_keyring(
     """Return the keys of a chain that this machine has by itself.
 
     With a stored secret that is all of them. Of a write-only chain it is the metakeys: names
-    and sizes can be read, and no content.
+    and sizes can be read, and no content. What a KMS opens is the same until content is read:
+    only then the KMS is asked, once.
 
     Raises:
         NoRecipientMatchedError: it has none at all.
         UnvouchedError: it is not to be believed who signs the chain.
     """
     metakeys = ctx.keystore.metakeys(chain.chain_id)
+    secrets = secrets or StoredSecrets(ctx)
+    believed_here = believed.knows(chain.identity)
+    if metakeys and believed_here and secrets.has_kms and not _opens_offline(chain, secrets):
+        openers = openers_of(chain.envelopes())
+        return Keyring(
+            chain.chain_id,
+            {},
+            metakeys,
+            openers=openers,
+            later=lambda: chain.unlock(secrets, believed),
+        )
     try:
-        keyring = chain.unlock(secrets or StoredSecrets(ctx.keystore), believed)
+        keyring = chain.unlock(secrets, believed)
     except NoRecipientMatchedError:
         if not metakeys:
             raise
         believed.refuse_unpinned(chain)
         # Metakeys vouch for nobody: whoever replaced the journal could replay what they open.
-        if not believed.knows(chain.identity):
+        if not believed_here:
             raise UnvouchedError(
                 f"chain {chain.name} is signed by {chain.identity.fingerprint}, and it is this "
                 "machine that should have signed it",
@@ -313,3 +464,13 @@ def stored_keyring(
         openers = openers_of(chain.envelopes())
         return Keyring(chain.chain_id, {}, metakeys, openers=openers)
     return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.closed, keyring.openers)
+
+
+def _opens_offline(chain: Chain, secrets: StoredSecrets) -> bool:
+    """Tell whether the chain's present key opens, or stays closed, without asking a KMS."""
+    envelope = chain.envelopes().get(chain.present_key_id)
+    if envelope is None:
+        return True
+    kinds = [stanza.kind for stanza in envelope.stanzas if not secrets.holds(stanza)]
+    held = len(kinds) < len(envelope.stanzas)
+    return held or not any(kind.startswith(KMS_PREFIX) for kind in kinds)

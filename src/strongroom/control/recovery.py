@@ -22,7 +22,11 @@ from strongroom.control.views import (
     RecoveryTestResult,
 )
 from strongroom.crypto import random
-from strongroom.crypto.recipients import RecoveryUnlocker, make_recovery_recipient
+from strongroom.crypto.recipients import (
+    RecoveryUnlocker,
+    local_half_of,
+    make_recovery_recipient,
+)
 from strongroom.errors import (
     ConflictError,
     IntegrityError,
@@ -61,7 +65,11 @@ def create(ctx: Context, file: Path) -> RecoveryResult:
     ctx.keystore.put(
         kit.key_id.hex(),
         RecoveryRecord(
-            name=recipient.label, public=recipient.public.raw, vouch=recipient.vouch, created_at=now
+            name=recipient.label,
+            public=recipient.public.raw,
+            vouch=recipient.vouch,
+            created_at=now,
+            local_half=local_half_of(seed),
         ),
     )
     row = recovery_keys.RecoveryKeyRow(kit.key_id, now)
@@ -85,7 +93,7 @@ def _notices(ctx: Context, file: Path, *, replaced: bool) -> list[str]:
         f"job {job.name} is write-only: its next session starts a new chain with a full, unless "
         f"'strongroom job edit {job.name} --encrypt {job.encryption}' is given the password once"
         for job in jobs.all_jobs(ctx.database)
-        if job.encrypted and job.recovery and not keys.keeps_secret(ctx, job)
+        if job.recovery and keys.needs_old_password(ctx, job)
     ]
     return notices
 

@@ -142,7 +142,7 @@ def _stored_key(ctx: Context, chain: Chain) -> ChainKey | None:
         older = ChainKey(record.chain_key_seed)
         if older.public.raw == record.chain_key_public:
             return older
-    return _newest(ctx, chain, keys.StoredSecrets(ctx.keystore))
+    return _newest(ctx, chain, keys.StoredSecrets(ctx))
 
 
 def _with_password(ctx: Context, chain: Chain, unlocker: Unlocker) -> ChainKey:

@@ -35,7 +35,7 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.model.job import Compression as Level
-from strongroom.model.job import Job
+from strongroom.model.job import Job, KmsEncryption
 from strongroom.model.retention import PointFacts
 from strongroom.model.session import (
     SessionCounters,
@@ -204,6 +204,7 @@ class _Session:
             self._close_dead_sessions()
             self._record_start(record)
             try:
+                self._ask_kms()
                 scripts.pre(job, self.session_id)
                 outcome, target = self._back_up(repository, row.location)
             except BaseException as error:
@@ -221,6 +222,14 @@ class _Session:
                 result = replace(result, state=SessionState.WARNING.value)
             self._record_success(record, result, target, outcome)
             return result
+
+    def _ask_kms(self) -> None:
+        """See what the KMS has to say that the job is sealed for, if it is."""
+        if isinstance(self.job.encryption, KmsEncryption):
+            # Not at the top: what it imports, no other session needs.
+            from strongroom.control import kms_keys
+
+            self.warnings += kms_keys.before_session(self.ctx, self.job)
 
     def _acquired(self, repository: Repository) -> locks.Lock:
         """Return the job's lock.

@@ -125,6 +125,102 @@ class PasswordResult(View, frozen=True, kw_only=True):
     """Jobs whose next session makes key and link."""
 
 
+class CertificateView(View, frozen=True, kw_only=True):
+    """A certificate that a KMS is used with."""
+
+    role: str
+    """`client`, or `authority` of the server's."""
+    subject: str
+    not_after: datetime
+    days_left: int
+
+
+class KmsKeyView(View, frozen=True, kw_only=True):
+    """A key at a KMS."""
+
+    name: str
+    """What it is called there."""
+    key: str
+    """Its id there, its version included."""
+    job: str | None
+    """The job it was made for; none if that was removed."""
+    version: int
+    present: bool
+    """The job's next session is sealed for it."""
+    state: str
+    """`active`, `disabled`, `condemned` (its deletion is scheduled) or `destroyed`."""
+    made_at: datetime
+    checked_at: datetime
+    points: int
+    """Restore points in chains whose present key is sealed for it."""
+
+
+class KmsView(View, frozen=True, kw_only=True):
+    """A KMS, without what opens it."""
+
+    name: str
+    kind: str
+    endpoints: tuple[str, ...]
+    bits: int
+    strict: bool
+    """A session fails while it is away."""
+    vouches: bool
+    """It vouches for this server's identity, so that readers need no fingerprint."""
+    created_at: datetime
+    synced_at: datetime | None
+    jobs: tuple[str, ...]
+    certificates: tuple[CertificateView, ...] = ()
+    keys: tuple[KmsKeyView, ...] = ()
+
+
+class KmsResult(View, frozen=True, kw_only=True):
+    """What adding or changing a KMS did."""
+
+    kms: KmsView
+    notices: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class KmsEndpointTest(View, frozen=True, kw_only=True):
+    """How one endpoint of a KMS answered."""
+
+    endpoint: str
+    ok: bool
+    seconds: float
+    problem: str | None = None
+    code: str | None = None
+
+
+class KmsKeyTest(View, frozen=True, kw_only=True):
+    """Whether a KMS opened what was sealed for one of its keys."""
+
+    name: str
+    key: str
+    job: str | None
+    state: str
+    opened: bool
+    problem: str | None = None
+
+
+class KmsTestResult(View, frozen=True, kw_only=True):
+    """What `kms test` found."""
+
+    ok: bool
+    endpoints: tuple[KmsEndpointTest, ...]
+    keys: tuple[KmsKeyTest, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class KmsSyncResult(View, frozen=True, kw_only=True):
+    """What `kms sync` and `kms rotate` learned."""
+
+    kms: KmsView
+    rotated: tuple[str, ...] = ()
+    """Names of keys that have a newer version: the next session is sealed for it."""
+    warnings: tuple[str, ...] = ()
+    """Keys that open nothing any longer, with the points that need them."""
+
+
 class JobView(View, frozen=True, kw_only=True):
     """A job as it stands."""
 
@@ -149,7 +245,9 @@ class JobView(View, frozen=True, kw_only=True):
     recovery: bool
     """The job is sealed for the recovery key too, if there is one."""
     protected: bool
-    """A lost password does not lose the data: a recovery key exists and is a recipient."""
+    """A lost password or KMS does not lose the data: a recovery key exists and is a recipient."""
+    local_half: bool = False
+    """A KMS's key opens the backups only together with a local half."""
     chain: str | None = None
     """Id of the chain that the newest session wrote to."""
     last_state: str | None = None
@@ -364,3 +462,83 @@ class StatusReport(View, frozen=True, kw_only=True):
     ok: bool
     jobs: tuple[JobStatus, ...]
     notices: tuple[str, ...] = ()
+
+
+# --- keys and the report ------------------------------------------------------------------------
+
+
+class KeyUse(View, frozen=True, kw_only=True):
+    """A chain that a secret opens."""
+
+    chain: str
+    job: str | None
+    """None if the job was removed."""
+    points: int
+    whole: bool
+    """It opens all of it; otherwise only what was sealed before a later change."""
+    alone: bool
+    """Nothing else that is known opens it."""
+
+
+class KeyView(View, frozen=True, kw_only=True):
+    """A secret that opens backups, or an identity that signs them."""
+
+    kind: str
+    """`password`, `kms`, `recovery` or `signer`."""
+    name: str
+    key_id: str
+    """As it stands in envelopes, hexadecimal; of a signer its fingerprint."""
+    version: int
+    present: bool
+    """Sessions to come are sealed for it, or signed by it."""
+    state: str
+    """`stored` or `write-only`, `offline` (a kit), `own` or `accepted` (a signer), or what a KMS
+    says of its key."""
+    made_at: datetime
+    age_days: int
+    proven_at: datetime | None
+    """When it was last seen to be the right secret, or to open something."""
+    jobs: tuple[str, ...] = ()
+    """Jobs whose next session is sealed for it."""
+    chains: tuple[KeyUse, ...] = ()
+    points: int = 0
+    """Points of the chains that it opens whole."""
+    alone: int = 0
+    """Those of them that nothing else known opens."""
+
+
+class Finding(View, frozen=True, kw_only=True):
+    """Something that the report tells."""
+
+    code: str
+    """Stable, for scripts: `unencrypted`, `unprotected`, `password-old`, …"""
+    subject: str
+    text: str
+    problem: bool
+    """It needs attention; otherwise it is only to be known."""
+
+
+class JobKeysView(View, frozen=True, kw_only=True):
+    """How one job stands with its keys."""
+
+    job: str
+    encrypt: str
+    key_id: str | None
+    key_age_days: int | None
+    protected: bool
+    """The recovery key opens it too."""
+    points: int
+    opened_by: int
+    """How many known secrets open its newest points."""
+    copies: int
+    """Repositories that have its points besides its own."""
+
+
+class KeyReport(View, frozen=True, kw_only=True):
+    """Who can open what, and what is wrong with that."""
+
+    made_at: datetime
+    ok: bool
+    jobs: tuple[JobKeysView, ...]
+    findings: tuple[Finding, ...]
+    keys: tuple[KeyView, ...]

@@ -217,6 +217,14 @@ def make_recovery_recipient(
     return RecoveryRecipient(public, label, vouch_for(seed, identity))
 
 
+def local_half_of(seed: Seed) -> Seed:
+    """Return the local half that belongs to a recovery kit's seed.
+
+    It leads nowhere back, so a server may keep it; who holds the kit can make it again.
+    """
+    return Seed(expand(seed, "local half", KEY_LENGTH))
+
+
 def recipient_of(stanza: Stanza) -> Recipient:
     """Return the recipient that `stanza` was wrapped to, so that more can be wrapped to it.
 

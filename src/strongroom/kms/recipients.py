@@ -27,6 +27,7 @@ from strongroom.crypto.recipients import KMS_PREFIX, MAX_HINT, Stanza
 from strongroom.crypto.rsa import OaepHash
 from strongroom.errors import (
     EnvelopeDamagedError,
+    KmsUnavailableError,
     MalformedError,
     NotAddressedError,
     NotFoundError,
@@ -73,7 +74,11 @@ class KmsRecipient:
 
     @property
     def id(self) -> bytes:
-        return recipient_id(self.kind, self.key, self.public.der)
+        return recipient_id(self.kind, self.key, self.public.der, self._local_id)
+
+    @property
+    def _local_id(self) -> bytes:
+        return b"" if self.local is None else self.local.id
 
     def wrap(self, info: bytes, secret: Seed) -> Stanza:
         share = random.token(KEY_LENGTH)
@@ -87,7 +92,7 @@ class KmsRecipient:
             kind=self.kind,
             recipient_id=self.id,
             public=self.public.der,
-            salt=b"",
+            salt=self._local_id,
             memory_kib=0,
             passes=0,
             lanes=0,
@@ -102,9 +107,10 @@ def stanza_kind(kind: str, *, local: bool) -> str:
     return KMS_PREFIX + kind + (LOCAL_SUFFIX if local else "")
 
 
-def recipient_id(stanza_kind: str, key: str, public_der: bytes) -> bytes:
+def recipient_id(stanza_kind: str, key: str, public_der: bytes, local_id: bytes) -> bytes:
     """Return what names a key in envelopes: nothing to who does not know the key's own id."""
-    return fingerprint(bind("kms recipient", stanza_kind.encode(), key.encode(), public_der))
+    parts = (stanza_kind.encode(), key.encode(), public_der, local_id)
+    return fingerprint(bind("kms recipient", *parts))
 
 
 def _wrapping_key(share: bytes, local_share: bytes) -> WrappingKey:
@@ -128,13 +134,14 @@ def _read(stanza: Stanza) -> _Sealed:
         MalformedError: it is none of this kind.
     """
     public = rsa.PublicKey(stanza.public)
-    local = _LOCAL_CAPSULE if stanza.kind.endswith(LOCAL_SUFFIX) else 0
+    has_local = stanza.kind.endswith(LOCAL_SUFFIX)
+    local = _LOCAL_CAPSULE if has_local else 0
     start = 1 + public.length
     if (
         public.der != stanza.public
         or len(stanza.sealed) != start + local + _VALUE
         or len(stanza.hint) > MAX_HINT
-        or stanza.salt
+        or len(stanza.salt) != (KEY_LENGTH if has_local else 0)
         or any((stanza.memory_kib, stanza.passes, stanza.lanes))
         or len(stanza.vouch) not in (0, _VOUCH_LENGTH)
     ):
@@ -187,7 +194,6 @@ class KmsUnlocker:
         kind: str,
         *,
         known: Mapping[bytes, str] | None = None,
-        vouching_key: str | None = None,
         local_halves: Iterable[Seed] = (),
     ) -> None:
         """Ask nothing yet.
@@ -198,14 +204,12 @@ class KmsUnlocker:
             kind: Its kind.
             known: Ids of keys at the KMS by the ids of recipients. A recipient that is not
                 among them is looked for among all keys that the KMS shows.
-            vouching_key: The only key whose word counts; None looks for it at the KMS.
             local_halves: The local halves that are at hand.
         """
         self.name = name
         self._kms = kms
         self._kind = kind
         self._known = dict(known or {})
-        self._vouching_key = vouching_key
         self._local_halves = tuple(local_halves)
         self._listed: list[str] | None = None
 
@@ -224,6 +228,13 @@ class KmsUnlocker:
         local_share = self._local_share(stanza, parts, info)
         try:
             share = self._kms().decrypt(key, parts.capsule, parts.oaep)
+        except KmsUnavailableError as error:
+            raise KmsUnavailableError(
+                f"key {key} of KMS {self.name} is needed and cannot be asked: {error}",
+                hint="try again when the KMS answers; the recovery kit opens without it",
+                kms=self.name,
+                key=key,
+            ) from error
         except NotFoundError as error:
             raise RefusedError(
                 f"KMS {self.name} has no key {key} any longer",
@@ -256,8 +267,7 @@ class KmsUnlocker:
         named = stanza.vouch[1 : 1 + KEY_LENGTH]
         mac = stanza.vouch[1 + KEY_LENGTH :]
         kms = self._kms()
-        known = [self._vouching_key] if self._vouching_key else kms.vouching_keys()
-        for key in known:
+        for key in kms.vouching_keys():
             if _vouching_id(self._kind, key) == named:
                 with suppress(NotFoundError):
                     return hmac.compare_digest(kms.mac(key, _vouched(identity)), mac)
@@ -276,7 +286,8 @@ class KmsUnlocker:
         if self._listed is None:
             self._listed = list(self._kms().keys())
         for key in self._listed:
-            if recipient_id(stanza.kind, key, stanza.public) == stanza.recipient_id:
+            found = recipient_id(stanza.kind, key, stanza.public, stanza.salt)
+            if found == stanza.recipient_id:
                 return key
         return None
 

@@ -122,23 +122,46 @@ class PasswordEncryption:
         return f"password:{self.name}"
 
 
-Encryption: TypeAlias = NoEncryption | PasswordEncryption
+@dataclass(frozen=True, slots=True)
+class KmsEncryption:
+    """Sealed for a key at a KMS, and for the recovery key if there is one."""
+
+    name: str
+    """Of the KMS in the catalog."""
+    local_half: bool = False
+    """A local half is needed too, so that a quantum computer alone opens nothing."""
+
+    def __str__(self) -> str:
+        return f"kms:{self.name}"
 
 
-def parse_encryption(text: str) -> Encryption:
-    """Return what `none` or `password:NAME` means.
+Encryption: TypeAlias = NoEncryption | PasswordEncryption | KmsEncryption
+
+
+def parse_encryption(text: str, *, local_half: bool = False) -> Encryption:
+    """Return what `none`, `password:NAME` or `kms:NAME` means.
+
+    Args:
+        text: What the operator wrote.
+        local_half: Whether a KMS's key is to need a local half beside it.
 
     Raises:
         InvalidInputError: it is anything else.
     """
+    scheme, _, name = text.partition(":")
+    if scheme == "kms" and name:
+        return KmsEncryption(checked_name("KMS", name), local_half)
+    if local_half:
+        raise InvalidInputError(
+            "a local half goes beside the key of a KMS", hint="say --encrypt kms:NAME with it"
+        )
     if text == "none":
         return NoEncryption()
-    scheme, _, name = text.partition(":")
     if scheme == "password" and name:
         return PasswordEncryption(checked_name("password", name))
     raise InvalidInputError(
         f"{text!r} does not say how to encrypt",
-        hint="write password:NAME, or none for backups that anybody can read",
+        hint="write password:NAME, kms:NAME, or none for backups that anybody can read",
         encrypt=text,
     )
 

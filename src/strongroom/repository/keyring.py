@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.crypto.envelope import ChainKey, SessionSecrets, open_session
+from strongroom.crypto.recipients import KMS_PREFIX
 from strongroom.errors import EnvelopeDamagedError, UnlockError
 from strongroom.format.header import session_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from strongroom.crypto.keys import MetaKey, SessionKey
     from strongroom.crypto.recipients import Stanza
@@ -41,6 +42,7 @@ class Keyring:
         metakeys: Metakeys | None = None,
         closed: Mapping[bytes, StrongroomError] | None = None,
         openers: Mapping[bytes, str] | None = None,
+        later: Callable[[], Keyring] | None = None,
     ) -> None:
         """Hold keys.
 
@@ -50,6 +52,8 @@ class Keyring:
             metakeys: Metakeys by session id, as the keystore keeps them.
             closed: Why chain keys stay closed, by their ids: a damaged link or envelope.
             openers: Whose secrets open chain keys, in words, by their ids.
+            later: Opens the chain keys when the first of them is needed: what it costs, a
+                call to a KMS, is not to be paid by who reads names only.
         """
         self._chain_id = chain_id
         self.chain_keys = dict(chain_keys or {})
@@ -57,11 +61,12 @@ class Keyring:
         self.openers = dict(openers or {})
         self._metakeys: Metakeys = metakeys if metakeys is not None else {}
         self._opened: dict[bytes, SessionSecrets] = {}
+        self._later = later
 
     @property
     def opens_data(self) -> bool:
-        """Whether any chain key is here, or only metakeys."""
-        return bool(self.chain_keys)
+        """Whether any chain key is here or can be had, or only metakeys."""
+        return bool(self.chain_keys) or self._later is not None
 
     def add(self, session_id: bytes, secrets: SessionSecrets) -> None:
         """Take over the keys of a session that this process itself runs."""
@@ -94,6 +99,7 @@ class Keyring:
         """
         opened = self._opened.get(record.session_id)
         if opened is None:
+            self._open_later(record.chain_key_id)
             chain_key = self.chain_keys.get(record.chain_key_id)
             reason = self.closed.get(record.chain_key_id)
             if chain_key is None and reason is not None:
@@ -122,6 +128,16 @@ class Keyring:
             self._opened[record.session_id] = opened
         return opened
 
+    def _open_later(self, chain_key_id: bytes) -> None:
+        """Open what was put off until a chain key is needed; once, whatever comes of it."""
+        if self._later is None or chain_key_id in self.chain_keys:
+            return
+        later, self._later = self._later, None
+        found = later()
+        self.chain_keys |= found.chain_keys
+        self.closed |= found.closed
+        self.openers |= found.openers
+
 
 def openers_of(envelopes: Mapping[bytes, Envelope]) -> dict[bytes, str]:
     """Return whose secrets open chain keys, in words, for a `Keyring`."""
@@ -139,6 +155,8 @@ def _in_words(stanzas: Iterable[Stanza]) -> str:
             said.append("the password" + (f" (hint: {stanza.hint})" if stanza.hint else ""))
         elif stanza.kind == "recovery":
             said.append("the recovery key" + (f" {stanza.hint}" if stanza.hint else ""))
+        elif stanza.kind.startswith(KMS_PREFIX):
+            said.append("a KMS" + (f" ({stanza.hint})" if stanza.hint else ""))
         else:
             said.append("a secret of a kind that this release does not know")
     return " or ".join(said)

@@ -70,10 +70,18 @@ def _key_pair(bits: int, number: int) -> tuple[bytes, rsa.PublicKey]:
 class LocalKms:
     """One endpoint of a `LocalKmsServer`."""
 
-    kind = "local"
+    def __init__(
+        self, server: LocalKmsServer, endpoint: str = "local:1", kind: str = "local"
+    ) -> None:
+        """Stand at one endpoint.
 
-    def __init__(self, server: LocalKmsServer, endpoint: str = "local:1") -> None:
+        Args:
+            server: What stands behind it.
+            endpoint: Where it is said to be.
+            kind: What it is to be taken for.
+        """
         self.server = server
+        self.kind = kind
         self.endpoint = endpoint
         self.away = False
         """Whether it answers nobody."""

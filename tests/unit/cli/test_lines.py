@@ -84,7 +84,7 @@ def test_json_behind_the_double_dash_is_a_word_like_any_other(
         (
             ["job", "create", "a", "--repository", "r", "--source", "files:/x"],
             "how job a is encrypted has to be said",
-            "--encrypt none for backups that anybody can read",
+            "none: backups that anybody can read",
         ),
         (
             ["restore", "p", "--to", "-", "--json"],

@@ -12,6 +12,7 @@ from strongroom.cli.options import (
     SIZE,
     OrNoneType,
     job_names,
+    kms_names,
     password_names,
     repository_names,
     secret_options,
@@ -64,8 +65,9 @@ def job() -> None:
 def _encrypt_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
     scheme, colon, name = incomplete.partition(":")
     if not colon:
-        return [word for word in ("password:", "none") if word.startswith(scheme)]
-    return [f"{scheme}:{found}" for found in password_names(ctx, parameter, name)]
+        return [word for word in ("password:", "kms:", "none") if word.startswith(scheme)]
+    complete = kms_names if scheme == "kms" else password_names
+    return [f"{scheme}:{found}" for found in complete(ctx, parameter, name)]
 
 
 def _settings(
@@ -78,9 +80,15 @@ def _settings(
             [
                 click.option(
                     "--encrypt",
-                    metavar="password:NAME|none",
+                    metavar="password:NAME|kms:NAME|none",
                     shell_complete=_encrypt_names,
                     help="What the backups are sealed for. There is no default.",
+                ),
+                click.option(
+                    "--with-local-half/--without-local-half",
+                    "local_half",
+                    default=None,
+                    help="Have a KMS's key need a half on this machine too (see docs/keys.md).",
                 ),
                 click.option(
                     "--exclude",
@@ -193,7 +201,8 @@ def create(
     Exit status:
       0   the job can run: strongroom job run NAME
       2   the job cannot be like that
-      10  there is no such repository or password
+      10  there is no such repository, password or KMS
+      13  the KMS that is to make its key does not answer
       15  NAME is taken
     """
     if repository is None:
@@ -205,7 +214,7 @@ def create(
     if encrypt is None:
         raise InvalidInputError(
             f"how job {name} is encrypted has to be said",
-            hint="say --encrypt password:NAME, or --encrypt none for backups that anybody can read",
+            hint="say --encrypt password:NAME or kms:NAME, or none: backups that anybody can read",
         )
     from strongroom.control import jobs
 
@@ -258,8 +267,8 @@ def edit(
     Exit status:
       0   it is changed; what the next session does because of it was said
       2   it cannot be like that, or nobody agreed to what weakens it
-      10  there is no such job, repository, password or source
-      13  a repository that has to be told did not answer: nothing was changed
+      10  there is no such job, repository, password, KMS or source
+      13  a repository or KMS did not answer: nothing was changed
       15  the new name is taken
     """
     from strongroom.control import jobs

@@ -102,12 +102,57 @@ def upgrade() -> None:
     op.create_index(op.f("ix_chains_job_id"), "chains", ["job_id"], unique=False)
     op.create_index(op.f("ix_chains_repository_id"), "chains", ["repository_id"], unique=False)
     op.create_table(
+        "kms",
+        sa.Column("kms_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("endpoints", sa.Text(), nullable=False),
+        sa.Column("bits", sa.Integer(), nullable=False),
+        sa.Column("strict", sa.Boolean(), nullable=False),
+        sa.Column("vouching_key", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("synced_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("kms_id", name=op.f("pk_kms")),
+        sa.UniqueConstraint("name", name=op.f("uq_kms_name")),
+    )
+    op.create_table(
+        "kms_keys",
+        sa.Column("kms_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("key", sa.String(length=256), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=256), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("checked_at", sa.BigInteger(), nullable=False),
+        sa.Column("proven_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["kms_id"], ["kms.kms_id"], name=op.f("fk_kms_keys_kms_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("kms_id", "key", name=op.f("pk_kms_keys")),
+    )
+    op.create_index(op.f("ix_kms_keys_job_id"), "kms_keys", ["job_id"], unique=False)
+    op.create_table(
+        "kms_recipients",
+        sa.Column("key_id", sa.LargeBinary(), nullable=False),
+        sa.Column("kms_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("key", sa.String(length=256), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["kms_id"], ["kms.kms_id"], name=op.f("fk_kms_recipients_kms_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_kms_recipients")),
+    )
+    op.create_index(op.f("ix_kms_recipients_kms_id"), "kms_recipients", ["kms_id"], unique=False)
+    op.create_table(
         "jobs",
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("password_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("kms_id", sa.LargeBinary(length=16), nullable=True),
         sa.Column("encryption", sa.String(length=32), nullable=False),
+        sa.Column("local_half", sa.Boolean(), nullable=False),
         sa.Column("exclude", sa.Text(), nullable=False),
         sa.Column("one_file_system", sa.Boolean(), nullable=False),
         sa.Column("exclude_caches", sa.Boolean(), nullable=False),
@@ -127,6 +172,8 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "(encryption = 'password') = (password_id IS NOT NULL)", name=op.f("ck_jobs_password")
         ),
+        sa.CheckConstraint("(encryption = 'kms') = (kms_id IS NOT NULL)", name=op.f("ck_jobs_kms")),
+        sa.ForeignKeyConstraint(["kms_id"], ["kms.kms_id"], name=op.f("fk_jobs_kms_id")),
         sa.ForeignKeyConstraint(
             ["password_id"], ["passwords.password_id"], name=op.f("fk_jobs_password_id")
         ),
@@ -136,6 +183,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_jobs")),
         sa.UniqueConstraint("name", name=op.f("uq_jobs_name")),
     )
+    op.create_index(op.f("ix_jobs_kms_id"), "jobs", ["kms_id"], unique=False)
     op.create_index(op.f("ix_jobs_password_id"), "jobs", ["password_id"], unique=False)
     op.create_index(op.f("ix_jobs_repository_id"), "jobs", ["repository_id"], unique=False)
     op.create_table(

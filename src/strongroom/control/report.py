@@ -1,0 +1,174 @@
+"""The report: who can open what, and what is wrong with that.
+
+Every finding is either a problem, which makes the report fail, or something to be known. All
+of it comes from the catalog and the keystore, so that it can be asked for at any time.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from strongroom.catalog import chains, jobs, passwords, points, recovery_keys
+from strongroom.catalog import kms as kms_rows
+from strongroom.control import inventory, kms_views
+from strongroom.control.views import Finding, JobKeysView, KeyReport
+from strongroom.kms.base import KeyState
+from strongroom.model.phrases import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from strongroom.control.context import Context
+    from strongroom.control.inventory import Secret
+    from strongroom.model.job import Job
+
+PASSWORD_AGE: Final = timedelta(days=365)
+"""How old a password may be before the report calls it a problem."""
+
+
+def make(ctx: Context, password_age: timedelta = PASSWORD_AGE) -> KeyReport:
+    """Return the report.
+
+    Args:
+        ctx: Surroundings.
+        password_age: How old a password may be.
+    """
+    known = inventory.secrets(ctx)
+    openers = inventory.openers(ctx)
+    protected = recovery_keys.active(ctx.database) is not None
+    found = jobs.all_jobs(ctx.database)
+    views = tuple(_job(ctx, job, known, openers, protected=protected) for job in found)
+    findings = (
+        *_of_jobs(views),
+        *_of_passwords(ctx, password_age),
+        *_of_kms(ctx),
+        *_of_chains(ctx, known, openers),
+    )
+    return KeyReport(
+        made_at=ctx.clock.now(),
+        ok=not any(finding.problem for finding in findings),
+        jobs=views,
+        findings=findings,
+        keys=inventory.list_all(ctx),
+    )
+
+
+def _job(
+    ctx: Context,
+    job: Job,
+    known: list[Secret],
+    openers: Mapping[bytes, frozenset[bytes]],
+    *,
+    protected: bool,
+) -> JobKeysView:
+    chain = chains.current(ctx.database, job.job_id)
+    opened_by = openers.get(chain.chain_id, frozenset()) if chain else frozenset()
+    present = [
+        secret
+        for secret in known
+        if chain and secret.key_id in chain.recipient_ids and secret.kind != "recovery"
+    ]
+    return JobKeysView(
+        job=job.name,
+        encrypt=str(job.encryption),
+        key_id=present[0].key_id.hex() if present else None,
+        key_age_days=(ctx.clock.now() - present[0].made_at).days if present else None,
+        protected=job.encrypted and job.recovery and protected,
+        points=len(points.of_job(ctx.database, job.job_id)),
+        opened_by=len(opened_by),
+        copies=_copies(ctx, job),
+    )
+
+
+def _copies(ctx: Context, job: Job) -> int:
+    places = {
+        chain.repository_id
+        for chain in chains.of_job(ctx.database, job.job_id)
+        if points.of_chain(ctx.database, chain.chain_id)
+    }
+    return max(0, len(places) - 1)
+
+
+def _of_jobs(views: Iterable[JobKeysView]) -> Iterable[Finding]:
+    for view in views:
+        if view.encrypt == "none":
+            yield Finding(
+                code="unencrypted",
+                subject=view.job,
+                text=f"job {view.job} is not encrypted: whoever reads its repository reads it",
+                problem=True,
+            )
+        elif not view.protected:
+            yield Finding(
+                code="unprotected",
+                subject=view.job,
+                text=f"job {view.job} has no loss protection: without its {view.encrypt} its "
+                "backups are lost ('recovery create', 'job edit --recovery')",
+                problem=True,
+            )
+        if view.points and not view.copies:
+            yield Finding(
+                code="no-copy",
+                subject=view.job,
+                text=f"the points of job {view.job} are in one repository only",
+                problem=False,
+            )
+
+
+def _of_passwords(ctx: Context, oldest: timedelta) -> Iterable[Finding]:
+    now = ctx.clock.now()
+    for row in passwords.all_rows(ctx.database):
+        versions = passwords.versions(ctx.database, row.password_id)
+        age = now - max((one.made_at for one in versions), default=row.created_at)
+        if age > oldest:
+            yield Finding(
+                code="password-old",
+                subject=row.name,
+                text=f"password {row.name} is {age.days} days old, and {oldest.days} are allowed "
+                f"('password edit {row.name}')",
+                problem=True,
+            )
+
+
+def _of_kms(ctx: Context) -> Iterable[Finding]:
+    for row in kms_rows.all_rows(ctx.database):
+        for text in kms_views.expiry_warnings(ctx, row):
+            yield Finding(code="certificate-ends", subject=row.name, text=text, problem=True)
+        for key in kms_rows.keys_of(ctx.database, row.kms_id):
+            needed = kms_views.points_that_need(ctx, row, key.key)
+            if not KeyState(key.state).opens and needed:
+                yield Finding(
+                    code="kms-key-lost",
+                    subject=key.name,
+                    text=f"key {key.name} of KMS {row.name} is {key.state}, and "
+                    f"{counted(len(needed), 'point')} opened by it",
+                    problem=True,
+                )
+
+
+def _of_chains(
+    ctx: Context, known: list[Secret], openers: Mapping[bytes, frozenset[bytes]]
+) -> Iterable[Finding]:
+    names = {secret.key_id: f"{secret.kind} {secret.name}" for secret in known}
+    for chain_id, opened_by in openers.items():
+        chain = chains.find(ctx.database, chain_id)
+        job = jobs.by_id(ctx.database, chain.job_id) if chain else None
+        of = f"job {job.name}" if job else "a removed job"
+        count = counted(len(points.of_chain(ctx.database, chain_id)), "point")
+        where = f"{count} of {of} (chain {chain_id.hex()[:12]})"
+        if not opened_by:
+            yield Finding(
+                code="opened-by-nothing",
+                subject=chain_id.hex(),
+                text=f"nothing that is known here opens {where}",
+                problem=True,
+            )
+        elif len(opened_by) == 1:
+            (only,) = opened_by
+            yield Finding(
+                code="opened-by-one",
+                subject=chain_id.hex(),
+                text=f"only {names[only]} opens {where}",
+                problem=False,
+            )

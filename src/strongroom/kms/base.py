@@ -151,7 +151,10 @@ class Kms(Protocol):
         ...
 
     def keys(self) -> Iterator[str]:
-        """Return the ids of all keys that could decrypt and that we may see."""
+        """Return the ids of all keys that could decrypt and that we may see.
+
+        Keys of other kinds may be among them, where telling takes a call for each.
+        """
         ...
 
     def make_vouching_key(self, name: str) -> str:

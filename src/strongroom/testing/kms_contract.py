@@ -47,6 +47,8 @@ class KmsContract:
 
     can_disable = True
     """Whether its administrator can disable a key and enable it again."""
+    lists_other_kinds = False
+    """Whether `keys` has keys that decrypt nothing too, since telling takes a call for each."""
 
     @pytest.fixture
     def kms(self) -> Kms:
@@ -171,7 +173,7 @@ class KmsContract:
         assert kms.mac(key, b"n" * 32) != mac
         assert kms.mac(other, b"m" * 32) != mac
         assert {key, other} <= set(kms.vouching_keys())
-        assert key not in set(kms.keys())
+        assert self.lists_other_kinds or key not in set(kms.keys())
 
     def test_who_is_not_known_gets_nothing(self, stranger: Kms, key: KmsKey) -> None:
         with pytest.raises((errors.RefusedError, errors.KmsUnavailableError)):

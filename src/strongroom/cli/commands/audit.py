@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group("audit", cls=Group)
 def audit() -> None:
-    r"""Who used keys and changed settings, and whether that record is whole.
+    r"""Who used keys and changed settings, and whether that is whole.
 
     \b
     Exit status:

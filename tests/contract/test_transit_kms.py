@@ -21,7 +21,14 @@ from strongroom.kms.base import (
 from strongroom.kms.location import open_kms, parse
 from strongroom.kms.transit import TransitKms
 from strongroom.testing.kms_contract import KmsContract
-from tests.support.openbao_server import ROOT, OpenBao, TransitAdministrator, openbao, token
+from tests.support.openbao_server import (
+    ROOT,
+    OpenBao,
+    TransitAdministrator,
+    openbao,
+    openbao_with_tls,
+    token,
+)
 from tests.support.server_process import free_ports, stop
 
 PAGE = Path(__file__).parents[2] / "docs/operations/kms-transit.md"
@@ -288,3 +295,15 @@ def test_a_server_that_is_sealed_or_stops_between_two_calls_is_away(tmp_path: Pa
         stop(server.process)
         with pytest.raises(errors.KmsUnavailableError):
             kms.decrypt(key.key, seal(key, b"secret"), key.oaep)
+
+
+def test_a_server_is_asked_only_if_an_authority_that_was_named_vouches_for_it(
+    tmp_path: Path,
+) -> None:
+    with openbao_with_tls(tmp_path) as (address, authority):
+        named = Credentials(secret=ROOT.secret, authorities=authority)
+        with pytest.raises(errors.RefusedError, match="no handler for route"):
+            TransitKms(parse(address), Surroundings(named)).state("strongroom-test:1")
+        with pytest.raises(errors.KmsUnavailableError, match="certificate") as caught:
+            TransitKms(parse(address), Surroundings(ROOT)).state("strongroom-test:1")
+        assert "authority" in (caught.value.hint or "")

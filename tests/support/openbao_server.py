@@ -100,3 +100,25 @@ def openbao(folder: Path) -> Iterator[OpenBao]:
         server = OpenBao(port, process)
         server.write("sys/mounts/transit", type="transit")
         yield server
+
+
+@contextmanager
+def openbao_with_tls(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Run a server with an authority of its own; yield its address and the authority's PEM."""
+    port = free_ports(2)
+    authority = folder / "vault-ca.pem"
+    command = [
+        str(Path(sys.executable).with_name("bao")),
+        "server",
+        "-dev-tls",
+        f"-dev-tls-cert-dir={folder}",
+        "-dev-no-store-token",
+        f"-dev-root-token-id={_ROOT}",
+        f"-dev-listen-address=127.0.0.1:{port}",
+    ]
+
+    def ready() -> bool:
+        return "Root Token" in (folder / "server.log").read_text() and authority.exists()
+
+    with running(command, folder, ready):
+        yield f"transit+https://127.0.0.1:{port}/absent", authority.read_bytes()

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.crypto.signing import SigningPublicKey
 from strongroom.errors import IntegrityError, NotFoundError, UnsupportedVersionError
-from strongroom.format.journal import IdentityBody, SessionBody
+from strongroom.format.journal import SessionBody
 from strongroom.repository.moments import claimed_moment
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class FoundChain:
     sealed: bool
     started_at: datetime
     signers: tuple[str, ...]
-    """Fingerprints: of the header's identity, then of those that it introduced."""
+    """Fingerprints: of the header's identity, then of those introduced since."""
     points: tuple[FoundPoint, ...]
     """Promised ones, oldest first."""
     recipients: tuple[FoundRecipient, ...]
@@ -119,14 +118,14 @@ def look_through(chain: Chain) -> FoundChain:
         StorageUnavailableError: the storage did not answer.
     """
     points: tuple[FoundPoint, ...] = ()
-    signers: tuple[str, ...] = (chain.identity.fingerprint,)
+    signers: tuple[str, ...] = (chain.founder.fingerprint,)
     present: tuple[FoundRecipient, ...] = ()
     older: tuple[FoundRecipient, ...] = ()
     newest: SessionBody | None = None
     head: Head | None = None
     problem: StrongroomError | None = None
     try:
-        signers = _signers(chain)
+        signers = tuple(dict.fromkeys(one.fingerprint for one in chain.signers))
         head = chain.head()
         entry = chain.newest_session
         if entry is not None and isinstance(entry.body, SessionBody):
@@ -166,15 +165,6 @@ def _found(live: LivePoint) -> FoundPoint:
         published_at=claimed_moment(live.entry.raw.made_at),
         held=live.held,
     )
-
-
-def _signers(chain: Chain) -> tuple[str, ...]:
-    found = [chain.identity.fingerprint]
-    for number in chain.listing:
-        body = chain.entry(number).body
-        if isinstance(body, IdentityBody):
-            found.append(SigningPublicKey(body.identity).fingerprint)
-    return tuple(dict.fromkeys(found))
 
 
 def _recipients(

@@ -16,7 +16,7 @@ from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
 from strongroom.control import keys, rekeying
-from strongroom.control.repositories import present_recipients
+from strongroom.control.chains import present_recipients
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.hpke import PublicKey

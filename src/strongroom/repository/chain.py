@@ -99,6 +99,13 @@ class Trust:
             return identity.fingerprint in self.pinned
         return identity.fingerprint in self.accepted or identity.id in self.identities
 
+    def known_part(self, chain: Chain) -> Chain | None:
+        """Return the chain up to where it was last signed by somebody known, if it ever was."""
+        part: Chain | None = chain
+        while part is not None and not self.knows(part.identity):
+            part = part.before_succession()
+        return part
+
     def refuse_unpinned(self, chain: Chain) -> None:
         """Go on unless signers were pinned and the chain's is none of them.
 
@@ -693,6 +700,12 @@ class Chain:
         raise NoRecipientMatchedError(
             f"{unlocker.describe()} does not open chain {self.name}{shown}", hints=hints
         )
+
+    def opened_from(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
+        """Return a chain key that is open, and those that links lead to from it, by their ids."""
+        opened: dict[bytes, ChainKey] = {}
+        self._follow_links(chain_key, opened, {})
+        return opened
 
     def _is_vouched(self, stanzas: Iterable[Stanza], unlocker: Unlocker) -> bool:
         return any(unlocker.vouches(stanza, self.identity) for stanza in stanzas)

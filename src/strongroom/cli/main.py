@@ -42,6 +42,10 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "password": (f"{_COMMANDS}.password:password", "What backups are sealed for."),
     "job": (f"{_COMMANDS}.job:job", "What is backed up, where to, kept how long; and running it."),
+    "chain": (
+        f"{_COMMANDS}.chain:chain",
+        "Chains of restore points: their state, and opening those of another server.",
+    ),
     "point": (f"{_COMMANDS}.point:point", "Restore points: list, look into, compare, check."),
     "restore": (
         f"{_COMMANDS}.restore:restore",

@@ -419,11 +419,11 @@ def open_believed(reading: Reading, chain: Chain, unlock: Callable[[Chain], Keyr
     """
     part, keyring = unlock_believed(chain, unlock)
     if part is not chain:
-        _read_part(reading, chain, part)
+        read_part(reading, chain, part)
     return keyring
 
 
-def _read_part(reading: Reading, chain: Chain, part: Chain) -> None:
+def read_part(reading: Reading, chain: Chain, part: Chain) -> None:
     """Read a chain as it was before somebody took it over whom nothing here vouches for.
 
     Raises:
@@ -476,7 +476,7 @@ def _look_at_plain(reading: Reading, believed: Trust) -> None:
         try:
             part = believed.known_part(chain)
             if part is not None:
-                _read_part(reading, chain, part)
+                read_part(reading, chain, part)
                 continue
             believed.refuse_unpinned(chain)
         except (PointWithheldError, UnvouchedError) as error:

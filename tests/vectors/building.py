@@ -26,6 +26,7 @@ from strongroom.repository.chain import Chain, Trust
 from strongroom.repository.keyring import Keyring
 from strongroom.repository.rekey import change_recipients, start_chain
 from strongroom.repository.repository import Repository
+from strongroom.repository.succession import succeed
 from strongroom.repository.writer import SealedKeys, seal_keys
 from strongroom.storage.local import LocalStorage
 
@@ -74,6 +75,15 @@ class ARepository:
         self.chain_key = change_recipients(
             self.chain, self.chain_key, self._recipients(), self.signer
         )
+
+    def take_over(self, signer: SigningKey, password: str | None) -> None:
+        """Be another server from now on, which goes on in the chain for a password of its own."""
+        chain = Chain(self.repository.storage, self.chain.chain_id)
+        self.signer, self.password = signer, password
+        if self.chain_key is not None:
+            recipients = self._recipients()
+            self.chain_key = change_recipients(chain, self.chain_key, recipients, signer)
+        succeed(chain, signer, self.clock)
 
     def run(self, give_up: tuple[bytes, ...] = ()) -> SessionOutcome:
         """Run a session over `sources`."""

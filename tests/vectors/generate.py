@@ -39,8 +39,8 @@ from strongroom.repository.chain import Chain
 from tests.vectors.building import ARepository
 
 HERE = Path(__file__).parent
-OLD, NEW = "correct horse battery 1", "correct horse battery 2"
-CONTENTS = [b"the first moment\n" * 40, b"the second moment\n" * 40]
+OLD, NEW, NEXT = (f"correct horse battery {number}" for number in (1, 2, 3))
+CONTENTS = [b"the first moment\n" * 40, b"the second moment\n" * 40, b"the third moment\n" * 40]
 Objects = dict[str, bytes]
 
 
@@ -54,7 +54,7 @@ class Vector:
     base: str
     password: str | None
     point: int = 1
-    """Which point is to be restored: 0 the older, 1 the newer."""
+    """Which point is to be restored: 0 the oldest, 1 the one after it, 2 the successor's."""
     put: Objects = field(default_factory=dict)
     remove: list[str] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ class Vector:
 class Base:
     """A repository to break, with everything that its server knows."""
 
-    def __init__(self, folder: Path, *, sealed: bool) -> None:
+    def __init__(self, folder: Path, *, sealed: bool, successor: SigningKey | None = None) -> None:
         tree = folder / "tree"
         tree.mkdir(parents=True)
         source = SourcePlan(source_id=b"source of 16 b..", kind="files", value=str(tree))
@@ -73,12 +73,15 @@ class Base:
             sources=(source,),
         )
         self.points: list[bytes] = []
-        for number, content in enumerate(CONTENTS):
+        for number, content in enumerate(CONTENTS if successor else CONTENTS[:2]):
             (tree / "file").write_bytes(content)
             os.utime(tree / "file", ns=(number, number))
             os.utime(tree, ns=(0, 0))
-            if number and sealed:
+            if number == 1 and sealed:
                 self.maker.change_password(NEW)
+            if number == 2 and successor is not None:
+                self.founder = self.maker.signer
+                self.maker.take_over(successor, NEXT)
             result = self.maker.run().results[0]
             assert result.point_id is not None
             self.points.append(result.point_id)
@@ -233,6 +236,7 @@ def headers(base: Base) -> Iterator[Vector]:
     )
 
 
+SUCCESSOR = SigningKey.from_seed(Seed(b"the server after the first one b"))
 STRANGER = SigningKey.from_seed(Seed(b"a stranger who knows public half"))
 
 
@@ -406,6 +410,113 @@ def entries(base: Base) -> Iterator[Vector]:
     )
 
 
+def successions(base: Base) -> Iterator[Vector]:
+    """What anybody can write who would like to take the chain over."""
+    name = base.entry_name(3)
+
+    def entry(**fields: Any) -> bytes:
+        body = journal.SuccessionBody(STRANGER.public.raw, base.chain.root_hash, 0)
+        body = msgspec.structs.replace(body, **fields)
+        previous, by = base.chain.entry(2).hash, journal.signer_name(STRANGER.public.id, 3)
+        encoded = journal.encode_entry(base.id, 3, previous, 1, by, body, 1)
+        return journal.frame_entry(encoded, STRANGER.sign(journal.SIGNING_DOMAIN, encoded))
+
+    def vector(name_: str, expect: str, comment: str, **put: bytes) -> Vector:
+        return Vector(f"succession-{name_}", expect, comment, "sealed", NEW, put=dict(put))
+
+    yield vector(
+        "by-nobody",
+        "success",
+        "planted, vouched for by nothing: the chain ends before it",
+        **{name: entry()},
+    )
+    _, envelope = base.newest_envelope()
+    alien = ChainKey(Seed(b"a chain key that the stranger ha"))
+    context = header.chain_key_context(base.id)
+    stanzas = seal_stanzas(alien, [recipient_of(one) for one in envelope.stanzas], context)
+    vouch = vouch_for(Seed(bytes(32)), STRANGER.public)
+    forged = msgspec.structs.replace(
+        envelope,
+        chain_key_id=alien.id,
+        chain_public=alien.public.raw,
+        stanzas=[msgspec.structs.replace(one, vouch=vouch) for one in stanzas],
+    )
+    alien_name = layout.envelope(base.id, alien.id, 1, "a")
+    yield vector(
+        "vouched-by-another-secret",
+        "success",
+        "with an envelope sealed to the true recipient, and a vouch by another secret",
+        **{name: entry(), alien_name: base.signed_envelope(forged, STRANGER)},
+    )
+    yield vector(
+        "of-another-header",
+        "forged",
+        "it fixes the header that it goes back to",
+        **{name: entry(header_hash=bytes(32))},
+    )
+    yield vector(
+        "of-another-line",
+        "forged",
+        "it names the line that it follows, and there is none",
+        **{name: entry(before=2)},
+    )
+    yield vector(
+        "signed-by-another",
+        "forged",
+        "it brings in an identity that did not sign it",
+        **{name: entry(identity=base.signer.public.raw)},
+    )
+
+
+def replayed(base: Base, other: Base) -> Vector:
+    put = {base.entry_name(3): other.objects[other.entry_name(3)]}
+    comment = "the successor of another chain, which this secret would believe there"
+    return Vector("succession-replayed", "forged", comment, "sealed", NEW, put=put)
+
+
+def succeeded(base: Base) -> Iterator[Vector]:
+    """A chain that another server took over with entry 3, and goes on in."""
+
+    def vector(name: str, expect: str, comment: str, *where: Any, **put: bytes) -> Vector:
+        password, point = where
+        return Vector(name, expect, comment, "succeeded", password, point, dict(put))
+
+    yield vector("successor", "success", "the successor's secret opens its point", NEXT, 2)
+    yield vector("before-the-successor", "success", "… and all that is older", NEXT, 0)
+    yield vector(
+        "secret-before-the-successor",
+        "success",
+        "a secret that vouches for the server before opens what it opened",
+        NEW,
+        1,
+    )
+    yield vector(
+        "secret-before-the-successor-new-point", "forged", "… and believes nothing newer", NEW, 2
+    )
+    session = base.chain.entry(4)
+    death = journal.encode_entry(
+        base.id, 5, session.hash, 1, base.founder.public.id, journal.DeathBody(bytes(16), b""), 1
+    )
+    signature = base.founder.sign(journal.SIGNING_DOMAIN, death)
+    yield vector(
+        "succeeded-signer-writes-on",
+        "forged",
+        "who signed before a SUCCESSION signs nothing above it",
+        NEXT,
+        2,
+        **{base.entry_name(5): journal.frame_entry(death, signature)},
+    )
+    nameless = msgspec.structs.replace(session.raw, signer=base.signer.public.id)
+    yield vector(
+        "signer-without-its-entry",
+        "forged",
+        "a signer names the entry that brings it in; the id alone is the header's identity",
+        NEXT,
+        2,
+        **{base.entry_name(4): base.signed_entry(nameless)},
+    )
+
+
 def tables(base: Base) -> Iterator[Vector]:
     entry = base.chain.entry(2)
     body = entry.body
@@ -529,15 +640,18 @@ def main() -> None:
         bases = {
             "sealed": Base(Path(scratch) / "sealed", sealed=True),
             "plain": Base(Path(scratch) / "plain", sealed=False),
+            "succeeded": Base(Path(scratch) / "succeeded", sealed=True, successor=SUCCESSOR),
         }
         sealed = bases["sealed"]
         makers: list[Callable[[Base], Iterator[Vector]]] = [
-            opening, headers, strangers, envelopes, entries, tables,
+            opening, headers, strangers, envelopes, entries, successions, tables,
         ]  # fmt: skip
         vectors = [vector for make in makers for vector in make(sealed)]
         vectors += packs(sealed, "sealed", NEW)
         vectors.append(Vector("plain", "success", "a plain chain", "plain", None))
         vectors += packs(bases["plain"], "plain", None)
+        vectors += succeeded(bases["succeeded"])
+        vectors.append(replayed(sealed, bases["succeeded"]))
     for name, base in bases.items():
         write(
             f"base-{name}.json",

@@ -174,8 +174,9 @@ def framed(path, magic, notation, outcome="header-malformed", most=2 * MIB):
 class Signer:
     """The public half of a signing key pair."""
 
-    def __init__(self, public, introduced=0):
-        self.id, self.introduced = H(bind("signing public", public)), introduced
+    def __init__(self, public, number=0, line=0, place=1):
+        self.id, self.line, self.place = H(bind("signing public", public)), line, place
+        self.public, self.name = public, self.id + (struct.pack(">Q", number) if number else b"")
         self.ed25519 = ed25519.Ed25519PublicKey.from_public_bytes(public[:32])
         self.mldsa = mldsa.MLDSA65PublicKey.from_public_bytes(public[32:])
         text = base64.b32encode(self.id[:20]).decode().lower()
@@ -282,6 +283,7 @@ def digests(column):
 
 Entry = namedtuple("Entry", "raw body hash")
 BODIES = {1: "SESSION", 2: "CONDEMNATION", 3: "PROMISE", 4: "DEATH", 5: "IDENTITY"}
+BODIES[6] = "SUCCESSION"
 
 
 class Chain:
@@ -289,8 +291,9 @@ class Chain:
 
     # --- Chain header
 
-    def __init__(self, root, name, secret, fingerprints):
+    def __init__(self, root, name, secret, fingerprints, end=10**10):
         self.folder, self.secret, self.fingerprints = root / "chains" / name, secret, fingerprints
+        self.end = end
         self.header, body, signature = framed(root / "headers" / name, b"SRM1HEAD", "ChainHeader")
         self.id, self.suite, self.hash = self.header.chain_id, self.header.suite, H(body)
         known = self.suite in (SEALED, PLAIN)
@@ -299,8 +302,9 @@ class Chain:
         ensure("recipients are named if sealed", named, outcome="header-malformed")
         with refusing("forged"):
             ensure("the header is this chain's", self.id.hex() == name)
-            self.signer = Signer(self.header.identity)
-            ensure("a signed header", self.signer.signed(b"chain header", body, signature))
+            founder = Signer(self.header.identity)
+            ensure("a signed header", founder.signed(b"chain header", body, signature))
+        self.identities = {founder.name: founder}
         self.read_journal()
         self.judge()
 
@@ -309,7 +313,7 @@ class Chain:
     def unlock(self):
         """Open the chain keys that the secret leads to, and see whom it vouches for."""
         self.chain_keys, self.broken, self.session_keys, self.vouched = {}, {}, {}, False
-        plain, given, name = self.suite == PLAIN, self.secret is not None, self.signer.fingerprint
+        plain, given, name = self.suite == PLAIN, self.secret is not None, self.owner.fingerprint
         ensure("a plain chain takes no secret", not (plain and given), outcome="downgraded")
         ensure("a sealed chain takes a secret", plain or given, outcome="no-recipient")
         if not plain:
@@ -318,7 +322,7 @@ class Chain:
         elif not self.fingerprints:
             say(f"nobody vouches for the signer {name}")
             return
-        # The header's identity is enough: signatures lead from it to every other signer.
+        # Whose the chain is, is enough: what others signed in it follows from what they signed.
         trusted = self.vouched or name in self.fingerprints
         ensure(f"somebody vouches for the signer {name}", trusted, outcome="forged")
 
@@ -345,8 +349,9 @@ class Chain:
         envelope, body, signature = framed(path, b"SRM1ENVL", "Envelope", "envelope-altered")
         named = envelope.chain_id, envelope.chain_key_id.hex(), envelope.generation
         ensure("an envelope has its own name", named == (self.id, key_id, generation))
-        signer = self.identities[Signer(envelope.identity).id]
-        ensure("a signed envelope", signer.signed(b"envelope", body, signature))
+        signer = Signer(envelope.identity)
+        known = any(one.id == signer.id for one in self.identities.values())
+        ensure("a signed envelope", known, signer.signed(b"envelope", body, signature))
         return envelope
 
     @refusing("envelope-altered")
@@ -363,7 +368,7 @@ class Chain:
                 info = bind("stanza", key_id, b"chain key" + self.id)
                 self.chain_keys[key_id] = KeyPair(seed).open_chain_key(info, stanza.sealed, public)
                 vouching = Signer.of_seed(expand(seed, "vouch", 32))
-                if vouching.signed(b"vouch", self.header.identity, stanza.vouch):
+                if vouching.signed(b"vouch", self.owner.public, stanza.vouch):
                     self.vouched = True
 
     def follow_links(self):
@@ -436,8 +441,9 @@ class Chain:
 
     def read_journal(self):
         """Read what belongs to the journal: every entry is signed by who came before it."""
-        self.identities, self.entries, refused = {self.signer.id: self.signer}, {}, {}
-        for path in sorted(self.folder.glob("journal/" + 10 * "[0-9]")):
+        self.entries, refused = {}, {}
+        paths = sorted(self.folder.glob("journal/" + 10 * "[0-9]"))
+        for path in (path for path in paths if int(path.name) <= self.end):
             try:
                 self.entries[int(path.name)] = self.read_entry(path)
             except Refused as why:
@@ -455,8 +461,23 @@ class Chain:
                 self.entries.pop(number, None)
             elif number in refused:
                 raise refused[number]
-        known = self.identities.items()
-        self.identities = {key: one for key, one in known if one.introduced <= self.last}
+        self.find_owner()
+
+    def find_owner(self):
+        """Find whose the chain is, and see that who was succeeded signs no more."""
+        named, line, first = self.identities, 0, self.header.identity
+        self.identities = {name: one for name, one in named.items() if len(name) == 32}
+        for number in sorted(self.entries):
+            raw, body, _ = self.entries[number]
+            if isinstance(body, type_of("SUCCESSION")):
+                ensure("one line follows the other", body.before == line, outcome="forged")
+                line, first = number, body.identity
+            if isinstance(body, type_of("SUCCESSION") | type_of("IDENTITY")):
+                name = Signer(body.identity, number).name
+                self.identities.update({name: named[name]} if name in named else {})
+            in_force = not raw.signer or named[raw.signer].line == line
+            ensure(f"entry {number} is of the line in force", in_force, outcome="forged")
+        self.line, self.owner = line, Signer(first)
 
     @refusing("forged")
     def read_entry(self, path):
@@ -466,12 +487,19 @@ class Chain:
         with refusing("header-malformed"):
             body = decode(BODIES[raw.kind], raw.body)
         ensure("an entry has its own name", (raw.chain_id, raw.number) == (self.id, number))
-        if raw.signer or signature or BODIES[raw.kind] != "CONDEMNATION":
-            signer = self.identities[raw.signer]
+        known, kind = self.identities, BODIES[raw.kind]
+        if kind == "SUCCESSION":
+            signer = Signer(body.identity, number, number)
+            known = known | {signer.name: signer}
+            same = body.header_hash == self.hash, raw.signer == signer.name
+            ensure("a successor of this chain that signs itself", *same)
+        if raw.signer or signature or kind != "CONDEMNATION":
+            signer = known[raw.signer]
             ensure("a signed entry", signer.signed(b"journal entry", encoded, signature))
-        if BODIES[raw.kind] == "IDENTITY":
-            signer = Signer(body.identity, number)
-            self.identities.setdefault(signer.id, signer)
+            self.identities = known
+        if kind == "IDENTITY" and signer.place < 64:
+            signer = Signer(body.identity, number, signer.line, signer.place + 1)
+            self.identities[signer.name] = signer
         return Entry(raw, body, H(encoded))
 
     # --- Promise and withholding: rules for readers
@@ -502,6 +530,17 @@ class Chain:
                 for point_id in promises[number]:
                     self.live.append((found[point_id], self.entries[number], self))
 
+    def believed(self):
+        """Return the chain as far as the secret or a fingerprint vouches for whose it is."""
+        try:
+            self.unlock()
+        except Refused as why:
+            if why.outcome == "forged" and self.line:
+                say(f"chain {self.id.hex()} ends for you before entry {self.line}: {why}")
+                root, name = self.folder.parents[1], self.folder.name
+                return Chain(root, name, self.secret, self.fingerprints, self.line - 1).believed()
+        return self
+
     def check_head(self, head):
         known = self.known.get(head.number)
         ensure(f"entry {head.number} was there", known is not None, outcome="rolled-back")
@@ -514,7 +553,7 @@ def open_chains(root, secret, fingerprints):
     chains, refused = {}, {}
     for path in sorted(root.glob("headers/" + 32 * "[0-9a-f]")):
         try:
-            chains[path.name] = Chain(root, path.name, secret, fingerprints)
+            chains[path.name] = Chain(root, path.name, secret, fingerprints).believed()
         except Refused as why:
             say(f"chain {path.name}: {why}")
             refused[path.name] = why

@@ -44,6 +44,10 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "kms": (f"{_COMMANDS}.kms:kms", "Key services that backups are sealed for, and their keys."),
     "keys": (f"{_COMMANDS}.keys:keys", "Every secret: what it opens, alone or not, how old it is."),
     "job": (f"{_COMMANDS}.job:job", "What is backed up, where to, kept how long; and running it."),
+    "chain": (
+        f"{_COMMANDS}.chain:chain",
+        "Chains of restore points: their state, and opening those of another server.",
+    ),
     "point": (f"{_COMMANDS}.point:point", "Restore points: list, look into, compare, check."),
     "restore": (
         f"{_COMMANDS}.restore:restore",

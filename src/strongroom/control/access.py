@@ -37,10 +37,11 @@ from strongroom.errors import (
 from strongroom.format.journal import SessionBody
 from strongroom.repository.chain import Chain, Head, Trust
 from strongroom.repository.repository import Repository
+from strongroom.repository.succession import unlock_believed
 from strongroom.storage.location import is_location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from strongroom.control.context import Context
@@ -426,7 +427,9 @@ def _unlocked(
     refusal: NoRecipientMatchedError | None = None
     for chain in sealed:
         try:
-            found[chain.chain_id] = chain.unlock(unlocker, believed)
+            found[chain.chain_id] = open_believed(
+                reading, chain, lambda part: part.unlock(unlocker, believed)
+            )
         except NoRecipientMatchedError as error:
             refusal = refusal or error
         except (IntegrityError, UnsupportedVersionError) as error:
@@ -443,7 +446,9 @@ def _stored(
     secrets = keys.StoredSecrets(ctx)
     for chain in sealed:
         try:
-            found[chain.chain_id] = keys.stored_keyring(ctx, chain, believed, secrets)
+            found[chain.chain_id] = open_believed(
+                reading, chain, lambda part: keys.stored_keyring(ctx, part, believed, secrets)
+            )
         except UnlockError:
             continue
         except (UnavailableError, RefusedError) as error:
@@ -454,9 +459,44 @@ def _stored(
     return found
 
 
+def open_believed(reading: Reading, chain: Chain, unlock: Callable[[Chain], Keyring]) -> Keyring:
+    """Open a chain as far as it is believed, and read no more of it.
+
+    Raises:
+        UnvouchedError: none of it is.
+        PointWithheldError: whoever took the chain over let points go that this reader expects.
+    """
+    part, keyring = unlock_believed(chain, unlock)
+    if part is not chain:
+        read_part(reading, chain, part)
+    return keyring
+
+
+def read_part(reading: Reading, chain: Chain, part: Chain) -> None:
+    """Read a chain as it was before somebody took it over whom nothing here vouches for.
+
+    Raises:
+        PointWithheldError: what was promised then is not there now.
+    """
+    successor = chain.identity.fingerprint
+    try:
+        part.live_points()
+    except PointWithheldError as error:
+        error.hint = (
+            f"another server took the chain over, signer {successor}, and may have let them go: "
+            f"'--signer {successor}' believes it, if it is the right one"
+        )
+        raise
+    reading.chains = [part if one is chain else one for one in reading.chains]
+    reading.warnings.append(
+        f"chain {chain.name} was taken over by a server that nothing here vouches for, signer "
+        f"{successor}: its points are left out. --signer, with this fingerprint, believes it"
+    )
+
+
 def _set_aside(reading: Reading, chain: Chain, error: StrongroomError) -> None:
     reading.problems.append((chain.chain_id, error))
-    reading.chains = [other for other in reading.chains if other is not chain]
+    reading.chains = [one for one in reading.chains if one.chain_id != chain.chain_id]
 
 
 def _hints(sealed: list[Chain]) -> list[str]:
@@ -483,8 +523,12 @@ def _look_at_plain(reading: Reading, believed: Trust) -> None:
         if chain.sealed or believed.knows(chain.identity):
             continue
         try:
+            part = believed.known_part(chain)
+            if part is not None:
+                read_part(reading, chain, part)
+                continue
             believed.refuse_unpinned(chain)
-        except UnvouchedError as error:
+        except (PointWithheldError, UnvouchedError) as error:
             _set_aside(reading, chain, error)
             continue
         reading.warnings.append(

@@ -15,8 +15,8 @@ from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, keys, rekeying
-from strongroom.control.repositories import present_recipients
+from strongroom.control import audit, keys, rekeying, succession
+from strongroom.control.chains import present_recipients
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.hpke import PublicKey
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from strongroom.control.secrets import SecretSource
     from strongroom.format.journal import Entry
     from strongroom.model.job import Job
+    from strongroom.repository.chain import Trust
     from strongroom.repository.repository import Repository
 
 
@@ -134,11 +135,13 @@ class ChainChoice:
         damaged: dict[bytes, IntegrityError] = {}
         trust = keys.trust(self.ctx)
         present: set[bytes] = set()
+        others: dict[bytes, Chain] = {}
         for chain_id in self.repository.chain_ids():
             chain = self._chain_of_job(chain_id)
             if chain is None:
                 continue
-            if not trust.knows(chain.identity):
+            if not self._is_own(chain, trust) and not self._take_over(chain):
+                others[chain_id] = chain
                 if heads.get(self.ctx.database, chain_id) is not None:
                     present.add(chain_id)  # as it was seen; of an identity before this one
                 continue
@@ -157,8 +160,78 @@ class ChainChoice:
             if newest is None or entry.body.counter > newest[1].counter:
                 newest = (EntryRef(chain_id, entry.number, entry.hash), entry.body)
         self._judge_damaged(damaged, newest)
+        present |= self._keep_others(newest, others)
         self._look_for_withheld(newest, present)
         return newest
+
+    def _keep_others(
+        self, newest: tuple[EntryRef, SessionBody] | None, others: Mapping[bytes, Chain]
+    ) -> set[bytes]:
+        """Go on naming chains of identities before this one; return those that are there.
+
+        What the newest session says of them was signed, or taken over with its chain.
+        """
+        there: set[bytes] = set()
+        for ref in newest[1].older if newest else ():
+            chain = others.get(ref.chain_id)
+            if chain is None:
+                continue
+            try:
+                chain.check_head(Head(ref.chain_id, ref.number, ref.entry_hash))
+            except IntegrityError:
+                continue  # as if it were not there
+            there.add(ref.chain_id)
+            self.older[ref.chain_id] = ref
+        return there
+
+    def _is_own(self, chain: Chain, trust: Trust) -> bool:
+        """Tell whether this installation signs a chain now.
+
+        Raises:
+            IntegrityError: it did, and what came after does not hold.
+        """
+        try:
+            return trust.knows(chain.identity)
+        except (IntegrityError, UnsupportedVersionError):
+            if trust.knows(chain.founder):
+                raise
+            return False  # a stranger's; what is wrong with it stops nobody
+
+    def _take_over(self, chain: Chain) -> bool:
+        """Go on in the job's chain that another identity signs, if the secret for it was given.
+
+        That is how it is where the keystore was lost: the identity with it. Or another server
+        goes on in the chain, and this one is an old copy of the one before.
+
+        Raises:
+            UnlockError: the secret is not the chain's newest.
+            UnvouchedError: it does not vouch for who signs the chain.
+            RefusedError: another server took the chain over from this one.
+        """
+        ctx, job = self.ctx, self.job
+        row = chain_rows.current(ctx.database, job.job_id)
+        if self.full or row is None or row.chain_id != chain.chain_id or row.detached:
+            return False
+        recipients = keys.recipients(ctx, job)
+        if self.old is not None and self.old.named and chain.sealed and recipients:
+            secret = self.old.get("password of the chain before")
+            keyring = chain.unlock(PasswordUnlocker(secret), keys.trust(ctx))
+            keeps = keys.keeps_secret(ctx, job)
+            newer = succession.take_over(ctx, chain, keyring, recipients, keep_key=keeps)
+            with ctx.database.transaction():
+                succession.remember(ctx, job, chain, newer, recipients)
+            self.warnings.append(
+                f"chain {chain.name} was signed by another identity; this one goes on in it"
+            )
+            return True
+        if keys.trust(ctx).known_part(chain) is not None:
+            raise RefusedError(
+                f"chain {chain.name} of job {job.name} was taken over by another server, signer "
+                f"{chain.identity.fingerprint}: two servers cannot go on in one chain",
+                hint="this server may be an old copy. 'job run --full' begins a new chain here",
+                fingerprint=chain.identity.fingerprint,
+            )
+        return False
 
     def _judge_damaged(
         self,

@@ -128,21 +128,47 @@ def create(ctx: Context, request: JobRequest) -> JobResult:
         ConflictError: the name is taken.
         NotFoundError: there is no such repository or password.
     """
-    checked_name("job", request.name)
-    if jobs.find(ctx.database, request.name) is not None:
+    check_free(ctx, request.name)
+    sources = tuple(map(new_source, request.sources))
+    job = build(ctx, request, random.token(16), sources)
+    _ensure_kms_key(ctx, job)
+    with ctx.database.transaction():
+        jobs.insert(ctx.database, job, ctx.clock.now())
+        audit.record(ctx, "job.created", job=job.name, encrypt=str(job.encryption))
+    return made(ctx, job)
+
+
+def check_free(ctx: Context, name: str) -> None:
+    """Go on if a job can be called so.
+
+    Raises:
+        InvalidInputError: it is no name.
+        ConflictError: it is taken.
+    """
+    checked_name("job", name)
+    if jobs.find(ctx.database, name) is not None:
         raise ConflictError(
-            f"there is a job {request.name} already",
-            hint=f"'strongroom job edit {request.name}' changes it",
-            job=request.name,
+            f"there is a job {name} already",
+            hint=f"'strongroom job edit {name}' changes it",
+            job=name,
         )
+
+
+def build(ctx: Context, request: JobRequest, job_id: bytes, sources: tuple[SourceSpec, ...]) -> Job:
+    """Return the job that was asked for; nothing is stored yet.
+
+    Raises:
+        InvalidInputError: something in the request cannot be.
+        NotFoundError: there is no such repository or password.
+    """
     encryption = parse_encryption(request.encrypt, local_half=request.local_half)
     repositories.get(ctx.database, request.repository)
     _check_present(ctx, encryption)
-    job = Job(
+    return Job(
         name=request.name,
-        job_id=random.token(16),
+        job_id=job_id,
         repository=request.repository,
-        sources=tuple(_source(text) for text in request.sources),
+        sources=sources,
         encryption=encryption,
         exclude=request.exclude,
         one_file_system=request.one_file_system,
@@ -158,10 +184,10 @@ def create(ctx: Context, request: JobRequest) -> JobResult:
         on_failure=request.on_failure,
         recovery=request.recovery,
     )
-    _ensure_kms_key(ctx, job)
-    with ctx.database.transaction():
-        jobs.insert(ctx.database, job, ctx.clock.now())
-        audit.record(ctx, "job.created", job=job.name, encrypt=str(job.encryption))
+
+
+def made(ctx: Context, job: Job) -> JobResult:
+    """Return what is to be said of a job that was made."""
     warnings = _warnings(ctx, job, job.sources) + _misread_patterns(job)
     return JobResult(job=_view(ctx, job), warnings=tuple(warnings))
 
@@ -182,7 +208,7 @@ def _ensure_kms_key(ctx: Context, job: Job) -> None:
         kms_keys.ensure(ctx, job)
 
 
-def _source(text: str) -> SourceSpec:
+def new_source(text: str) -> SourceSpec:
     """Return a new source; a path may be given from the present folder on."""
     kind, colon, value = text.partition(":")
     if colon and value.strip() and kind in (SourceKind.FILES, SourceKind.IMAGE):
@@ -369,7 +395,7 @@ def _changed_sources(job: Job, changes: JobChanges) -> tuple[SourceSpec, ...]:
     known = {str(source): source for source in job.sources}
 
     def found(text: str) -> SourceSpec:
-        fresh = _source(text)
+        fresh = new_source(text)
         return known.get(str(fresh), fresh)
 
     present = (

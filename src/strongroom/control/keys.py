@@ -15,6 +15,7 @@ import msgspec
 from strongroom.catalog import chains, passwords, recovery_keys, signers, values
 from strongroom.catalog import kms as kms_rows
 from strongroom.crypto import hpke, random
+from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import (
     KMS_PREFIX,
     Recipient,
@@ -423,6 +424,14 @@ def chain_record(ctx: Context, chain_id: bytes) -> ChainRecord | None:
         return None
 
 
+def _kept_chain_keys(ctx: Context, chain: Chain) -> dict[bytes, ChainKey]:
+    """Return the chain key that the keystore was told to keep, and all that it leads to."""
+    record = chain_record(ctx, chain.chain_id)
+    if record is None or record.chain_key_seed is None:
+        return {}
+    return chain.opened_from(ChainKey(record.chain_key_seed))
+
+
 def stored_keyring(
     ctx: Context, chain: Chain, believed: Trust, secrets: StoredSecrets | None = None
 ) -> Keyring:
@@ -451,7 +460,8 @@ def stored_keyring(
     try:
         keyring = chain.unlock(secrets, believed)
     except NoRecipientMatchedError:
-        if not metakeys:
+        chain_keys = _kept_chain_keys(ctx, chain)
+        if not metakeys and not chain_keys:
             raise
         believed.refuse_unpinned(chain)
         # Metakeys vouch for nobody: whoever replaced the journal could replay what they open.
@@ -462,7 +472,7 @@ def stored_keyring(
                 fingerprint=chain.identity.fingerprint,
             ) from None
         openers = openers_of(chain.envelopes())
-        return Keyring(chain.chain_id, {}, metakeys, openers=openers)
+        return Keyring(chain.chain_id, chain_keys, metakeys, openers=openers)
     return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.closed, keyring.openers)
 
 

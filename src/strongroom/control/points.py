@@ -306,7 +306,7 @@ def _publish(
     by_chain: dict[bytes, list[PointView]] = {}
     for view in views:
         by_chain.setdefault(view.chain.chain_id, []).append(view)
-        if own not in view.chain.signers:
+        if view.chain.signs_as(own) is None:
             raise RefusedError(
                 f"chain {view.chain.name} is signed by another server, so this one cannot "
                 "change what it promises",

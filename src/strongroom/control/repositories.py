@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, jobs, repositories
-from strongroom.catalog import points as point_rows
-from strongroom.clock import from_microseconds
-from strongroom.control import audit, keys, signers
+from strongroom.catalog import jobs, repositories
+from strongroom.control import audit, chains, keys, signers
 from strongroom.control.access import Access, Reading, location_of, open_reading
-from strongroom.control.points import kind_word
-from strongroom.control.views import ChainView, RepositoryAdded, RepositoryDetails, RepositoryView
+from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.errors import (
     ConflictError,
-    IntegrityError,
     InUseError,
     NotARepositoryError,
-    StrongroomError,
     UnavailableError,
 )
 from strongroom.model.ids import checked_name
@@ -27,8 +21,6 @@ from strongroom.storage.location import normalise
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
-    from strongroom.engine.points import PointView
-    from strongroom.repository.chain import Chain, Trust
 
 
 def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
@@ -164,70 +156,10 @@ def _take_in(ctx: Context, repository: Repository, reading: Reading) -> None:
     """Bring chains, heads and points of the catalog in line with the repository."""
     believed = keys.readers_trust(ctx, reading.access.signers)
     for chain in reading.chains:
-        if not believed.knows(chain.identity):
-            # Somebody else's until accepted: its head would make its maker's word count.
-            continue
-        with ctx.database.transaction():
-            if chain_rows.find(ctx.database, chain.chain_id) is None:
-                chain_rows.insert(ctx.database, _chain_row(repository, chain))
-            head = chain.head()
-            if head is not None:
-                heads.remember(
-                    ctx.database, head.chain_id, head.number, head.entry_hash, ctx.clock.now()
-                )
-            _take_in_points(ctx, chain, reading)
-
-
-def _chain_row(repository: Repository, chain: Chain) -> chain_rows.ChainRow:
-    chain_key_id, recipient_ids = present_recipients(chain)
-    return chain_rows.ChainRow(
-        chain_id=chain.chain_id,
-        job_id=chain.header.job_id,
-        repository_id=repository.repository_id,
-        sealed=chain.sealed,
-        chain_key_id=chain_key_id,
-        recipient_ids=recipient_ids,
-        started_at=from_microseconds(chain.header.created_at),
-        current=False,
-    )
-
-
-def present_recipients(chain: Chain) -> tuple[bytes | None, frozenset[bytes]]:
-    """Return the chain key that the newest session sealed to, and whom it is sealed for."""
-    if not chain.sealed:
-        return None, frozenset()
-    chain_key_id = chain.present_key_id
-    envelope = chain.envelopes().get(chain_key_id)
-    stanzas = envelope.stanzas if envelope is not None else []
-    return chain_key_id, frozenset(stanza.recipient_id for stanza in stanzas)
-
-
-def _take_in_points(ctx: Context, chain: Chain, reading: Reading) -> None:
-    views = [view for view in reading.points if view.chain.chain_id == chain.chain_id]
-    present = {view.point_id for view in views}
-    known = {row.point_id for row in point_rows.of_chain(ctx.database, chain.chain_id)}
-    point_rows.remove_many(ctx.database, known - present)
-    point_rows.insert_many(ctx.database, [_point_row(chain, view) for view in views])
-    point_rows.set_held(ctx.database, [view.point_id for view in views if view.held], True)
-
-
-def _point_row(chain: Chain, view: PointView) -> point_rows.PointRow:
-    details = view.details
-    body = view.live.body
-    return point_rows.PointRow(
-        point_id=view.point_id,
-        chain_id=chain.chain_id,
-        job_id=chain.header.job_id,
-        source_id=view.live.point.source_id,
-        session_id=body.session_id,
-        entry=view.live.entry.number,
-        kind=kind_word(view.kind),
-        taken_at=view.taken_at,
-        size_bytes=details.size_bytes if details else 0,
-        stored_bytes=details.stored_bytes if details else 0,
-        files=details.files if details else 0,
-        held=view.held,
-    )
+        if believed.knows(chain.identity):
+            views = [view for view in reading.points if view.chain.chain_id == chain.chain_id]
+            chains.take_in(ctx, repository, chain, views)
+        # Else somebody else's until accepted: its head would make its maker's word count.
 
 
 # --- views ----------------------------------------------------------------------------------
@@ -245,80 +177,15 @@ def _view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
 
 def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
     repository = reading.repositories[0]
-    believed = keys.readers_trust(ctx, reading.access.signers)
     row = None
     if ctx.has_catalog:
         row = repositories.by_id(ctx.database, repository.repository_id)
-    views = [_chain_view(ctx, chain, reading, believed) for chain in reading.chains]
-    views += [_problem_view(ctx, repository, *problem) for problem in reading.problems]
     return RepositoryDetails(
         name=row.name if row else None,
         location=location_of(ctx, where),
         repository_id=repository.repository_id.hex(),
         free_bytes=repository.storage.free_bytes(),
-        chains=tuple(sorted(views, key=lambda view: view.started_at)),
+        chains=tuple(sorted(chains.views(ctx, reading), key=lambda view: view.started_at)),
         warnings=tuple(reading.warnings),
         accepted_signers=signers.accepted(ctx),
-    )
-
-
-def _chain_view(ctx: Context, chain: Chain, reading: Reading, believed: Trust) -> ChainView:
-    views = [view for view in reading.points if view.chain.chain_id == chain.chain_id]
-    opened = next((view.details for view in reversed(views) if view.details is not None), None)
-    job = jobs.by_id(ctx.database, chain.header.job_id) if ctx.has_catalog else None
-    problem: str | None = None
-    stanzas = []
-    try:
-        envelopes = chain.envelopes() if chain.sealed else {}
-        chain_key_id, _ = present_recipients(chain)
-        if chain_key_id in envelopes:
-            stanzas = envelopes[chain_key_id].stanzas
-    except IntegrityError as error:
-        problem = str(error)
-    newest = chain.newest_session
-    return ChainView(
-        chain_id=chain.chain_id.hex(),
-        job_id=chain.header.job_id.hex(),
-        job=job.name if job else opened.job if opened else None,
-        encrypted=chain.sealed,
-        locked=chain.sealed and opened is None,
-        hints=tuple(stanza.hint for stanza in stanzas if stanza.hint.isprintable()),
-        key_ids=tuple(stanza.recipient_id.hex() for stanza in stanzas),
-        signer=chain.identity.fingerprint,
-        trusted=(chain.sealed and opened is not None) or believed.knows(chain.identity),
-        points=len(views),
-        started_at=from_microseconds(chain.header.created_at),
-        newest_at=from_microseconds(newest.raw.made_at) if newest else None,
-        entries=chain.listing[-1] if chain.listing else 0,
-        problem=problem,
-    )
-
-
-def _problem_view(
-    ctx: Context, repository: Repository, chain_id: bytes, error: StrongroomError
-) -> ChainView:
-    """Show a chain that cannot be believed, with as much of its header as holds."""
-    row = chain_rows.find(ctx.database, chain_id) if ctx.has_catalog else None
-    job = jobs.by_id(ctx.database, row.job_id) if row else None
-    try:
-        header = repository.chain(chain_id).header
-        started, job_id = from_microseconds(header.created_at), header.job_id.hex()
-    except StrongroomError:
-        started = row.started_at if row else from_microseconds(0)
-        job_id = row.job_id.hex() if row else ""
-    return ChainView(
-        chain_id=chain_id.hex(),
-        job_id=job_id,
-        job=job.name if job else None,
-        encrypted=row.sealed if row else False,
-        locked=True,
-        hints=(),
-        key_ids=(),
-        signer="",
-        trusted=False,
-        points=0,
-        started_at=started,
-        newest_at=None,
-        entries=0,
-        problem=str(error),
     )

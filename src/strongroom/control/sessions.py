@@ -359,7 +359,7 @@ class _Session:
         for chain_id, point_ids in by_chain.items():
             try:
                 chain = Chain(repository_chain.storage, chain_id)
-                if self.ctx.identity.public not in chain.signers:
+                if chain.signs_as(self.ctx.identity.public) is None:
                     # Of before the keystore was lost: nobody is left who could take it back.
                     for point_id in point_ids:
                         del self._given_up[point_id]

@@ -37,20 +37,42 @@ class RepositoryAdded(View, frozen=True, kw_only=True):
     """Chains that were there already; `repository rescan` takes them into the catalog."""
 
 
+class ChainRecipient(View, frozen=True, kw_only=True):
+    """Somebody whose secret opens a chain key."""
+
+    kind: str
+    """`password`, `recovery`, or `kms-` and the kind of KMS."""
+    key_id: str
+    hint: str
+
+
 class ChainView(View, frozen=True, kw_only=True):
     """One chain as a repository shows it."""
 
     chain_id: str
+    repository: str | None
+    """Its name; None where the catalog does not know the repository."""
+    state: str
+    """`known` (its job is one of this catalog's), `taken-in` (the catalog knows it, and no job
+    goes on in it), `locked` (nothing at hand opens it), `unknown`, or `damaged`."""
     job_id: str
     job: str | None
     """Its name, where the catalog knows the job or a key opened the chain."""
     encrypted: bool
     locked: bool
     """Encrypted, and nothing at hand opens it."""
+    opens: str
+    """What is at hand opens `all`, only `names` and no contents, or `nothing`."""
+    key_id: str | None
+    """Of the chain key that the newest session sealed to; None in a plain chain."""
     hints: tuple[str, ...]
     """Of the passwords that open it."""
     key_ids: tuple[str, ...]
     """Of the recipients that open it."""
+    recipients: tuple[ChainRecipient, ...]
+    """The same, together."""
+    unlinked: tuple[str, ...]
+    """Ids of older chain keys that points need and no link leads to: their own secrets do."""
     signer: str
     """Fingerprint."""
     trusted: bool
@@ -63,6 +85,56 @@ class ChainView(View, frozen=True, kw_only=True):
     """Number of the newest journal entry: compare it with what you know."""
     problem: str | None = None
     """What is wrong with it, if it cannot be read or believed."""
+
+
+class PointRow(View, frozen=True, kw_only=True):
+    """One restore point in a list."""
+
+    id: str
+    job: str | None
+    """None while locked."""
+    source: str | None
+    kind: str
+    """`full`, `incremental` or `synthetic-full`."""
+    taken_at: datetime
+    encrypted: bool
+    size_bytes: int | None
+    stored_bytes: int | None
+    held: bool
+    locked: bool
+    chain: str
+    files: int | None = None
+
+
+class ChainList(View, frozen=True, kw_only=True):
+    """Chains, and what is to be said of their repositories."""
+
+    chains: tuple[ChainView, ...]
+    """Oldest first."""
+    warnings: tuple[str, ...] = ()
+
+
+class ChainDetails(View, frozen=True, kw_only=True):
+    """One chain with its points."""
+
+    chain: ChainView
+    points: tuple[PointRow, ...]
+    """Oldest first."""
+    sources: tuple[str, ...]
+    """What its points were taken of, as far as they are open."""
+    machines: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class ChainUnlocked(View, frozen=True, kw_only=True):
+    """What `chain unlock` did."""
+
+    details: ChainDetails
+    keeps_secret: bool
+    """The keystore keeps what opens the data of all points so far."""
+    missing: tuple[ChainRecipient, ...]
+    """Whose secrets would open what stays locked: no link leads there."""
+    notices: tuple[str, ...] = ()
 
 
 class AcceptedSigner(View, frozen=True, kw_only=True):
@@ -307,25 +379,6 @@ class Removed(View, frozen=True, kw_only=True):
     points: tuple[RemovedPoint, ...]
     done: bool
     """False after a dry run."""
-
-
-class PointRow(View, frozen=True, kw_only=True):
-    """One restore point in a list."""
-
-    id: str
-    job: str | None
-    """None while locked."""
-    source: str | None
-    kind: str
-    """`full`, `incremental` or `synthetic-full`."""
-    taken_at: datetime
-    encrypted: bool
-    size_bytes: int | None
-    stored_bytes: int | None
-    held: bool
-    locked: bool
-    chain: str
-    files: int | None = None
 
 
 class PointList(View, frozen=True, kw_only=True):

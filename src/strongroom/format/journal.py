@@ -8,7 +8,9 @@ server; a condemnation may be unsigned, since keyless machines prune.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from strongroom.crypto.content import fingerprint
 from strongroom.errors import MalformedError, UnsupportedVersionError
@@ -38,6 +40,7 @@ class EntryKind(IntEnum):
     PROMISE = 3
     DEATH = 4
     IDENTITY = 5
+    SUCCESSION = 6
 
 
 class PointKind(IntEnum):
@@ -122,15 +125,55 @@ class IdentityBody(Value, frozen=True):
     identity: bytes
 
 
-Body = SessionBody | CondemnationBody | PromiseBody | DeathBody | IdentityBody
+class SuccessionBody(Value, frozen=True):
+    """Another server goes on in the chain; it signs this itself, and who believes it vouches.
+
+    From here on whoever signed before signs no more.
+    """
+
+    identity: bytes
+    header_hash: Hash
+    """BLAKE3 of the header's body: with the entry's own place it fixes all that came before."""
+    before: Number
+    """The SUCCESSION before this one, or 0."""
+
+
+Body = SessionBody | CondemnationBody | PromiseBody | DeathBody | IdentityBody | SuccessionBody
 _BODIES: dict[int, type[Any]] = {
     EntryKind.SESSION: SessionBody,
     EntryKind.CONDEMNATION: CondemnationBody,
     EntryKind.PROMISE: PromiseBody,
     EntryKind.DEATH: DeathBody,
     EntryKind.IDENTITY: IdentityBody,
+    EntryKind.SUCCESSION: SuccessionBody,
 }
 _KINDS = {kind: number for number, kind in _BODIES.items()}
+
+
+SignerName = Annotated[bytes, msgspec.Meta(max_length=40)]
+
+
+def signer_name(identity_id: bytes, introduced: int) -> bytes:
+    """Return what an entry calls its signer.
+
+    Args:
+        identity_id: The identity's id.
+        introduced: The entry that introduces it, so that nobody has to look for it; 0 for the
+            header's own identity.
+    """
+    return identity_id + introduced.to_bytes(8, "big") if introduced else identity_id
+
+
+def introduction(name: bytes) -> int:
+    """Return the number of the entry that introduces a signer; 0 for the header's identity.
+
+    Raises:
+        MalformedError: no signer is called so.
+    """
+    introduced = int.from_bytes(name[32:], "big")
+    if len(name) not in (32, 40) or bool(introduced) != (len(name) == 40):
+        raise MalformedError("an entry names its signer in no way that the format knows")
+    return introduced
 
 
 class RawEntry(Value, frozen=True):
@@ -143,8 +186,8 @@ class RawEntry(Value, frozen=True):
     previous_hash: MaybeHash
     """Hash of the entry numbered one less; BLAKE3 of the header's body in the first."""
     made_at: Number
-    signer: MaybeHash
-    """Id of the identity that signs; empty when unsigned."""
+    signer: SignerName
+    """Whose signature it has, as `signer_name` writes it; empty when unsigned."""
     body: bytes
 
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from strongroom.clock import Clock, to_microseconds
 from strongroom.errors import ObjectExistsError, RefusedError
-from strongroom.format.journal import SIGNING_DOMAIN, Body, Entry, encode_entry, frame_entry
+from strongroom.format.journal import (
+    SIGNING_DOMAIN,
+    Body,
+    Entry,
+    SuccessionBody,
+    encode_entry,
+    frame_entry,
+    signer_name,
+)
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout
 
@@ -45,20 +53,21 @@ def append_entry(
             entry, and with it the whole chain, for a forgery.
         StorageUnavailableError: the storage did not answer; the entry may or may not be there.
     """
-    _check_signer(chain, signer)
     while True:
         chain.refresh()
         newest = chain.listing[-1] if chain.listing else 0
         for number in chain.listing:
             if number > seen and check is not None:
                 check(chain.entry(number))
+        # Each time anew: another server may have taken the chain over meanwhile.
+        name = _name_of(chain, signer, body, newest + 1)
         previous = chain.entry(newest).hash if newest else chain.root_hash
         encoded = encode_entry(
             chain.chain_id,
             newest + 1,
             previous,
             to_microseconds(clock.now()),
-            signer.public.id if signer else b"",
+            name,
             body,
             FORMAT,
         )
@@ -75,10 +84,16 @@ def append_entry(
         return chain.entry(newest + 1)
 
 
-def _check_signer(chain: Chain, signer: SigningKey | None) -> None:
-    # The header's own identity is looked at first: finding the others reads the journal.
-    if signer is None or signer.public == chain.identity or signer.public in chain.signers:
-        return
+def _name_of(chain: Chain, signer: SigningKey | None, body: Body, number: int) -> bytes:
+    """Return what the entry is to call its signer."""
+    if signer is None:
+        return b""
+    if chain.end is None:
+        if isinstance(body, SuccessionBody):
+            return signer_name(signer.public.id, number)
+        name = chain.signs_as(signer.public)
+        if name is not None:
+            return name
     raise RefusedError(
         f"chain {chain.name} is signed by another server, so this one can add nothing to it",
         hint="do it on the server whose jobs write to it",

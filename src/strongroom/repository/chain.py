@@ -40,10 +40,10 @@ from strongroom.format.journal import (
     CondemnationBody,
     Entry,
     EntryKind,
-    IdentityBody,
     PromiseBody,
     PublicPoint,
     SessionBody,
+    SuccessionBody,
     read_entry,
 )
 from strongroom.format.paging import PageRef, Table, TableRoot
@@ -62,9 +62,10 @@ from strongroom.format.tables import (
 from strongroom.format.versions import SUITE_PLAIN
 from strongroom.repository import layout
 from strongroom.repository.keyring import Keyring, openers_of
+from strongroom.repository.signers import Signers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from strongroom.crypto.recipients import Stanza, Unlocker
     from strongroom.storage.base import Storage
@@ -98,6 +99,13 @@ class Trust:
             return identity.fingerprint in self.pinned
         return identity.fingerprint in self.accepted or identity.id in self.identities
 
+    def known_part(self, chain: Chain) -> Chain | None:
+        """Return the chain up to where it was last signed by somebody known, if it ever was."""
+        part: Chain | None = chain
+        while part is not None and not self.knows(part.identity):
+            part = part.before_succession()
+        return part
+
     def refuse_unpinned(self, chain: Chain) -> None:
         """Go on unless signers were pinned and the chain's is none of them.
 
@@ -130,8 +138,13 @@ class LivePoint:
 class Chain:
     """One chain of a repository, read without keys."""
 
-    def __init__(self, storage: Storage, chain_id: bytes) -> None:
+    def __init__(self, storage: Storage, chain_id: bytes, end: int | None = None) -> None:
         """Read the header and check that it is signed by the identity it names.
+
+        Args:
+            storage: Where it lies.
+            chain_id: Which.
+            end: The last entry to look at: what follows is not believed (`before_succession`).
 
         Raises:
             NotFoundError: no such chain.
@@ -139,6 +152,7 @@ class Chain:
         """
         self.storage = storage
         self.chain_id = chain_id
+        self.end = end
         key = layout.header(chain_id)
         try:
             data = get_framed(storage, key, MAX_SMALL)
@@ -147,11 +161,12 @@ class Chain:
         self.header, encoded, signature = headers.read_header(data, key)
         if self.header.chain_id != chain_id:
             raise ForgedError(f"{key} is the header of another chain: swapped in storage")
-        self.identity = SigningPublicKey(self.header.identity)
-        verify(self.identity, headers.HEADER_DOMAIN, encoded, signature)
+        self.founder = SigningPublicKey(self.header.identity)
+        """Who signed the header; others may have taken the chain over since."""
+        verify(self.founder, headers.HEADER_DOMAIN, encoded, signature)
         self.root_hash = fingerprint(encoded)
         """What the journal's first entry follows."""
-        self._signers = {self.identity.id: self.identity}
+        self._signers = Signers(self, self.founder)
         self._entries: dict[int, Entry] = {}
 
     @property
@@ -171,7 +186,10 @@ class Chain:
             layout.entry_number,
             (info.key for info in self.storage.list(layout.journal(self.chain_id))),
         )
-        return sorted(number for number in found if number is not None)
+        end = self.end
+        return sorted(
+            number for number in found if number is not None and (end is None or number <= end)
+        )
 
     def entry(self, number: int) -> Entry:
         """Return an entry whose place and signature hold.
@@ -193,36 +211,62 @@ class Chain:
                 "moved or replayed in storage"
             )
         if raw.signer:
-            signer = self._signer(raw.signer, number)
-            verify(signer, SIGNING_DOMAIN, entry.encoded, entry.signature)
+            signer = self._signers.of(entry)
+            verify(signer.identity, SIGNING_DOMAIN, entry.encoded, entry.signature)
+            self._signers.remember(signer)
         elif raw.kind != EntryKind.CONDEMNATION:
             raise ForgedError(f"{key} is not signed: its signature was stripped")
         self._entries[number] = entry
         return entry
 
-    def _signer(self, signer: bytes, number: int) -> SigningPublicKey:
-        """Return the identity `signer`, which the header or an entry before `number` names."""
-        if signer not in self._signers:
-            for earlier in self.numbers():
-                if earlier >= number:
-                    break
-                body = self.entry(earlier).body
-                if isinstance(body, IdentityBody):
-                    identity = SigningPublicKey(body.identity)
-                    self._signers[identity.id] = identity
-        found = self._signers.get(signer)
-        if found is None:
-            raise ForgedError(
-                f"entry {number} of chain {self.name} is signed by an identity that no earlier "
-                "entry introduces"
-            )
-        return found
+    # --- whose it is -----------------------------------------------------------------------
+
+    @cached_property
+    def lines(self) -> tuple[int, ...]:
+        """The SUCCESSION entries that the newest signed entry goes back to; 0 for the header."""
+        for number in reversed(self.listing):
+            entry = self.entry(number)
+            if entry.raw.signer:
+                return self._signers.lines_to(self._signers.line_of(entry))
+        return (0,)
+
+    @property
+    def identity(self) -> SigningPublicKey:
+        """Whose the chain is: the identity that its newest line of signers begins with.
+
+        Who believes it believes the whole chain. What it signed fixes what came before.
+        """
+        return self._signers.beginning(self.lines[-1]).identity
+
+    @property
+    def owners(self) -> tuple[SigningPublicKey, ...]:
+        """The identities that the chain's lines of signers begin with, the header's first."""
+        return tuple(self._signers.beginning(line).identity for line in self.lines)
 
     @property
     def signers(self) -> tuple[SigningPublicKey, ...]:
-        """Identities that sign in this chain, the first one first."""
-        self.numbers()
-        return tuple(self._signers.values())
+        """All identities that sign in this chain, or did, the header's first."""
+        found = [signer.identity for signer in self._signers.introduced()]
+        return (self.founder, *reversed(found))
+
+    def signs_as(self, identity: SigningPublicKey) -> bytes | None:
+        """Return what entries call an identity that may sign now; None if it may not."""
+        line = self.lines[-1]
+        first = self._signers.beginning(line)
+        if first.identity == identity:
+            return first.name
+        for signer in self._signers.introduced(line):
+            if signer.identity == identity and signer.line == line:
+                return signer.name
+        return None
+
+    def before_succession(self) -> Chain | None:
+        """Return the chain as it was before another server took it over last; None if none did.
+
+        For readers who believe the one before and not the one after. Nothing is written to it.
+        """
+        line = self.lines[-1]
+        return Chain(self.storage, self.chain_id, line - 1) if line else None
 
     @cached_property
     def promise_entry(self) -> Entry | None:
@@ -269,8 +313,9 @@ class Chain:
         """
         newest = self.promise_entry
         start = newest.number if newest else 0
-        listing = []
+        listing: list[int] = []
         previous = newest.hash if newest else self.root_hash
+        line = self._line_at(newest) if newest else 0
         for number in self.numbers():
             if number <= start:
                 listing.append(number)
@@ -279,17 +324,73 @@ class Chain:
                 # Anybody may add an unsigned entry; what it says it follows proves nothing.
                 if entry.raw.signer and entry.raw.previous_hash != previous:
                     raise self._forked(number)
+                if entry.raw.signer:
+                    line = self._next_line(entry, line)
                 previous = entry.hash
                 listing.append(number)
         return listing
+
+    def _line_at(self, newest: Entry) -> int:
+        """Return the line that signed the newest history, compared with the entry before.
+
+        Raises:
+            ForgedError: that line had been succeeded.
+        """
+        line = self._signers.line_of(newest)
+        try:
+            before = self.entry(newest.number - 1) if newest.number > 1 else None
+        except (IntegrityError, UnsupportedVersionError):
+            before = None  # if it is needed, it is refused where it is used
+        if before is not None and before.raw.signer:
+            return self._next_line(newest, self._signers.line_of(before))
+        return line
+
+    def _next_line(self, entry: Entry, line: int) -> int:
+        """Return the line of an entry that follows one of `line`.
+
+        Raises:
+            ForgedError: whoever signed it had been succeeded, or it succeeds another line.
+        """
+        found = self._signers.line_of(entry)
+        body = entry.body
+        if found < line or (isinstance(body, SuccessionBody) and body.before != line):
+            raise self._succeeded(entry.number)
+        return found
+
+    def succeeded(self, entries: Mapping[int, Entry]) -> dict[int, str]:
+        """Return what is wrong with entries of signers who had been succeeded by then.
+
+        Readers notice it of what they use; whoever has read the whole journal can tell of all.
+        """
+        line = 0
+        wrong: dict[int, str] = {}
+        for number in sorted(entries):
+            if not entries[number].raw.signer:
+                continue
+            try:
+                line = self._next_line(entries[number], line)
+            except ForgedError as error:
+                wrong[number] = str(error)
+        return wrong
+
+    def _succeeded(self, number: int) -> ForgedError:
+        return ForgedError(
+            f"entry {number} of chain {self.name} is signed by an identity that another server "
+            "had taken the chain over from"
+        )
 
     def remembered(self, number: int) -> Entry:
         """Return an entry of the listing, compared with what the newest history says of it.
 
         Raises:
             ForkedError: another entry stands in its place.
+            ForgedError: whoever signed it had been succeeded by then.
         """
         entry = self.entry(number)
+        if entry.raw.signer and self._signers.line_of(entry) != max(
+            line for line in self.lines if line <= number
+        ):
+            raise self._succeeded(number)
         newest = self.promise_entry
         if newest is not None and number < newest.number:
             record = self.history(newest).get(number)
@@ -306,7 +407,7 @@ class Chain:
 
     def refresh(self) -> None:
         """Forget what was listed, so that newer entries are seen."""
-        for name in ("listing", "newest_session", "promise_entry"):
+        for name in ("lines", "listing", "newest_session", "promise_entry"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -547,19 +648,11 @@ class Chain:
         ):
             raise ForgedError(f"{key} is the envelope of something else: swapped in storage")
         signer = SigningPublicKey(envelope.identity)
-        if signer.id not in self._signers:
-            self._learn_signers()
-        if signer.id not in self._signers:
+        # Whose the chain is or was, first: finding the others reads the journal.
+        if signer not in self.owners and signer not in self.signers:
             raise ForgedError(f"{key} is signed by an identity that this chain does not know")
         verify(signer, headers.ENVELOPE_DOMAIN, encoded, signature)
         return envelope
-
-    def _learn_signers(self) -> None:
-        for number in self.listing:
-            body = self.entry(number).body
-            if isinstance(body, IdentityBody):
-                identity = SigningPublicKey(body.identity)
-                self._signers[identity.id] = identity
 
     def unlock(self, unlocker: Unlocker, trust: Trust) -> Keyring:
         """Return every key that one secret opens, and check who vouches for the signer.
@@ -575,6 +668,7 @@ class Chain:
         envelopes, closed = self._read_envelopes()
         current = self.present_key_id
         hints: list[str] = []
+        vouched = False
         opened: dict[bytes, ChainKey] = {}
         for chain_key_id in sorted(envelopes, key=lambda one: one != current):
             if chain_key_id in opened:
@@ -592,10 +686,10 @@ class Chain:
                     hint for hint in _strings(error.fields.get("hints")) if hint not in hints
                 )
                 continue
-            if not opened:
-                self._check_vouched(envelope.stanzas, unlocker, trust)
+            vouched = vouched or self._is_vouched(envelope.stanzas, unlocker)
             self._follow_links(chain_key, opened, closed)
         if opened:
+            self._refuse_unvouched(vouched, trust)
             openers = openers_of(envelopes)
             return Keyring(self.chain_id, opened, closed=closed, openers=openers)
         if current in closed:
@@ -607,13 +701,22 @@ class Chain:
             f"{unlocker.describe()} does not open chain {self.name}{shown}", hints=hints
         )
 
-    def _check_vouched(self, stanzas: Iterable[Stanza], unlocker: Unlocker, trust: Trust) -> None:
-        # Trust flows forward only: who signs the header may introduce others, but nobody gets
-        # trusted by introducing an identity that is.
+    def opened_from(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
+        """Return a chain key that is open, and those that links lead to from it, by their ids."""
+        opened: dict[bytes, ChainKey] = {}
+        self._follow_links(chain_key, opened, {})
+        return opened
+
+    def _is_vouched(self, stanzas: Iterable[Stanza], unlocker: Unlocker) -> bool:
+        return any(unlocker.vouches(stanza, self.identity) for stanza in stanzas)
+
+    def _refuse_unvouched(self, vouched: bool, trust: Trust) -> None:
+        # Within a line trust flows forward only: who begins it may introduce others, but nobody
+        # gets trusted by introducing an identity that is.
         if trust.knows(self.identity):
             return
         trust.refuse_unpinned(self)
-        if any(unlocker.vouches(stanza, self.identity) for stanza in stanzas):
+        if vouched:
             return
         raise UnvouchedError(
             f"chain {self.name} is signed by {self.identity.fingerprint}, for which the secret "

@@ -608,7 +608,7 @@ class _Prune:
             _MovedError: an entry that the plan does not know came first.
         """
         fresh = self._fresh(plan, agreed)
-        if signer is not None and signer.public not in self._chain.signers:
+        if signer is not None and self._chain.signs_as(signer.public) is None:
             signer = None  # a stranger's signature would be refused, none is not
         seen = plan.top[0]
         not_before = to_microseconds(self._clock.now() + self._quarantine)

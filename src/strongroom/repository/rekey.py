@@ -22,6 +22,7 @@ from strongroom.repository.chain import Chain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strongroom.crypto.hpke import PublicKey
     from strongroom.crypto.recipients import Recipient
     from strongroom.crypto.signing import SigningKey
     from strongroom.format.journal import EntryRef
@@ -76,10 +77,15 @@ def change_recipients(
     """
     newer = ChainKey.generate()
     _write_envelope(chain.storage, chain.chain_id, newer, recipients, signer, generation=1)
-    sealed = make_link(older, newer.public, headers.chain_key_context(chain.chain_id))
-    link = headers.Link(chain.chain_id, older.id, older.public.raw, newer.id, sealed)
-    chain.storage.put(layout.link(chain.chain_id, newer.id, older.id), headers.frame_link(link))
+    link(chain, older, newer.public)
     return newer
+
+
+def link(chain: Chain, older: ChainKey, newer: PublicKey) -> None:
+    """Let whoever opens the newer chain key open an older one too."""
+    sealed = make_link(older, newer, headers.chain_key_context(chain.chain_id))
+    found = headers.Link(chain.chain_id, older.id, older.public.raw, newer.id, sealed)
+    chain.storage.put(layout.link(chain.chain_id, newer.id, older.id), headers.frame_link(found))
 
 
 def _write_envelope(

@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.crypto.signing import SigningPublicKey
+from strongroom.crypto.hpke import PublicKey
 from strongroom.errors import IntegrityError, NotFoundError, UnsupportedVersionError
-from strongroom.format.journal import IdentityBody, SessionBody
+from strongroom.format.journal import SessionBody
+from strongroom.repository import layout
 from strongroom.repository.moments import claimed_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from strongroom.errors import StrongroomError
@@ -56,13 +58,19 @@ class FoundChain:
     sealed: bool
     started_at: datetime
     signers: tuple[str, ...]
-    """Fingerprints: of the header's identity, then of those that it introduced."""
+    """Fingerprints: of the header's identity, then of those introduced since."""
     points: tuple[FoundPoint, ...]
     """Promised ones, oldest first."""
     recipients: tuple[FoundRecipient, ...]
     """Of the chain key that the newest session sealed to."""
     older_recipients: tuple[FoundRecipient, ...]
     """Of the chain keys before it, as far as they are not among those."""
+    recipients_of: Mapping[bytes, tuple[FoundRecipient, ...]]
+    """Of each chain key in use, by its id; none where its envelope is gone."""
+    present_key_id: bytes
+    """The chain key that the newest session sealed to; empty in a plain chain."""
+    unlinked: tuple[bytes, ...]
+    """Chain keys that points need and no link leads to from the present one."""
     counter: int
     """Sessions of the job up to the newest one here, over all its chains."""
     next_due: datetime | None
@@ -119,24 +127,26 @@ def look_through(chain: Chain) -> FoundChain:
         StorageUnavailableError: the storage did not answer.
     """
     points: tuple[FoundPoint, ...] = ()
-    signers: tuple[str, ...] = (chain.identity.fingerprint,)
-    present: tuple[FoundRecipient, ...] = ()
-    older: tuple[FoundRecipient, ...] = ()
+    signers: tuple[str, ...] = (chain.founder.fingerprint,)
+    keys = _Keys()
     newest: SessionBody | None = None
     head: Head | None = None
     problem: StrongroomError | None = None
     try:
-        signers = _signers(chain)
+        signers = tuple(dict.fromkeys(one.fingerprint for one in chain.signers))
         head = chain.head()
         entry = chain.newest_session
         if entry is not None and isinstance(entry.body, SessionBody):
             newest = entry.body
-        points = tuple(_found(live) for live in chain.live_points())
+        live = chain.live_points()
+        points = tuple(map(_found, live))
+        if chain.sealed:
+            keys.look_at(chain, live)
     except (IntegrityError, UnsupportedVersionError) as error:
         problem = error
     try:
         if chain.sealed:
-            present, older = _recipients(chain)
+            keys.look_at_envelopes(chain)
     except (IntegrityError, UnsupportedVersionError) as error:
         problem = problem or error
     due = newest.next_due if newest else 0
@@ -147,8 +157,11 @@ def look_through(chain: Chain) -> FoundChain:
         started_at=claimed_moment(chain.header.created_at),
         signers=signers,
         points=points,
-        recipients=present,
-        older_recipients=older,
+        recipients=keys.present,
+        older_recipients=keys.older,
+        recipients_of=keys.recipients_of,
+        present_key_id=keys.present_id,
+        unlinked=keys.unlinked,
         counter=newest.counter if newest else 0,
         next_due=claimed_moment(due) if due else None,
         head=head,
@@ -168,32 +181,52 @@ def _found(live: LivePoint) -> FoundPoint:
     )
 
 
-def _signers(chain: Chain) -> tuple[str, ...]:
-    found = [chain.identity.fingerprint]
-    for number in chain.listing:
-        body = chain.entry(number).body
-        if isinstance(body, IdentityBody):
-            found.append(SigningPublicKey(body.identity).fingerprint)
-    return tuple(dict.fromkeys(found))
+class _Keys:
+    """What anybody may know of a chain's keys."""
 
+    def __init__(self) -> None:
+        self.present_id = b""
+        self.unlinked: tuple[bytes, ...] = ()
+        self.present: tuple[FoundRecipient, ...] = ()
+        self.older: tuple[FoundRecipient, ...] = ()
+        self.recipients_of: dict[bytes, tuple[FoundRecipient, ...]] = {}
 
-def _recipients(
-    chain: Chain,
-) -> tuple[tuple[FoundRecipient, ...], tuple[FoundRecipient, ...]]:
-    """Return who opens the present chain key, and who opens only older ones."""
-    current = chain.present_key_id
-    present: dict[bytes, FoundRecipient] = {}
-    older: dict[bytes, FoundRecipient] = {}
-    for chain_key_id, envelope in chain.envelopes().items():
-        group = present if chain_key_id == current else older
-        for stanza in envelope.stanzas:
-            group[stanza.recipient_id] = FoundRecipient(
-                recipient_id=stanza.recipient_id,
-                kind=stanza.kind,
-                # Anybody who can write to the storage could write to the terminal.
-                hint=stanza.hint if stanza.hint.isprintable() else "",
-            )
-    return (
-        tuple(present.values()),
-        tuple(one for recipient_id, one in older.items() if recipient_id not in present),
-    )
+    def look_at(self, chain: Chain, live: Sequence[LivePoint]) -> None:
+        """Learn which keys the points need, and which of them the present one leads to."""
+        self.present_id = chain.present_key_id
+        needed = {PublicKey(one.body.chain_public).id: None for one in live}
+        newest = chain.newest_session
+        if newest is not None and isinstance(newest.body, SessionBody):
+            records = chain.sessions(newest.body).items()
+            needed |= dict.fromkeys(record.chain_key_id for _, record in records)
+        by_newer: dict[bytes, list[bytes]] = {}
+        for info in chain.storage.list(layout.links(chain.chain_id)):
+            ends = layout.link_keys(info.key)
+            if ends is not None:
+                by_newer.setdefault(ends[0], []).append(ends[1])
+        reached = [self.present_id]
+        for key_id in reached:  # which grows meanwhile
+            reached += [one for one in by_newer.get(key_id, []) if one not in reached]
+        self.unlinked = tuple(key_id for key_id in needed if key_id not in reached)
+        self.recipients_of = dict.fromkeys(needed, ())
+
+    def look_at_envelopes(self, chain: Chain) -> None:
+        """Learn who opens the present chain key, and who opens only older ones."""
+        current = chain.present_key_id
+        present: dict[bytes, FoundRecipient] = {}
+        older: dict[bytes, FoundRecipient] = {}
+        for chain_key_id, envelope in chain.envelopes().items():
+            group = present if chain_key_id == current else older
+            found = [
+                FoundRecipient(
+                    recipient_id=stanza.recipient_id,
+                    kind=stanza.kind,
+                    # Anybody who can write to the storage could write to the terminal.
+                    hint=stanza.hint if stanza.hint.isprintable() else "",
+                )
+                for stanza in envelope.stanzas
+            ]
+            group.update((one.recipient_id, one) for one in found)
+            self.recipients_of[chain_key_id] = tuple(found)
+        self.present = tuple(present.values())
+        self.older = tuple(one for one in older.values() if one.recipient_id not in present)

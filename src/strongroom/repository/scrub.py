@@ -36,6 +36,7 @@ from strongroom.format.journal import (
     IdentityBody,
     PromiseBody,
     SessionBody,
+    SuccessionBody,
     read_entry,
 )
 from strongroom.format.versions import TABLES
@@ -381,15 +382,16 @@ class _ChainScrub:
 
     def run(self) -> ScrubbedChain:
         chain = self.chain
-        trusted = self.scrub.trust.knows(chain.identity)
+        self.scrub.progress.advance(_size(self.storage, layout.header(chain.chain_id)))
+        self._read_journal()
+        owner = self._owner()
+        trusted = self.scrub.trust.knows(owner)
         if self.scrub.trust.pinned and not trusted:
             self.scrub.damage(
                 layout.header(chain.chain_id),
-                f"is signed by {chain.identity.fingerprint}, which is none of the pinned signers",
+                f"is signed by {owner.fingerprint}, which is none of the pinned signers",
                 _claimed_points(self.storage, chain.chain_id),
             )
-        self.scrub.progress.advance(_size(self.storage, layout.header(chain.chain_id)))
-        self._read_journal()
         self._judge_history()
         slots = self._walk_states()
         self._check_packs(slots)
@@ -399,7 +401,7 @@ class _ChainScrub:
         return ScrubbedChain(
             chain=chain.chain_id.hex(),
             sealed=chain.sealed,
-            signer=chain.identity.fingerprint,
+            signer=owner.fingerprint,
             trusted=trusted,
             points=sum(map(len, self.live.values())),
             newest_entry=max(self.numbers, default=0),
@@ -428,6 +430,9 @@ class _ChainScrub:
             except (IntegrityError, UnsupportedVersionError) as error:
                 problems[number] = str(error)
             self.numbers.append(number)
+        problems |= self.chain.succeeded(self.entries)
+        for number in problems.keys() & self.entries.keys():
+            del self.entries[number]
         bearers = [
             entry
             for entry in self.entries.values()
@@ -442,6 +447,13 @@ class _ChainScrub:
                 problem,
                 [point.hex() for point in record.promised] if record else [],
             )
+
+    def _owner(self) -> SigningPublicKey:
+        """Return whose the chain is, as far as its journal can be read."""
+        try:
+            return self.chain.identity
+        except (IntegrityError, UnsupportedVersionError):
+            return self.chain.founder
 
     def _read_history(self) -> None:
         if self.promise is None:
@@ -743,9 +755,9 @@ class _ChainScrub:
     def _check_rest(self, slots: dict[int, _Slot]) -> None:
         """Check what no ledger leads to: keys, envelopes, links, frames, stray packs."""
         chain_id = self.chain.chain_id
-        identities = {self.chain.identity.id: self.chain.identity}
+        identities = {self.chain.founder.id: self.chain.founder}
         for entry in self.entries.values():
-            if isinstance(entry.body, IdentityBody):
+            if isinstance(entry.body, IdentityBody | SuccessionBody):
                 introduced = SigningPublicKey(entry.body.identity)
                 identities[introduced.id] = introduced
         ways = _Ways(self, identities)

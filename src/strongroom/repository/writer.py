@@ -26,6 +26,7 @@ from strongroom.format.journal import (
     PromiseBody,
     PublicPoint,
     SessionBody,
+    SuccessionBody,
 )
 from strongroom.format.paging import Table, TableRoot
 from strongroom.format.tables import (
@@ -225,6 +226,11 @@ class SessionWriter:
                 raise FencedError(
                     f"entry {entry.number} took the number that this session's addresses use"
                 )
+        if isinstance(body, SuccessionBody):
+            raise FencedError(
+                f"another server took the chain over with entry {entry.number}: this one signs "
+                "nothing in it any more"
+            )
         if isinstance(body, SessionBody):
             raise FencedError(
                 f"session {body.session_id.hex()[:12]} published entry {entry.number} first"

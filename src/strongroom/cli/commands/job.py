@@ -8,6 +8,7 @@ import click
 
 from strongroom.cli.errors import WARNINGS, error_fields, exit_code
 from strongroom.cli.options import (
+    FILE,
     HOURS,
     SIZE,
     OrNoneType,
@@ -16,6 +17,7 @@ from strongroom.cli.options import (
     password_names,
     repository_names,
     secret_options,
+    signer_option,
 )
 from strongroom.cli.output import (
     Column,
@@ -33,6 +35,7 @@ from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from strongroom.cli.door import Door, SecretPlace
     from strongroom.control.sessions import FailedRun, SessionResult
@@ -182,6 +185,21 @@ def _settings(
     help="files:PATH, image:PATH or command:'…'; several times for several sources.",
 )
 @_settings(lambda kind: kind)
+@click.option(
+    "--chain", "which", metavar="CHAIN", help="Go on in this chain, which another server began."
+)
+@click.option(
+    "--repoint",
+    nargs=2,
+    multiple=True,
+    metavar="OLD NEW",
+    help="With --chain: its source OLD is read from NEW now.",
+)
+@secret_options("old-", "the newest password of the chain", into="old_place")
+@click.option(
+    "--recovery-key", type=FILE, metavar="FILE", help="With --chain: open it with this kit."
+)
+@signer_option
 @pass_door
 def create(
     door: Door,
@@ -190,6 +208,11 @@ def create(
     repository: str | None,
     sources: tuple[str, ...],
     encrypt: str | None,
+    which: str | None,
+    repoint: tuple[tuple[str, str], ...],
+    old_place: SecretPlace,
+    recovery_key: Path | None,
+    signers: tuple[str, ...],
     **settings: object,
 ) -> None:
     r"""Make a job: what to back up, where to, sealed for whom, kept how long.
@@ -197,25 +220,42 @@ def create(
     Without --keep-last and --keep-days points stay 14 days. Of each source at least three
     points stay, whatever the rules say.
 
+    With --chain the job goes on where the server that began it has ended: its sources are the
+    chain's, and its first session is an increment. The chain's newest secret is needed once,
+    unless 'strongroom chain unlock' has kept it. That server writes nothing to the chain any
+    more.
+
     \b
     Exit status:
       0   the job can run: strongroom job run NAME
       2   the job cannot be like that
-      10  there is no such repository, password or KMS
+      10  there is no such repository, password, KMS or chain
+      11  a session of another server is running in the chain
+      12  the secret given does not open the chain
       13  the KMS that is to make its key does not answer
-      15  NAME is taken
+      15  NAME is taken, or the chain has a job here
+      20  nothing vouches for who signs the chain, or it is damaged
     """
     if repository is None:
         raise InvalidInputError(
             f"job {name} has no place to write to", hint="say --repository NAME"
         )
-    if not sources:
+    if not sources and which is None:
         raise InvalidInputError(f"job {name} has no source", hint="say --source files:/path")
     if encrypt is None:
         raise InvalidInputError(
             f"how job {name} is encrypted has to be said",
             hint="say --encrypt password:NAME or kms:NAME, or none: backups that anybody can read",
         )
+    if which is None:
+        for option, said in (
+            ("--repoint", repoint),
+            ("--old-password-…", old_place.named),
+            ("--recovery-key", recovery_key),
+            ("--signer", signers),
+        ):
+            if said:
+                raise InvalidInputError(f"{option} says how to open a chain", hint="say --chain")
     from strongroom.control import jobs
 
     given: dict[str, Any] = {
@@ -224,10 +264,20 @@ def create(
     request = jobs.JobRequest(
         name=name, repository=repository, sources=sources, encrypt=encrypt, **given
     )
-    with door.context() as ctx:
-        result = jobs.create(ctx, request)
+    with door.context(old_place) as ctx:
+        if which is None:
+            result = jobs.create(ctx, request)
+        else:
+            from strongroom.control import succession
+            from strongroom.control.access import Access
+
+            access = Access(
+                secret=door.named_secret(old_place), recovery_key=recovery_key, signers=signers
+            )
+            result = succession.create_job(ctx, request, which, access, repoint=repoint)
     _show_result(door, result, f"created job {name}")
-    door.speaker.hint(f"'strongroom job run {name}' makes the first backup")
+    nth = "first" if which is None else "next"
+    door.speaker.hint(f"'strongroom job run {name}' makes the {nth} backup")
 
 
 @job.command("edit")

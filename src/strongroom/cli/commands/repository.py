@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from strongroom.cli.chain_lines import chain_pairs
 from strongroom.cli.options import (
     FINGERPRINT,
     Reading,
@@ -17,7 +18,6 @@ from strongroom.cli.options import (
     signer_option,
 )
 from strongroom.cli.output import Column, pairs, printable, size, table, when
-from strongroom.cli.output import yes as yes_or_no
 from strongroom.cli.words import Group, pass_door
 from strongroom.model.phrases import counted
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import ChainView, RepositoryDetails
+    from strongroom.control.views import RepositoryDetails
 
 
 @click.group("repository", cls=Group)
@@ -126,7 +126,8 @@ def show(door: Door, where: str, reading: Reading) -> None:
 def rescan(door: Door, where: str, reading: Reading) -> None:
     r"""Learn what repository R holds from it alone, and take it into the catalog.
 
-    Chains that nothing at hand opens are listed as locked, with the hints of their passwords.
+    Chains that nothing at hand opens are listed as locked, with the hints of their passwords and
+    the ids of the keys: 'strongroom chain unlock' opens them.
 
     \b
     Exit status:
@@ -171,33 +172,13 @@ def _detail_lines(details: RepositoryDetails) -> Iterator[str]:
     )
     for chain in details.chains:
         yield ""
-        yield from _chain_lines(chain)
+        yield from pairs(chain_pairs(chain))
     if details.accepted_signers:
         yield ""
         yield "signers accepted on this machine:"
         for signer in details.accepted_signers:
             since = f"since {when(signer.accepted_at)}, seen in {printable(signer.repository)}"
             yield from (f"  {signer.fingerprint}", f"    {since}")
-
-
-def _chain_lines(chain: ChainView) -> list[str]:
-    state = "locked" if chain.locked else "open"
-    items: list[tuple[str, str | list[str]]] = [
-        ("chain", chain.chain_id),
-        ("job", chain.job or f"unknown, id {chain.job_id}"),
-        ("encrypted", f"yes, {state}" if chain.encrypted else "no"),
-        ("points", str(chain.points)),
-        ("started", when(chain.started_at)),
-        ("newest", when(chain.newest_at)),
-        ("signer", chain.signer or "-"),
-        ("believed", yes_or_no(chain.trusted)),
-        ("entries", str(chain.entries)),
-    ]
-    if any(chain.hints):
-        items.append(("hints", [hint for hint in chain.hints if hint]))
-    if chain.problem:
-        items.append(("problem", chain.problem))
-    return pairs(items)
 
 
 @repository.command("trust")

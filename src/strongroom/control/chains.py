@@ -1,0 +1,534 @@
+"""Chains: what a repository shows of them, and how one is taken into the catalog.
+
+A chain that this installation did not write is *locked* until a secret opens it. `unlock` opens
+all that the newest secret leads to and keeps what it takes to compare and to list. The job that
+goes on in the chain is made by `control.succession`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import heads, jobs, repositories, signers
+from strongroom.catalog import points as point_rows
+from strongroom.clock import from_microseconds
+from strongroom.control import audit, keys
+from strongroom.control.access import (
+    Access,
+    Reading,
+    open_believed,
+    open_reading,
+    storage_of,
+    unlocker_of,
+)
+from strongroom.control.points import kind_word, row_of
+from strongroom.control.views import (
+    ChainDetails,
+    ChainList,
+    ChainRecipient,
+    ChainUnlocked,
+    ChainView,
+)
+from strongroom.crypto.recipients import PasswordUnlocker
+from strongroom.engine.points import open_points
+from strongroom.errors import (
+    IntegrityError,
+    InvalidInputError,
+    NotARepositoryError,
+    NotFoundError,
+    RefusedError,
+    SecretNeededError,
+    StrongroomError,
+    UnavailableError,
+    UnlockError,
+    UnsupportedVersionError,
+)
+from strongroom.format.journal import SessionBody
+from strongroom.keystore import ChainRecord
+from strongroom.model.phrases import counted
+from strongroom.repository.chain import Head, Trust
+from strongroom.repository.repository import Repository
+from strongroom.repository.rescan import look_through
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+    from strongroom.crypto.recipients import Unlocker
+    from strongroom.engine.points import PointView
+    from strongroom.engine.progress import Progress
+    from strongroom.repository.chain import Chain
+    from strongroom.repository.keyring import Keyring
+    from strongroom.repository.rescan import FoundChain, FoundRecipient
+
+SHORTEST_PREFIX = 4
+
+
+# --- what there is --------------------------------------------------------------------------
+
+
+def list_all(ctx: Context, access: Access) -> ChainList:
+    """Return every chain of the repository that was named, or of all that the catalog knows.
+
+    Raises:
+        StrongroomError: the one that was named does not open.
+    """
+    found: list[ChainView] = []
+    warnings: list[str] = []
+    for where in _places(ctx, access):
+        try:
+            reading = open_reading(ctx, replace(access, where=where))
+        except (NotARepositoryError, RefusedError, UnavailableError) as error:
+            if access.where is not None:
+                raise
+            warnings.append(f"repository {where} is left out: {error}")
+            continue
+        found += views(ctx, reading)
+        warnings += reading.warnings
+    found.sort(key=lambda view: view.started_at)
+    return ChainList(chains=tuple(found), warnings=tuple(warnings))
+
+
+def show(ctx: Context, which: str, access: Access) -> ChainDetails:
+    """Return one chain with its points.
+
+    Raises:
+        NotFoundError: there is none of this id.
+        InvalidInputError: several fit.
+    """
+    repository, chain_id = find(ctx, which, access)
+    reading = open_reading(ctx, replace(access, where=_where(ctx, repository, access)))
+    return _details(ctx, reading, chain_id)
+
+
+def _details(ctx: Context, reading: Reading, chain_id: bytes) -> ChainDetails:
+    view = next(one for one in views(ctx, reading) if one.chain_id == chain_id.hex())
+    points = [one for one in reading.points if one.chain.chain_id == chain_id]
+    sources = dict.fromkeys(one.details.source for one in points if one.details is not None)
+    machines = dict.fromkeys(one.details.machine for one in points if one.details is not None)
+    warnings = [one for one in reading.warnings if view.chain_id[:12] in one]
+    return ChainDetails(
+        chain=view,
+        points=tuple(map(row_of, points)),
+        sources=tuple(sources),
+        machines=tuple(machines),
+        warnings=tuple(warnings),
+    )
+
+
+def find(ctx: Context, which: str, access: Access) -> tuple[Repository, bytes]:
+    """Return the chain whose id begins so, and the repository that it is in.
+
+    Raises:
+        NotFoundError: there is none.
+        InvalidInputError: several fit, or the words can mean none.
+    """
+    wanted = which.lower()
+    if len(wanted) < SHORTEST_PREFIX or wanted.strip("0123456789abcdef"):
+        raise InvalidInputError(
+            f"{which!r} names no chain",
+            hint=f"give its id, or at least the first {SHORTEST_PREFIX} digits of it",
+        )
+    found: list[tuple[Repository, bytes]] = []
+    absent: StrongroomError | None = None
+    for where in _places(ctx, access):
+        try:
+            repository = _open(ctx, where)
+        except (NotARepositoryError, RefusedError, UnavailableError) as error:
+            if access.where is not None:
+                raise
+            absent = absent or error
+            continue
+        fitting = [one for one in repository.chain_ids() if one.hex().startswith(wanted)]
+        found += [(repository, chain_id) for chain_id in fitting]
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"{which} is the beginning of {len(found)} chains",
+            hint="give more digits, or the repository with --repository",
+            chains=[chain_id.hex() for _, chain_id in found],
+        )
+    if not found:
+        if absent is not None:
+            raise absent
+        raise NotFoundError(
+            f"there is no chain {which}", hint="'strongroom chain list' lists them", chain=which
+        )
+    return found[0]
+
+
+def _places(ctx: Context, access: Access) -> list[str]:
+    if access.where is not None:
+        return [access.where]
+    if not ctx.has_catalog:
+        raise InvalidInputError(
+            "there is no catalog here, so say which repository is meant",
+            hint="--repository LOCATION",
+        )
+    return [row.name for row in repositories.all_rows(ctx.database)]
+
+
+def _open(ctx: Context, where: str) -> Repository:
+    return Repository.open(storage_of(ctx, where))
+
+
+def _where(ctx: Context, repository: Repository, access: Access) -> str:
+    if access.where is not None:
+        return access.where
+    row = repositories.by_id(ctx.database, repository.repository_id)
+    assert row is not None, "it was found by its name"
+    return row.name
+
+
+# --- views ----------------------------------------------------------------------------------
+
+
+def views(ctx: Context, reading: Reading) -> list[ChainView]:
+    """Return every chain of a reading, those that are damaged or not to be believed included."""
+    believed = keys.readers_trust(ctx, reading.access.signers)
+    repository = reading.repositories[0]
+    found = [_view(ctx, repository, chain, reading, believed) for chain in reading.chains]
+    return found + [_problem_view(ctx, repository, *problem) for problem in reading.problems]
+
+
+def _view(
+    ctx: Context, repository: Repository, chain: Chain, reading: Reading, believed: Trust
+) -> ChainView:
+    points = [view for view in reading.points if view.chain.chain_id == chain.chain_id]
+    opened = next((view for view in reversed(points) if view.details is not None), None)
+    name = opened.details.job if opened is not None and opened.details is not None else None
+    job = jobs.by_id(ctx.database, chain.header.job_id) if ctx.has_catalog else None
+    row = chain_rows.find(ctx.database, chain.chain_id) if ctx.has_catalog else None
+    look = look_through(chain)
+    locked = chain.sealed and opened is None
+    state = "locked" if locked else "unknown"
+    if row is not None:
+        state = "known" if job is not None else "taken-in"
+    newest = chain.newest_session
+    keyring = opened.keyring if opened is not None else None
+    return ChainView(
+        chain_id=chain.chain_id.hex(),
+        repository=_name_of(ctx, repository),
+        state=state,
+        job_id=chain.header.job_id.hex(),
+        job=job.name if job else name,
+        encrypted=chain.sealed,
+        locked=locked,
+        opens="nothing" if locked else "names" if _only_names(keyring) else "all",
+        key_id=look.present_key_id.hex() or None,
+        hints=tuple(one.hint for one in look.recipients),
+        key_ids=tuple(one.recipient_id.hex() for one in look.recipients),
+        recipients=tuple(map(_recipient, look.recipients)),
+        unlinked=tuple(one.hex() for one in look.unlinked),
+        signer=chain.identity.fingerprint,
+        trusted=(chain.sealed and opened is not None) or believed.knows(chain.identity),
+        points=len(points),
+        started_at=from_microseconds(chain.header.created_at),
+        newest_at=from_microseconds(newest.raw.made_at) if newest else None,
+        entries=chain.listing[-1] if chain.listing else 0,
+        problem=str(look.problem) if look.problem is not None else None,
+    )
+
+
+def _only_names(keyring: Keyring | None) -> bool:
+    return keyring is not None and not keyring.opens_data
+
+
+def _recipient(found: FoundRecipient) -> ChainRecipient:
+    return ChainRecipient(kind=found.kind, key_id=found.recipient_id.hex(), hint=found.hint)
+
+
+def _name_of(ctx: Context, repository: Repository) -> str | None:
+    row = repositories.by_id(ctx.database, repository.repository_id) if ctx.has_catalog else None
+    return row.name if row is not None else None
+
+
+def _problem_view(
+    ctx: Context, repository: Repository, chain_id: bytes, error: StrongroomError
+) -> ChainView:
+    """Show a chain that cannot be believed, with as much of its header as holds."""
+    row = chain_rows.find(ctx.database, chain_id) if ctx.has_catalog else None
+    job = jobs.by_id(ctx.database, row.job_id) if row else None
+    try:
+        header = repository.chain(chain_id).header
+        started, job_id = from_microseconds(header.created_at), header.job_id.hex()
+    except StrongroomError:
+        started = row.started_at if row else from_microseconds(0)
+        job_id = row.job_id.hex() if row else ""
+    return ChainView(
+        chain_id=chain_id.hex(),
+        repository=_name_of(ctx, repository),
+        state="damaged",
+        job_id=job_id,
+        job=job.name if job else None,
+        encrypted=row.sealed if row else False,
+        locked=True,
+        opens="nothing",
+        key_id=None,
+        hints=(),
+        key_ids=(),
+        recipients=(),
+        unlinked=(),
+        signer="",
+        trusted=False,
+        points=0,
+        started_at=started,
+        newest_at=None,
+        entries=0,
+        problem=str(error),
+    )
+
+
+# --- taking in ------------------------------------------------------------------------------
+
+
+def take_in(
+    ctx: Context, repository: Repository, chain: Chain, points: Sequence[PointView]
+) -> None:
+    """Bring what the catalog knows of a chain that is believed in line with the repository."""
+    with ctx.database.transaction():
+        if chain_rows.find(ctx.database, chain.chain_id) is None:
+            chain_rows.insert(ctx.database, _chain_row(repository, chain))
+        head = chain.head()
+        if head is not None:
+            now = ctx.clock.now()
+            heads.remember(ctx.database, head.chain_id, head.number, head.entry_hash, now)
+        present = {view.point_id for view in points}
+        known = {row.point_id for row in point_rows.of_chain(ctx.database, chain.chain_id)}
+        point_rows.remove_many(ctx.database, known - present)
+        point_rows.insert_many(ctx.database, [_point_row(chain, view) for view in points])
+        point_rows.set_held(ctx.database, [view.point_id for view in points if view.held], True)
+
+
+def _chain_row(repository: Repository, chain: Chain) -> chain_rows.ChainRow:
+    chain_key_id, recipient_ids = present_recipients(chain)
+    return chain_rows.ChainRow(
+        chain_id=chain.chain_id,
+        job_id=chain.header.job_id,
+        repository_id=repository.repository_id,
+        sealed=chain.sealed,
+        chain_key_id=chain_key_id,
+        recipient_ids=recipient_ids,
+        started_at=from_microseconds(chain.header.created_at),
+        current=False,
+    )
+
+
+def present_recipients(chain: Chain) -> tuple[bytes | None, frozenset[bytes]]:
+    """Return the chain key that the newest session sealed to, and whom it is sealed for."""
+    if not chain.sealed:
+        return None, frozenset()
+    chain_key_id = chain.present_key_id
+    envelope = chain.envelopes().get(chain_key_id)
+    stanzas = envelope.stanzas if envelope is not None else []
+    return chain_key_id, frozenset(stanza.recipient_id for stanza in stanzas)
+
+
+def _point_row(chain: Chain, view: PointView) -> point_rows.PointRow:
+    details = view.details
+    body = view.live.body
+    return point_rows.PointRow(
+        point_id=view.point_id,
+        chain_id=chain.chain_id,
+        job_id=chain.header.job_id,
+        source_id=view.live.point.source_id,
+        session_id=body.session_id,
+        entry=view.live.entry.number,
+        kind=kind_word(view.kind),
+        taken_at=view.taken_at,
+        size_bytes=details.size_bytes if details else 0,
+        stored_bytes=details.stored_bytes if details else 0,
+        files=details.files if details else 0,
+        held=view.held,
+    )
+
+
+# --- unlock ---------------------------------------------------------------------------------
+
+
+def unlock(
+    ctx: Context,
+    which: str,
+    access: Access,
+    *,
+    old: SecretSource | None = None,
+    keep_secret: bool = False,
+    progress: Progress,
+) -> ChainUnlocked:
+    """Open a chain with its newest secret and take it into the catalog.
+
+    The keystore gets what the next session compares by: dedup key, chunker seed and metakeys.
+    What opens data it gets only with `keep_secret`.
+
+    Args:
+        ctx: Surroundings.
+        which: The chain's id or its beginning.
+        access: Where it is, and the newest secret.
+        old: How to get older secrets, where no link leads to their keys.
+        keep_secret: Keep what opens the data of all its points so far.
+        progress: Is told how it goes.
+
+    Raises:
+        InvalidInputError: it is not encrypted, or its repository is not in the catalog.
+        SecretNeededError: no secret was named, and nobody can be asked.
+        NoRecipientMatchedError: the secret is not one of the chain's.
+        UnvouchedError: the secret opens it, but nothing vouches for who signs it.
+    """
+    repository, chain_id = find(ctx, which, access)
+    name = _name_of(ctx, repository)
+    if name is None:
+        raise InvalidInputError(
+            "this repository is not in the catalog, so nothing can be taken into it",
+            hint="'strongroom repository add NAME LOCATION' adds it",
+        )
+    whole = repository.chain(chain_id)
+    unlocker = _secret(ctx, whole, access)
+    progress.begin(f"unlock {whole.name}")
+    reading, keyring = open_with(ctx, repository, whole, unlocker, access)
+    chain = reading.chains[0]
+    look = look_through(chain)
+    notices = _open_unlinked(chain, look, keyring, old)
+    reading.points = open_points([chain], lambda _: keyring)
+    keep(ctx, chain, keyring, keep_key=keep_secret, progress=progress)
+    if not keys.readers_trust(ctx).knows(chain.identity):
+        # The secret vouches for it: from now on the catalog may say so without the secret.
+        row = signers.SignerRow(chain.identity.fingerprint, ctx.clock.now(), name)
+        signers.accept(ctx.database, row)
+        notices.append(f"accepted signer {row.fingerprint}, for which the secret vouches")
+    take_in(ctx, repository, chain, reading.points)
+    progress.finish()
+    audit.record(ctx, "chain.unlocked", chain=chain_id.hex(), points=len(reading.points))
+    locked = sum(isinstance(view.problem, UnlockError) for view in reading.points)
+    if locked:
+        notices.append(f"{counted(locked, 'point stays', 'points stay')} locked")
+    return ChainUnlocked(
+        details=_details(ctx, reading, chain_id),
+        keeps_secret=keep_secret,
+        missing=tuple(map(_recipient, _missing(look, keyring))),
+        notices=tuple(notices),
+    )
+
+
+def open_with(
+    ctx: Context, repository: Repository, chain: Chain, unlocker: Unlocker, access: Access
+) -> tuple[Reading, Keyring]:
+    """Open one chain with a secret, as far as it is believed, and compare it with what was seen.
+
+    Returns:
+        A reading of that chain alone, and what the secret opens.
+
+    Raises:
+        NoRecipientMatchedError: the secret is not one of the chain's.
+        UnvouchedError: it is, and nothing vouches for who signs the chain.
+        RolledBackError, ForkedError: this installation has seen another history.
+    """
+    reading = Reading(access, [repository], [chain])
+    seen = heads.get(ctx.database, chain.chain_id)
+    if seen is not None:
+        chain.check_head(Head(chain.chain_id, *seen))
+    believed = keys.readers_trust(ctx, access.signers)
+    keyring = open_believed(reading, chain, lambda part: part.unlock(unlocker, believed))
+    reading.points = open_points(reading.chains, lambda _: keyring)
+    for view in reading.points:
+        if isinstance(view.problem, IntegrityError):
+            raise view.problem
+    return reading, keyring
+
+
+def _secret(ctx: Context, chain: Chain, access: Access) -> Unlocker:
+    if not chain.sealed:
+        raise InvalidInputError(
+            f"chain {chain.name} is not encrypted, so there is nothing to unlock",
+            hint="'strongroom repository rescan' takes it in once its signer is accepted",
+        )
+    given = unlocker_of(ctx, access)
+    if given is not None:
+        return given
+    shown = "; ".join(_in_words(one) for one in look_through(chain).recipients)
+    if not ctx.secrets.can_ask:
+        raise SecretNeededError(
+            f"chain {chain.name} opens with one of: {shown}",
+            hint="name the secret with --password-file, --password-env, --password-command or "
+            "--recovery-key",
+        )
+    return PasswordUnlocker(ctx.secrets.get(f"newest password of chain {chain.name}", hint=shown))
+
+
+def _in_words(recipient: FoundRecipient) -> str:
+    hint = f", hint: {recipient.hint}" if recipient.hint else ""
+    return f"{recipient.kind} {recipient.recipient_id.hex()[:12]}{hint}"
+
+
+def _open_unlinked(
+    chain: Chain, look: FoundChain, keyring: Keyring, old: SecretSource | None
+) -> list[str]:
+    """Open with older secrets what no link leads to; return what is to be said of it."""
+    said: list[str] = []
+    # That it is to be believed was found out with the newest secret.
+    believed = Trust(identities=frozenset({chain.identity.id}))
+    for recipient in _missing(look, keyring):
+        if old is None or not old.can_ask:
+            break
+        if recipient not in _missing(look, keyring):
+            continue  # what was given for another opened this one as well
+        what = f"password with key {recipient.recipient_id.hex()[:12]}"
+        try:
+            found = chain.unlock(PasswordUnlocker(old.get(what, hint=recipient.hint)), believed)
+        except UnlockError as error:
+            said.append(str(error))
+        else:
+            keyring.chain_keys.update(found.chain_keys)
+        if old.named:
+            break
+    said += [f"no link leads to the key of {_in_words(one)}" for one in _missing(look, keyring)]
+    return said
+
+
+def _missing(look: FoundChain, keyring: Keyring) -> list[FoundRecipient]:
+    """Return whose secrets open the chain keys that are in use and stay closed."""
+    found: dict[bytes, FoundRecipient] = {}
+    for key_id in look.unlinked:
+        for recipient in () if key_id in keyring.chain_keys else look.recipients_of[key_id]:
+            found[recipient.recipient_id] = recipient
+    return list(found.values())
+
+
+def keep(
+    ctx: Context, chain: Chain, keyring: Keyring, *, keep_key: bool, progress: Progress
+) -> ChainRecord:
+    """Keep what the next session of an opened chain compares by, and what lists its points.
+
+    Raises:
+        UnlockError: the newest session's keys are sealed to a chain key that is closed.
+        NotFoundError: the chain has no session.
+    """
+    newest = chain.newest_session
+    body = newest.body if newest is not None else None
+    if not isinstance(body, SessionBody):
+        raise NotFoundError(f"chain {chain.name} has no session to go on from")
+    records = dict(chain.sessions(body).items())
+    secrets = keyring.secrets(records[body.slot])
+    for entry in chain.kept_entries():
+        if isinstance(entry.body, SessionBody) and entry.body.slot not in records:
+            record = chain.sessions(entry.body).get(entry.body.slot)
+            if record is not None:
+                records[entry.body.slot] = record
+    for record in records.values():
+        try:
+            metakey = keyring.secrets(record).metakey
+        except (IntegrityError, UnlockError, UnsupportedVersionError):
+            continue  # closed: it is told with the points that it concerns
+        ctx.keystore.put_metakey(chain.chain_id, record.session_id, metakey)
+        progress.advance(files=1)
+    chain_key = keyring.chain_keys[chain.present_key_id]
+    kept = ChainRecord(
+        chain_id=chain.chain_id,
+        dedup_key=secrets.dedup_key,
+        chunker_seed=secrets.chunker_seed,
+        chain_key_public=chain_key.public.raw,
+        chain_key_seed=chain_key.seed if keep_key else None,
+    )
+    ctx.keystore.put(chain.chain_id.hex(), kept)
+    return kept

@@ -77,6 +77,19 @@ def rekeyed(
         _put_recipients(database, chain_id, chain_key_id, recipient_ids)
 
 
+def rewrapped(
+    database: Database,
+    chain_id: bytes,
+    chain_key_id: bytes,
+    recipient_ids: frozenset[bytes],
+    envelope: bytes,
+) -> None:
+    """Remember that a chain key is sealed for others from now on, in this envelope."""
+    with database.transaction():
+        _put_recipients(database, chain_id, chain_key_id, recipient_ids)
+        keep_envelope(database, chain_id, chain_key_id, envelope)
+
+
 def _put_recipients(
     database: Database, chain_id: bytes, chain_key_id: bytes | None, key_ids: frozenset[bytes]
 ) -> None:

@@ -115,12 +115,18 @@ PLACE: Final = click.Path(path_type=Path)
 
 
 def secret_options(
-    prefix: str = "", what: str = "the password", into: str = "place", noun: str = "password"
+    prefix: str = "",
+    what: str = "the password",
+    into: str = "place",
+    noun: str = "password",
+    *,
+    several: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add `--password-file`, `--password-env` and `--password-command`.
 
-    The function gets one `SecretPlace` as its argument `into`. Never an option that takes the
-    secret itself: arguments stand in the process list. Other secrets have another `noun`.
+    The function gets one `SecretPlace` as its argument `into`, or, with `several`, a tuple of
+    those that were named. Never an option that takes the secret itself: arguments stand in the
+    process list. Other secrets have another `noun`.
     """
     stem = f"--{prefix}{noun}"
     key = f"{prefix}{noun}".replace("-", "_")
@@ -128,21 +134,33 @@ def secret_options(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def with_place(*args: Any, **kwargs: Any) -> Any:
-            variable = kwargs.pop(f"{key}_env")
-            if variable is not None:
-                # Before anything runs that could inherit it.
-                click.get_current_context().ensure_object(Door).withhold(variable)
-            kwargs[into] = SecretPlace(
-                kwargs.pop(f"{key}_file"), variable, kwargs.pop(f"{key}_command")
+            files, variables, commands = (
+                kwargs.pop(f"{key}_{kind}") for kind in ("file", "env", "command")
+            )
+            for variable in variables if several else (variables,):
+                if variable is not None:
+                    # Before anything runs that could inherit it.
+                    click.get_current_context().ensure_object(Door).withhold(variable)
+            kwargs[into] = (
+                (
+                    *(SecretPlace(file, None, None) for file in files),
+                    *(SecretPlace(None, variable, None) for variable in variables),
+                    *(SecretPlace(None, None, command) for command in commands),
+                )
+                if several
+                else SecretPlace(files, variables, commands)
             )
             return function(*args, **kwargs)
 
-        for option in (
-            click.option(f"{stem}-command", metavar="C", help=f"Run C; its first line is {what}."),
-            click.option(f"{stem}-env", metavar="V", help=f"Variable V holds {what}."),
-            click.option(f"{stem}-file", metavar="F", type=FILE, help=f"File F holds {what}."),
+        again = "; several times" if several else ""
+        for kind, metavar, text, type_ in (
+            ("command", "C", f"Run C; its first line is {what}{again}.", None),
+            ("env", "V", f"Variable V holds {what}{again}.", None),
+            ("file", "F", f"File F holds {what}{again}.", FILE),
         ):
-            with_place = option(with_place)
+            with_place = click.option(
+                f"{stem}-{kind}", metavar=metavar, type=type_, multiple=several, help=text
+            )(with_place)
         return with_place
 
     return decorate

@@ -455,6 +455,32 @@ class RecoveryTestResult(View, frozen=True, kw_only=True):
     chains: tuple[ChainProof, ...]
 
 
+class RewrappedKey(View, frozen=True, kw_only=True):
+    """One chain key of a job, and what re-wrapping did to its envelope."""
+
+    chain: str
+    key_id: str
+    state: str
+    """`old` (it would be re-wrapped), `rewrapped`, `current` (sealed for today's recipients
+    already), `kept` (re-wrapped, and the storage keeps an older envelope) or `closed`."""
+    shut_out: str
+    """Whose secrets open it no longer, in words; of a `kept` one, whoever has the older
+    envelope opens it with them still. Of a `closed` one, whose secrets are needed."""
+    reason: str
+    """Why it is `kept` or `closed`."""
+    points: tuple[str, ...]
+    """Ids of the points that need it; told of `kept` and `closed` ones."""
+
+
+class RewrapResult(View, frozen=True, kw_only=True):
+    """What re-wrapping a job did, or would do."""
+
+    job: str
+    done: bool
+    keys: tuple[RewrappedKey, ...]
+    warnings: tuple[str, ...] = ()
+
+
 class SessionErrorView(View, frozen=True, kw_only=True):
     """Why a session made no point."""
 

@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 
 TABLES_HEAD = 12
 """Where the first page begins in a tables object: behind magic and length."""
+_LISTINGS = 3
+"""How often envelopes are listed where one of them is gone before it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -609,13 +611,38 @@ class Chain:
         """Return intact envelopes, and why there is none of a chain key that has some."""
         found: dict[bytes, headers.Envelope] = {}
         damaged: dict[bytes, StrongroomError] = {}
-        for info in self.storage.list(layout.envelopes(self.chain_id)):
-            chain_key_id = layout.envelope_key(info.key)
-            if chain_key_id is None:
-                continue
+        names = self.envelope_names()
+        for _ in range(_LISTINGS):
+            found, damaged = {}, {}
+            if not self._read_named(names, found, damaged):
+                break
+            # A re-wrap replaces envelopes under new names: what was listed first may be gone.
+            names = self.envelope_names()
+        return found, {
+            chain_key_id: self._closed(chain_key_id, reason)
+            for chain_key_id, reason in damaged.items()
+            if chain_key_id not in found
+        }
+
+    def envelope_names(self) -> dict[str, bytes]:
+        """Return the names of the envelopes that are there, with the ids of their chain keys."""
+        listed = (info.key for info in self.storage.list(layout.envelopes(self.chain_id)))
+        named = ((key, layout.envelope_key(key)) for key in listed)
+        return {key: chain_key_id for key, chain_key_id in named if chain_key_id is not None}
+
+    def _read_named(
+        self,
+        names: dict[str, bytes],
+        found: dict[bytes, headers.Envelope],
+        damaged: dict[bytes, StrongroomError],
+    ) -> bool:
+        """Read the envelopes of these names; return whether one was gone."""
+        gone = False
+        for key, chain_key_id in names.items():
             try:
-                envelope = self._envelope(info.key)
+                envelope = self._envelope(key)
             except (IntegrityError, UnsupportedVersionError) as error:
+                gone = gone or isinstance(error, ObjectMissingError)
                 # A copy that only claims to be newer does not outweigh one that is damaged.
                 if not isinstance(damaged.get(chain_key_id), IntegrityError):
                     damaged[chain_key_id] = error
@@ -623,11 +650,7 @@ class Chain:
             held = found.get(envelope.chain_key_id)
             if held is None or held.generation < envelope.generation:
                 found[envelope.chain_key_id] = envelope
-        return found, {
-            chain_key_id: self._closed(chain_key_id, reason)
-            for chain_key_id, reason in damaged.items()
-            if chain_key_id not in found
-        }
+        return gone
 
     def _closed(self, chain_key_id: bytes, reason: StrongroomError) -> StrongroomError:
         if isinstance(reason, UnsupportedVersionError):

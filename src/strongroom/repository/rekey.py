@@ -7,12 +7,13 @@ every instant an intact one is there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.clock import Clock, to_microseconds
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey, make_link, seal_stanzas
-from strongroom.errors import EnvelopeDamagedError
+from strongroom.errors import EnvelopeDamagedError, ObjectMissingError, RefusedError
 from strongroom.format import header as headers
 from strongroom.format.codec import encode
 from strongroom.format.versions import FORMAT, SUITE_PLAIN, SUITE_SEALED
@@ -86,6 +87,79 @@ def link(chain: Chain, older: ChainKey, newer: PublicKey) -> None:
     sealed = make_link(older, newer, headers.chain_key_context(chain.chain_id))
     found = headers.Link(chain.chain_id, older.id, older.public.raw, newer.id, sealed)
     chain.storage.put(layout.link(chain.chain_id, newer.id, older.id), headers.frame_link(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """An envelope that stands in place of those before it."""
+
+    generation: int
+    remaining: dict[str, RefusedError]
+    """Older envelopes that the storage does not let go of, by their names, and why."""
+
+
+def replace_envelope(
+    chain: Chain,
+    chain_key: ChainKey,
+    held: headers.Envelope | None,
+    recipients: Sequence[Recipient],
+    signer: SigningKey,
+) -> Replaced:
+    """Seal a chain key for `recipients` and nobody else; no block and no session is touched.
+
+    Cut short, it leaves an intact envelope, the one before or the new one, and can be done again.
+
+    Args:
+        chain: The chain.
+        chain_key: Which of its keys.
+        held: The key's envelope that counts, if any is intact.
+        recipients: Whom it is sealed for from now on.
+        signer: The chain's identity.
+    """
+    taken = {
+        info.key
+        for info in chain.storage.list(layout.envelopes(chain.chain_id))
+        if layout.envelope_key(info.key) == chain_key.id
+    }
+    generation = 1 + (held.generation if held is not None else 0)
+    # Numbers are taken by what a re-wrap left that was cut short, whole or not.
+    while taken & copies_of(chain, chain_key.id, generation):
+        generation += 1
+    _write_envelope(chain.storage, chain.chain_id, chain_key, recipients, signer, generation)
+    return Replaced(generation, remove_envelopes(chain, chain_key.id, taken))
+
+
+def remove_envelopes(chain: Chain, chain_key_id: bytes, names: set[str]) -> dict[str, RefusedError]:
+    """Remove envelopes of a chain key that others stand in for.
+
+    Returns:
+        Those that the storage keeps, and its words.
+    """
+    remaining: dict[str, RefusedError] = {}
+    for key in sorted(names):
+        assert layout.envelope_key(key) == chain_key_id, "an envelope of another chain key"
+        try:
+            chain.storage.delete(key)
+        except RefusedError as error:
+            remaining[key] = error
+    return remaining
+
+
+def copies_of(chain: Chain, chain_key_id: bytes, generation: int) -> set[str]:
+    """Return the names of an envelope's two copies."""
+    return {layout.envelope(chain.chain_id, chain_key_id, generation, copy) for copy in ("a", "b")}
+
+
+def has_both_copies(chain: Chain, envelope: headers.Envelope) -> bool:
+    """Tell whether both copies of an intact envelope are there, and alike."""
+    try:
+        copies = {
+            chain.storage.get(name)
+            for name in copies_of(chain, envelope.chain_key_id, envelope.generation)
+        }
+    except ObjectMissingError:
+        return False
+    return len(copies) == 1
 
 
 def _write_envelope(

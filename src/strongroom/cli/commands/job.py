@@ -12,6 +12,7 @@ from strongroom.cli.options import (
     HOURS,
     SIZE,
     OrNoneType,
+    confirmation_options,
     job_names,
     kms_names,
     password_names,
@@ -39,7 +40,13 @@ if TYPE_CHECKING:
 
     from strongroom.cli.door import Door, SecretPlace
     from strongroom.control.sessions import FailedRun, SessionResult
-    from strongroom.control.views import JobResult, JobView, RetentionPlan
+    from strongroom.control.views import (
+        JobResult,
+        JobView,
+        RetentionPlan,
+        RewrappedKey,
+        RewrapResult,
+    )
 
 _COMPRESSIONS = ("none", "fast", "balanced", "high")
 _SEVERAL_FAILED = 16
@@ -478,6 +485,83 @@ def remove(door: Door, name: str, yes: bool) -> None:
     with door.home_context() as ctx:
         view = door.confirmed(lambda agreed: jobs.remove(ctx, name, yes=agreed), yes)
     door.show({"job": view}, [f"removed job {name}; its points stay in {view.repository}"])
+
+
+# --- re-wrap -------------------------------------------------------------------------------------
+
+
+@job.command("rewrap")
+@click.argument("name", shell_complete=job_names)
+@secret_options("old-", "an old password, where none is stored", into="old", several=True)
+@confirmation_options
+@pass_door
+def rewrap(door: Door, name: str, old: tuple[SecretPlace, ...], dry_run: bool, yes: bool) -> None:
+    r"""Seal old points of job NAME for today's recipients, and for nobody else.
+
+    Old envelopes are replaced; blocks stay as they are. Which of three is called for:
+
+    
+    change    (password edit, job edit) new recipients for what is to come. Enough
+              for a password that is due and that nobody else has.
+    re-wrap   a lost laptop that had the password, and no copy of the repository:
+              shuts out who never copied an old envelope. Change first.
+    neither   a colleague who left and may have copied envelopes; a leaked
+              password whose finder may have read the repository. Change, then
+              job detach: the next session is a full under keys of its own.
+              Remove the old chain's points when you can.
+
+    Nothing takes back what somebody has read or copied together with its secret.
+
+    
+    Exit status:
+      0    every chain key is sealed for today's recipients alone
+      2    the job is not encrypted, or nobody agreed
+      3    some are not: nothing opens them, or the storage keeps an old envelope
+      10   there is no such job
+      11   a session of the job is running
+      12   an old password cannot be had
+      13   storage did not answer
+      130  the answer was no
+    """
+    from strongroom.control import rewrapping
+
+    sources = [door.secret(place) for place in old]
+    with door.home_context() as ctx:
+        result = door.confirmed(
+            lambda agreed: rewrapping.rewrap(ctx, name, old=sources, dry_run=dry_run, yes=agreed),
+            yes,
+        )
+    door.show(result, _rewrap_lines(result))
+    for one in result.keys:
+        if one.state in ("kept", "closed"):
+            door.speaker.warn(_not_rewrapped(one))
+    door.tell_warnings(result.warnings)
+    if result.warnings or any(one.state in ("kept", "closed") for one in result.keys):
+        door.exit_status = WARNINGS
+
+
+def _rewrap_lines(result: RewrapResult) -> list[str]:
+    words = {"old": "to be re-wrapped", "current": "sealed for today's recipients already"}
+    lines = []
+    for one in result.keys:
+        shut_out = f"; shut out: {one.shut_out}" if one.shut_out and one.state != "closed" else ""
+        state = words.get(one.state, one.state)
+        lines.append(f"chain {one.chain[:12]}, chain key {one.key_id[:12]}: {state}{shut_out}")
+    return lines
+
+
+def _not_rewrapped(one: RewrappedKey) -> str:
+    """Say of a chain key what still opens with an old secret, or what a secret is missing for."""
+    concerned = f"{counted(len(one.points), 'point')}: {', '.join(one.points) or '-'}"
+    if one.state == "closed":
+        needs = f"; it needs {one.shut_out}" if one.shut_out else ""
+        return f"chain key {one.key_id[:12]} stays as it is: {one.reason}{needs} ({concerned})"
+    return (
+        f"chain key {one.key_id[:12]}: {one.reason}. With it "
+        f"{one.shut_out or 'whoever it was sealed for'} still opens {concerned}. "
+        "The storage does not say until when; "
+        "'job rewrap' again removes it as soon as it may"
+    )
 
 
 # --- retention --------------------------------------------------------------------------------

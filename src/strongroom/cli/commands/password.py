@@ -120,7 +120,9 @@ def edit(
     r"""Change password NAME: its secret, its hint, what is kept of it here.
 
     With neither --hint, --write-only nor --keep-secret it asks for a new secret. Backups made
-    before keep opening with the old one; the new one opens them too.
+    before keep opening with the old one; the new one opens them too. Who lost a
+    laptop or a colleague that had the old one goes on with 'job rewrap', whose
+    help says what a leaked password calls for.
 
     \b
     Exit status:

@@ -1,0 +1,344 @@
+"""Re-wrapping: a job's chain keys sealed for today's recipients, and for nobody else.
+
+Envelopes are replaced, and nothing else: blocks, sessions and points stay as they are. It shuts
+out who has an old secret and never copied an old envelope. Who did has the chain keys, and what
+was sealed to them stays open to them; only re-encryption changes that.
+
+Where a change of recipients still waits for the job's next session, it is made here first. The
+present chain key would otherwise seal what is to come, and an old envelope opens it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from strongroom.catalog import chains, heads, jobs, repositories
+from strongroom.control import audit, keys, rekeying
+from strongroom.control.views import RewrappedKey, RewrapResult
+from strongroom.crypto import random
+from strongroom.crypto.recipients import PasswordUnlocker
+from strongroom.errors import (
+    ConfirmationNeededError,
+    IntegrityError,
+    InvalidInputError,
+    LockedError,
+    NoRecipientMatchedError,
+    NotFoundError,
+    UnsupportedVersionError,
+    UnvouchedError,
+)
+from strongroom.model.phrases import counted
+from strongroom.repository import layout, locks
+from strongroom.repository.chain import Chain, Head
+from strongroom.repository.keyring import openers_of
+from strongroom.repository.rekey import (
+    copies_of,
+    has_both_copies,
+    remove_envelopes,
+    replace_envelope,
+)
+from strongroom.repository.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+    from strongroom.crypto.envelope import ChainKey
+    from strongroom.crypto.recipients import Recipient, Unlocker
+    from strongroom.format.header import Envelope
+    from strongroom.model.job import Job
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is to become of one chain's envelopes."""
+
+    row: chains.ChainRow
+    chain: Chain
+    opened: dict[bytes, ChainKey] = field(default_factory=dict)
+    envelopes: dict[bytes, Envelope] = field(default_factory=dict)
+    closed: dict[bytes, str] = field(default_factory=dict)
+    """Why chain keys stay closed."""
+
+    def outdated(self, wanted: frozenset[bytes]) -> list[bytes]:
+        """Return the open chain keys that lack two envelopes for those wanted and nobody else."""
+        return [
+            one
+            for one in self.opened
+            if one not in self.envelopes
+            or _sealed_for(self.envelopes[one]) != wanted
+            or not has_both_copies(self.chain, self.envelopes[one])
+        ]
+
+    def leftovers(self, chain_key_id: bytes) -> set[str]:
+        """Return the names of envelopes that the one which counts stands in for."""
+        counts = copies_of(self.chain, chain_key_id, self.envelopes[chain_key_id].generation)
+        named = self.chain.envelope_names().items()
+        return {key for key, of in named if of == chain_key_id and key not in counts}
+
+
+def rewrap(
+    ctx: Context,
+    name: str,
+    *,
+    old: Sequence[SecretSource] = (),
+    dry_run: bool = False,
+    yes: bool = False,
+) -> RewrapResult:
+    """Seal every chain key of a job that can be opened for the job's recipients of today.
+
+    Args:
+        ctx: Surroundings.
+        name: The job's.
+        old: Passwords that open what nothing stored does.
+        dry_run: Only say what would be done.
+        yes: Agrees that old secrets open the job's points no longer.
+
+    Raises:
+        ConfirmationNeededError: nobody agreed.
+        InvalidInputError: the job is not encrypted.
+        LockedError: a session of the job is running.
+        UnavailableError: a repository of the job does not answer.
+    """
+    job = jobs.get(ctx.database, name)
+    recipients = keys.recipients(ctx, job)
+    if not recipients:
+        raise InvalidInputError(
+            f"job {name} is not encrypted: there is nobody to seal its old points for",
+            hint="'job edit --encrypt' says for whom; re-wrapping then follows it",
+        )
+    wanted = frozenset(recipient.id for recipient in recipients)
+    unlockers = [
+        *keys.stored_unlockers(ctx, job),
+        *(PasswordUnlocker(source.get("old password")) for source in old),
+    ]
+    warnings: list[str] = []
+    with ExitStack() as held:
+        plans = []
+        for repository_id in dict.fromkeys(
+            row.repository_id for row in chains.of_job(ctx.database, job.job_id) if row.sealed
+        ):
+            repository = _open_repository(ctx, repository_id)
+            if not dry_run:
+                held.enter_context(_locked(ctx, job, repository))
+            plans += _plans(ctx, job, repository, unlockers, warnings)
+        shown = [one for plan in plans for one in _planned(plan, wanted)]
+        if not dry_run:
+            _ask(name, shown, yes)
+            shown = [
+                one for plan in plans for one in _carry_out(ctx, job, plan, recipients, wanted)
+            ]
+            keys.link_made(ctx, job)
+            audit.record(ctx, "job.rewrapped", job=name, keys=len(shown))
+    return RewrapResult(job=name, done=not dry_run, keys=tuple(shown), warnings=tuple(warnings))
+
+
+def _open_repository(ctx: Context, repository_id: bytes) -> Repository:
+    rows = repositories.all_rows(ctx.database)
+    location = next(row.location for row in rows if row.repository_id == repository_id)
+    return Repository.open(ctx.storage(location))
+
+
+def _locked(ctx: Context, job: Job, repository: Repository) -> locks.Lock:
+    try:
+        return locks.acquire(
+            repository.storage,
+            layout.job_lock(job.job_id),
+            random.token(16).hex(),
+            ctx.clock,
+            command="job rewrap",
+        )
+    except LockedError as error:
+        raise LockedError(
+            f"job {job.name} is at work elsewhere: {error}",
+            hint="wait for it to end, then re-wrap",
+            **error.fields,
+        ) from error
+
+
+# --- planning -------------------------------------------------------------------------------
+
+
+def _plans(
+    ctx: Context,
+    job: Job,
+    repository: Repository,
+    unlockers: Sequence[Unlocker],
+    warnings: list[str],
+) -> list[_Plan]:
+    plans = []
+    for row in chains.of_job(ctx.database, job.job_id):
+        if not row.sealed or row.repository_id != repository.repository_id:
+            continue
+        try:
+            plans.append(_plan(ctx, row, repository, unlockers))
+        except (IntegrityError, UnsupportedVersionError, NotFoundError) as error:
+            # One chain that is damaged does not keep the others from being re-wrapped.
+            warnings.append(f"chain {row.chain_id.hex()[:12]} is left alone: {error}")
+    return plans
+
+
+def _plan(
+    ctx: Context, row: chains.ChainRow, repository: Repository, unlockers: Sequence[Unlocker]
+) -> _Plan:
+    chain = repository.chain(row.chain_id)
+    known = heads.get(ctx.database, row.chain_id)
+    if known is not None:
+        chain.check_head(Head(row.chain_id, *known))
+    if not keys.trust(ctx).knows(chain.identity):
+        raise UnvouchedError(
+            f"it is signed by {chain.identity.fingerprint}, and only who signs a chain can "
+            "replace its envelopes",
+            hint="its points open with the secrets that they were sealed for",
+            fingerprint=chain.identity.fingerprint,
+        )
+    envelopes = chain.envelopes()
+    plan = _Plan(row, chain, envelopes=envelopes)
+    for unlocker in unlockers:
+        try:
+            keyring = chain.unlock(unlocker, keys.trust(ctx))
+        except NoRecipientMatchedError:
+            continue
+        plan.opened |= keyring.chain_keys
+    for chain_key_id in {*envelopes, *chain.envelope_names().values()} - set(plan.opened):
+        whole = chain_key_id in envelopes
+        plan.closed[chain_key_id] = (
+            "nothing at hand opens it" if whole else "no intact envelope of it is left"
+        )
+    return plan
+
+
+def _planned(plan: _Plan, wanted: frozenset[bytes]) -> list[RewrappedKey]:
+    outdated = plan.outdated(wanted)
+    needed = _points_needing(plan.chain, set(plan.closed))
+    return [
+        *(
+            _key(plan, one, "old" if one in outdated else "current", _shut_out(plan, one, wanted))
+            for one in plan.opened
+        ),
+        *(
+            _key(plan, one, "closed", _shut_out(plan, one, wanted), reason, needed[one])
+            for one, reason in plan.closed.items()
+        ),
+    ]
+
+
+def _key(
+    plan: _Plan,
+    chain_key_id: bytes,
+    state: str,
+    shut_out: str = "",
+    reason: str = "",
+    points: Sequence[str] = (),
+) -> RewrappedKey:
+    return RewrappedKey(
+        chain=plan.chain.chain_id.hex(),
+        key_id=chain_key_id.hex(),
+        state=state,
+        shut_out=shut_out,
+        reason=reason,
+        points=tuple(points),
+    )
+
+
+def _sealed_for(envelope: Envelope) -> frozenset[bytes]:
+    return frozenset(stanza.recipient_id for stanza in envelope.stanzas)
+
+
+def _shut_out(plan: _Plan, chain_key_id: bytes, wanted: frozenset[bytes]) -> str:
+    """Say whose secrets open the chain key now and are none of those wanted."""
+    envelope = plan.envelopes.get(chain_key_id)
+    if envelope is None:
+        return ""
+    others = [stanza for stanza in envelope.stanzas if stanza.recipient_id not in wanted]
+    return openers_of({chain_key_id: msgspec.structs.replace(envelope, stanzas=others)})[
+        chain_key_id
+    ]
+
+
+def _points_needing(chain: Chain, chain_keys: Collection[bytes]) -> dict[bytes, list[str]]:
+    """Return the live points that use a session sealed to one of these chain keys."""
+    needing: dict[bytes, list[str]] = {one: [] for one in chain_keys}
+    if not needing:
+        return needing
+    for live in chain.live_points():
+        sealed_to = {
+            slot: record.chain_key_id for slot, record in chain.sessions(live.body).items()
+        }
+        used = {sealed_to.get(slot) for slot, _ in chain.sets(live.body).items()}
+        used.add(sealed_to.get(live.body.slot))
+        for one in used:
+            if one in needing:
+                needing[one].append(live.point.point_id.hex())
+    return needing
+
+
+def _ask(name: str, shown: Sequence[RewrappedKey], yes: bool) -> None:
+    old = [one for one in shown if one.state == "old"]
+    if yes or not old:
+        return
+    shut_out = sorted({one.shut_out for one in old if one.shut_out})
+    raise ConfirmationNeededError(
+        f"{counted(len(old), 'chain key')} of job {name} are to be re-wrapped: what was sealed "
+        f"before opens no longer with {' or '.join(shut_out) or 'an older secret'}",
+        hint="say --yes if that is meant; --dry-run shows each",
+        job=name,
+    )
+
+
+# --- carrying out ---------------------------------------------------------------------------
+
+
+def _carry_out(
+    ctx: Context,
+    job: Job,
+    plan: _Plan,
+    recipients: Sequence[Recipient],
+    wanted: frozenset[bytes],
+) -> list[RewrappedKey]:
+    _make_pending_change(ctx, job, plan, recipients, wanted)
+    outdated = plan.outdated(wanted)
+    results: list[RewrappedKey] = []
+    for chain_key_id, chain_key in plan.opened.items():
+        shut_out = _shut_out(plan, chain_key_id, wanted)
+        held = plan.envelopes.get(chain_key_id)
+        if held is None or chain_key_id in outdated:
+            state = "rewrapped"
+            replaced = replace_envelope(plan.chain, chain_key, held, recipients, ctx.identity)
+            generation, remaining = replaced.generation, replaced.remaining
+        else:
+            # What an earlier re-wrap was kept from removing, or had no time to.
+            state, generation = "current", held.generation
+            remaining = remove_envelopes(plan.chain, chain_key_id, plan.leftovers(chain_key_id))
+        name = layout.envelope(plan.chain.chain_id, chain_key_id, generation, "a")
+        data = plan.chain.storage.get(name)
+        chains.rewrapped(ctx.database, plan.chain.chain_id, chain_key_id, wanted, data)
+        if remaining:
+            points = _points_needing(plan.chain, {chain_key_id})[chain_key_id]
+            reason = f"{', '.join(remaining)} stays: {next(iter(remaining.values()))}"
+            results.append(_key(plan, chain_key_id, "kept", shut_out, reason, points))
+        else:
+            results.append(_key(plan, chain_key_id, state, shut_out))
+    return results + [one for one in _planned(plan, wanted) if one.state == "closed"]
+
+
+def _make_pending_change(
+    ctx: Context,
+    job: Job,
+    plan: _Plan,
+    recipients: Sequence[Recipient],
+    wanted: frozenset[bytes],
+) -> None:
+    """Give the chain that goes on its new key, where recipients changed since its last one."""
+    row = plan.row
+    present = plan.opened.get(row.chain_key_id or b"")
+    if not row.current or row.detached or present is None or row.recipient_ids == wanted:
+        return
+    prepared = rekeying.Prepared(job, plan.chain, present)
+    rekeyed = rekeying.carry_out(ctx, prepared, recipients)
+    rekeying.settle(ctx, rekeyed, keep_key=keys.keeps_secret(ctx, job))

@@ -14,7 +14,7 @@ import msgspec
 
 from strongroom import logs
 from strongroom.catalog import chains, jobs, passwords, points
-from strongroom.control import keys, rekeying
+from strongroom.control import config_backup, keys, rekeying
 from strongroom.control.views import PasswordResult, PasswordView
 from strongroom.crypto import hpke, random
 from strongroom.crypto.kdf import derive_seed
@@ -321,6 +321,7 @@ def remove(ctx: Context, name: str) -> None:
     """
     row = passwords.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_password(ctx.database, row.password_id)]
+    users += config_backup.users_of(ctx.database, password_id=row.password_id)
     users += _needed_by(ctx, row)
     if users:
         raise InUseError(

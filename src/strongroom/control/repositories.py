@@ -10,7 +10,7 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import keys, signers
+from strongroom.control import config_backup, keys, signers
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.points import kind_word
 from strongroom.control.views import ChainView, RepositoryAdded, RepositoryDetails, RepositoryView
@@ -126,6 +126,7 @@ def remove(ctx: Context, name: str) -> RepositoryView:
     """
     row = repositories.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_repository(ctx.database, row.repository_id)]
+    users += config_backup.users_of(ctx.database, repository_id=row.repository_id)
     if users:
         raise InUseError(f"repository {name} is used by {', '.join(users)}", users=users)
     view = _view(ctx, row)

@@ -137,7 +137,7 @@ def read_configuration(data: bytes, what: str) -> tuple[ConfigurationBackup, byt
 
 def _version(body: bytes) -> int | None:
     try:
-        first: object = msgspec.msgpack.decode(body, type=list[msgspec.Raw])[0]
-        return msgspec.msgpack.decode(first, type=int)  # type: ignore[arg-type]
+        fields = msgspec.msgpack.decode(body, type=list[msgspec.Raw])
+        return msgspec.msgpack.decode(fields[0], type=int)
     except (msgspec.DecodeError, ValueError, IndexError):
         return None

@@ -114,6 +114,7 @@ def test_encrypted_jobs_without_a_recovery_key_are_told_of(shop) -> None:
     assert not the_status(shop).protected
     recovery.create(shop.ctx, shop.folder / "kit")
     assert not any("recovery create" in one for one in status.report(shop.ctx).notices)
+    assert the_status(shop).protected
 
 
 def test_a_configuration_that_is_not_backed_up_is_told_of(shop) -> None:
@@ -125,4 +126,3 @@ def test_a_configuration_that_is_not_backed_up_is_told_of(shop) -> None:
     assert not any("configuration" in notice for notice in status.report(shop.ctx).notices)
     shop.password("lab")
     assert any("has changed" in notice for notice in status.report(shop.ctx).notices)
-    assert the_status(shop).protected

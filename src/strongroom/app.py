@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from strongroom import logs, settings
 from strongroom.clock import SystemClock
+from strongroom.control import config_backup
 from strongroom.control.context import Context, quiet
 from strongroom.control.process import harden
 
@@ -64,4 +65,6 @@ def build(
     if chosen.home.is_dir():
         handler = logs.to_file(chosen.log_file, chosen.log_level)
         context.on_close(lambda: logs.stop(handler))
+    # Last, so that it is called first, while everything is open and the log is written.
+    context.on_close(lambda: config_backup.after_command(context))
     return context

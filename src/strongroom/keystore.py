@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -48,6 +49,7 @@ from strongroom.errors import (
     NotFoundError,
     RefusedError,
     StorageFullError,
+    UnsupportedVersionError,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ _LABEL: Final = "keystore"
 _CHECK: Final = "keystore.check"
 _CHECK_CONTENT: Final = b"strongroom keystore 1"
 _METAKEYS: Final = "metakeys"
+_MAKING: Final = ".making"
+_MADE: Final = ".reprotected"
+_REPLACED: Final = ".replaced"
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _OTHERS: Final = 0o077
@@ -246,6 +251,27 @@ class AuditHeadRecord(Record, frozen=True, kw_only=True):
     tag: bytes
 
 
+class Exported(msgspec.Struct, frozen=True):
+    """All that a keystore keeps, in plain: to be sealed again at once, for somebody or somewhere.
+
+    It never shows its fields.
+    """
+
+    records: list[tuple[str, bytes]]
+    """The kind's folder, and the record with its name."""
+    metakeys: list[tuple[bytes, bytes, bytes]]
+    """Chain id, session id, metakey."""
+
+    def __repr__(self) -> str:
+        return "<Exported redacted>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Exported is not to be serialised")
+
+
 R = TypeVar("R", bound=Record)
 
 _FOLDERS: Final[dict[type[Record], str]] = {
@@ -392,6 +418,47 @@ class Keystore:
         with _explaining(f"remove {file}"):
             _remove(file)
 
+    def export(self) -> Exported:
+        """Return all records and metakeys in plain.
+
+        Raises:
+            IntegrityError: one of them was altered.
+        """
+        records: list[tuple[str, bytes]] = []
+        metakeys: list[tuple[bytes, bytes, bytes]] = []
+        for kind, folder in _FOLDERS.items():
+            if kind is AuditHeadRecord:
+                continue  # of a log whose key is this keystore's own
+            records += [
+                (folder, _encoder.encode((name, self.get(kind, name)))) for name in self.names(kind)
+            ]
+        for name in self.names(ChainRecord):
+            chain_id = bytes.fromhex(name)
+            for session_id, metakey in self.metakeys(chain_id).items():
+                metakeys.append((chain_id, session_id, metakey.expose()))
+        return Exported(records, metakeys)
+
+    def take_in(self, exported: Exported) -> None:
+        """Store all that another keystore exported, sealed under this one's key.
+
+        Raises:
+            UnsupportedVersionError: there are records of a kind or form unknown to this release.
+        """
+        kinds = {folder: kind for kind, folder in _FOLDERS.items()}
+        for folder, payload in exported.records:
+            kind = kinds.get(folder)
+            if kind is None:
+                raise UnsupportedVersionError(f"this release knows no {folder} in a keystore")
+            try:
+                name, record = _decoder(kind).decode(payload)
+            except (msgspec.DecodeError, ValueError) as error:
+                raise UnsupportedVersionError(
+                    f"a {_shown(kind)} is in a form that this release does not know"
+                ) from error
+            self.put(name, record)
+        for chain_id, session_id, metakey in exported.metakeys:
+            self.put_metakey(chain_id, session_id, MetaKey(metakey))
+
     def _check(self) -> None:
         file = self._path / _CHECK
         context = bind("keystore check")
@@ -475,6 +542,46 @@ class Keystore:
 
     def _context(self, kind: type[Record], file: Path) -> bytes:
         return bind("keystore record", _FOLDERS[kind].encode(), file.name.encode())
+
+
+def reprotect(path: Path, old: KeystoreKey, new: KeystoreKey) -> int:
+    """Seal every record of the keystore at `path` under another key; return how many there are.
+
+    All are sealed anew beside it, and one rename makes that the keystore. Whatever instant this
+    ends in, the keystore is whole, under the one key or the other; `settle` finishes it.
+
+    Raises:
+        KeystoreLockedError: `old` does not open it.
+        IntegrityError: a record was altered.
+    """
+    settle(path)
+    exported = Keystore(path, old).export()
+    making = path.with_name(f"{path.name}{_MAKING}")
+    with _explaining(f"write {making}"):
+        if making.exists():
+            shutil.rmtree(making)  # of an attempt that died
+        Keystore(making, new).take_in(exported)
+        making.rename(path.with_name(f"{path.name}{_MADE}"))
+        _sync_folder(path.parent)
+    settle(path)
+    return len(exported.records) + len(exported.metakeys)
+
+
+def settle(path: Path) -> None:
+    """Let a keystore that was sealed anew, and is whole, take the place of the one at `path`."""
+    made = path.with_name(f"{path.name}{_MADE}")
+    replaced = path.with_name(f"{path.name}{_REPLACED}")
+    if not made.exists():
+        return
+    with _explaining(f"put {made} in the place of {path}"):
+        if path.exists():
+            if replaced.exists():
+                shutil.rmtree(replaced)
+            path.rename(replaced)
+        made.rename(path)
+        _sync_folder(path.parent)
+        if replaced.exists():
+            shutil.rmtree(replaced)
 
 
 def _metakey_context(chain_id: bytes, session_id: bytes) -> bytes:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -86,6 +86,14 @@ class Database:
                 connection.close()
                 raise
         return cls(path, connection)
+
+    def copy(self) -> bytes:
+        """Return the whole catalog as of one moment, as the bytes of an SQLite file."""
+        with self._turn, _translated(self.path), closing(sqlite3.connect(":memory:")) as other:
+            self._connection.backup(other)
+            # Else what was deleted would still stand in its free pages.
+            other.execute("VACUUM")
+            return other.serialize()
 
     def close(self) -> None:
         with self._turn:

@@ -57,6 +57,10 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
         f"{_COMMANDS}.recovery:recovery",
         "The key that opens everything when a password is lost.",
     ),
+    "config": (
+        f"{_COMMANDS}.config:config",
+        "The configuration: backed up always sealed, brought back on another machine.",
+    ),
     "session": (f"{_COMMANDS}.session:session", "Sessions: what ran, and how it ended."),
     "status": (f"{_COMMANDS}.status:status", "Say what ran, what is overdue, what failed."),
     "report": (f"{_COMMANDS}.report:report", "Say who can open what, and what is wrong with that."),

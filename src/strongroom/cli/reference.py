@@ -112,6 +112,12 @@ ANSWERS: Final[dict[str, Answer]] = {
     "recovery test": _view(
         "RecoveryTestResult", note="with `error` beside the fields where a chain does not open"
     ),
+    "config set": _view("ConfigView"),
+    "config show": _view("ConfigView"),
+    "config backup": _view("ConfigView"),
+    "config list": _view("ConfigBackupView", "backups", many=True),
+    "config restore": _view("ConfigRestored"),
+    "config reprotect": _view("Reprotected"),
     "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
     "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),

@@ -572,7 +572,15 @@ class ChainChoice:
         own = PublicKey(record.chain_key_public)
         body = newest.body if newest is not None else None
         seen = heads.get(self.ctx.database, chain.chain_id)
-        unknown = newest is not None and (seen is None or newest.number > seen[0])
+        # A rescan takes in heads, and not the memory of having run those sessions.
+        unknown = newest is not None and (
+            seen is None
+            or newest.number > seen[0]
+            or (
+                isinstance(body, SessionBody)
+                and session_rows.find(self.ctx.database, body.session_id) is None
+            )
+        )
         other = unknown and isinstance(body, SessionBody) and body.chain_public != own.raw
         if (other and _was_in_force(chain, own)) or chain.superseded(own.id):
             raise RefusedError(

@@ -146,7 +146,12 @@ class Context(AbstractContextManager["Context"]):
     @property
     def has_catalog(self) -> bool:
         """Whether there is a catalog to ask, without making one."""
-        return "database" in self.__dict__ or self.settings.home_exists
+        return self.catalog_is_open or self.settings.home_exists
+
+    @property
+    def catalog_is_open(self) -> bool:
+        """Whether the command has asked the catalog for anything."""
+        return "database" in self.__dict__
 
     def on_close(self, closer: Callable[[], None]) -> None:
         """Have `closer` called when the context is closed."""

@@ -44,6 +44,7 @@ from strongroom.keystore import (
     KmsRecord,
     PasswordRecord,
     RecoveryRecord,
+    settle,
 )
 from strongroom.model.job import Job, KmsEncryption, NoEncryption, PasswordEncryption
 from strongroom.model.transition import WantedEncryption
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from strongroom.catalog.database import Database
     from strongroom.control.context import Context
     from strongroom.crypto.keys import Password, Seed
+    from strongroom.keystore import KeystoreKey
     from strongroom.kms.recipients import KmsUnlocker
     from strongroom.settings import Settings
 
@@ -76,10 +78,10 @@ def open_keystore(settings: Settings, machine_ids: Sequence[Path] = _MACHINE_IDS
     Raises:
         KeystoreLockedError: it was sealed on another machine, or its key file is gone.
     """
+    settle(settings.keystore_file)
     key_file = _key_file(settings)
     passphrase = _passphrase(settings.key_passphrase_file)
-    candidates = [machine for path in machine_ids if (machine := _content(path))]
-    candidates.append(_NO_MACHINE)
+    candidates = _machines(machine_ids)
     if not settings.keystore_file.exists():
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Keystore(settings.keystore_file, key_file.key(candidates[0], passphrase))
@@ -93,9 +95,63 @@ def open_keystore(settings: Settings, machine_ids: Sequence[Path] = _MACHINE_IDS
         raise
 
 
+def machine_key(settings: Settings, machine_ids: Sequence[Path] = _MACHINE_IDS) -> KeystoreKey:
+    """Return what this machine seals keystores with, whatever seals the one that is there.
+
+    The key file is made if there is none.
+    """
+    if _credential(settings) is None and not settings.key_file.exists():
+        with suppress(ConflictError):
+            KeyFile.create(settings.key_file, home=settings.home)
+    key = _key_file(settings)
+    return key.key(_machines(machine_ids)[0], _passphrase(settings.key_passphrase_file))
+
+
+def old_machine_key(
+    settings: Settings, key_file: Path | None, machine_id: bytes | None
+) -> KeystoreKey:
+    """Return what another machine, or another key file, sealed this home's keystore with.
+
+    Args:
+        settings: Whose keystore, and the present key file.
+        key_file: The key file of then; None where it is the present one.
+        machine_id: The id of then; None tries those of this machine.
+
+    Raises:
+        KeystoreLockedError: the keystore does not open with them.
+        NotFoundError: there is no keystore.
+    """
+    settle(settings.keystore_file)
+    if not settings.keystore_file.exists():
+        raise NotFoundError(f"there is no keystore in {settings.home}")
+    key = _key_file(settings) if key_file is None else KeyFile.load(key_file)
+    passphrase = _passphrase(settings.key_passphrase_file)
+    candidates = _machines(_MACHINE_IDS) if machine_id is None else [machine_id]
+    for position, machine in enumerate(candidates, 1):
+        old = key.key(machine, passphrase)
+        try:
+            Keystore(settings.keystore_file, old)
+        except KeystoreLockedError:
+            if position == len(candidates):
+                raise
+        else:
+            return old
+    raise AssertionError("a machine without an id counts as one")
+
+
+def _machines(machine_ids: Sequence[Path]) -> list[bytes]:
+    return [*(machine for path in machine_ids if (machine := _content(path))), _NO_MACHINE]
+
+
+def _credential(settings: Settings) -> Path | None:
+    folder = settings.credentials
+    return folder if folder is not None and (folder / CREDENTIAL).exists() else None
+
+
 def _key_file(settings: Settings) -> KeyFile:
-    if settings.credentials is not None and (settings.credentials / CREDENTIAL).exists():
-        return KeyFile.from_credential(settings.credentials)
+    credential = _credential(settings)
+    if credential is not None:
+        return KeyFile.from_credential(credential)
     if settings.key_file.exists() or settings.keystore_file.exists():
         return KeyFile.load(settings.key_file, home=settings.home)
     # Of two first commands at one instant one makes the key file, and both use it.

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import jobs, points, recovery_keys, sessions
+from strongroom.control import config_backup
 from strongroom.control.views import JobStatus, StatusReport
 from strongroom.model.session import SessionRecord, SessionState
 
@@ -45,6 +46,13 @@ def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
             "there is no recovery key: a lost password means lost backups "
             "('strongroom recovery create FILE')"
         )
+    if stands and not config_backup.is_set(ctx.database):
+        notices.append(
+            "the configuration is not backed up: a lost server takes its jobs and identity with it "
+            "('strongroom config set --repository R --encrypt password:NAME')"
+        )
+    elif config_backup.is_due(ctx.database):
+        notices.append("the configuration has changed since its newest backup")
     return StatusReport(ok=all(status.ok for status in stands), jobs=stands, notices=tuple(notices))
 
 

@@ -25,6 +25,7 @@ PACK = b"SRM1PACK"
 PACK_END = b"SRM1PEND"
 TABLES = b"SRM1TABL"
 LOCATIONS = b"SRM1LMAP"
+CONFIGURATION = b"SRM1CONF"
 
 
 def check_suite(format_version: int, suite: int, what: str) -> None:

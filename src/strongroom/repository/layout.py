@@ -7,6 +7,7 @@ import re
 MARKER = "strongroom-repository"
 HEADERS = "headers/"
 LOCKS = "locks/"
+CONFIGURATIONS = "config/"
 
 
 def header(chain_id: bytes) -> str:
@@ -97,3 +98,20 @@ def tables(chain_id: bytes, object_id: bytes) -> str:
 
 def job_lock(job_id: bytes) -> str:
     return f"job-{job_id.hex()}"
+
+
+def configurations(installation_id: bytes) -> str:
+    return f"{CONFIGURATIONS}{installation_id.hex()}/"
+
+
+def configuration(installation_id: bytes, number: int) -> str:
+    return f"{configurations(installation_id)}{number:010d}"
+
+
+def configuration_of(key: str) -> tuple[bytes, int] | None:
+    """Return installation and number that a configuration backup's name says.
+
+    None where it is not a name that `configuration` makes: nobody's backup then.
+    """
+    found = re.fullmatch(r"config/([0-9a-f]{32})/([0-9]{10})", key)
+    return (bytes.fromhex(found[1]), int(found[2])) if found and int(found[2]) else None

@@ -41,7 +41,7 @@ from strongroom.format.journal import (
 )
 from strongroom.format.versions import TABLES
 from strongroom.model.phrases import counted
-from strongroom.repository import layout
+from strongroom.repository import configuration, layout
 from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.packs import PIECE, Expected, check_pack
 from strongroom.repository.reach import Reach
@@ -207,6 +207,7 @@ class _Scrub:
         count = total = 0
         begun: set[bytes] = set()
         others: set[bytes] = set()
+        configurations: list[str] = []
         for info in self.storage.list(""):
             if info.key.startswith(layout.LOCKS):
                 continue
@@ -217,12 +218,18 @@ class _Scrub:
                 if self.only is not None and chain_id not in self.only:
                     continue
                 (begun if folder == "headers" else others).add(chain_id)
+            elif layout.configuration_of(info.key) is not None:
+                if self.only is not None:
+                    continue
+                configurations.append(info.key)
             elif info.key != layout.MARKER:
                 self.note(info.key, "is no part of a repository")
             count += 1
             total += info.size
         self.progress.begin("scrub", total)
         self._check_marker()
+        for key in configurations:
+            self._check_configuration(key)
         for chain_id in self.heads:
             if chain_id not in begun and (self.only is None or chain_id in self.only):
                 self.note(layout.header(chain_id), "was known here and is gone")
@@ -251,6 +258,16 @@ class _Scrub:
             headers.read_marker(get_framed(self.storage, layout.MARKER, MAX_SMALL), layout.MARKER)
         except (IntegrityError, UnsupportedVersionError) as error:
             self.damage(layout.MARKER, str(error))
+
+    def _check_configuration(self, key: str) -> None:
+        """Check what shows without a key: that it is whole, where it belongs, and signed."""
+        try:
+            problem = configuration.check(self.storage, key)
+        except UnsupportedVersionError as error:
+            self.note(key, str(error))
+        else:
+            if problem is not None:
+                self.damage(key, problem)
 
     def _check_chain(self, chain_id: bytes) -> ScrubbedChain | None:
         key = layout.header(chain_id)

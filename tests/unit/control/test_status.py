@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from strongroom.catalog import sessions
-from strongroom.control import recovery, status
+from strongroom.control import config_backup, recovery, status
 from strongroom.crypto import random
 from strongroom.model.session import SessionError, SessionRecord, SessionState
 
@@ -113,5 +113,16 @@ def test_encrypted_jobs_without_a_recovery_key_are_told_of(shop) -> None:
     assert any("recovery create" in notice for notice in status.report(shop.ctx).notices)
     assert not the_status(shop).protected
     recovery.create(shop.ctx, shop.folder / "kit")
-    assert status.report(shop.ctx).notices == ()
+    assert not any("recovery create" in one for one in status.report(shop.ctx).notices)
     assert the_status(shop).protected
+
+
+def test_a_configuration_that_is_not_backed_up_is_told_of(shop) -> None:
+    shop.repository()
+    shop.password()
+    shop.job(encrypt="password:office")
+    assert any("config set" in notice for notice in status.report(shop.ctx).notices)
+    config_backup.set_plan(shop.ctx, "main", "password:office", None)
+    assert not any("configuration" in notice for notice in status.report(shop.ctx).notices)
+    shop.password("lab")
+    assert any("has changed" in notice for notice in status.report(shop.ctx).notices)

@@ -96,7 +96,11 @@ ANSWERS: Final[dict[str, Answer]] = {
         "not possible with `--to -`",
     ),
     "recovery create": _view("RecoveryResult"),
+    "recovery list": _view("RecoveryKeyView", "keys", many=True, note="oldest first"),
     "recovery show": _view("RecoveryKeyView", "key"),
+    "recovery activate": _view("RecoveryResult"),
+    "recovery deactivate": _view("RecoveryResult"),
+    "recovery import": _view("RecoveryResult"),
     "recovery test": _view(
         "RecoveryTestResult", note="with `error` beside the fields where a chain does not open"
     ),

@@ -16,7 +16,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
 from strongroom.control import keys
-from strongroom.control.recovery import read_kit
+from strongroom.control.recovery_files import read_kit
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker
 from strongroom.errors import (
     DowngradedError,
@@ -59,7 +59,8 @@ class Access:
     """Name or location of a repository; None means those of the catalog."""
     secret: SecretSource | None = None
     """A password that was named on the command; None uses what the keystore holds."""
-    recovery_key: Path | None = None
+    recovery_keys: tuple[Path, ...] = ()
+    """Files of a recovery kit, or of its shares."""
     signers: tuple[str, ...] = ()
     """Fingerprints of signers to believe."""
     allow_unencrypted: bool = False
@@ -67,7 +68,7 @@ class Access:
     @property
     def expects_sealed(self) -> bool:
         """A secret was given, so what is read is expected to be sealed."""
-        return self.secret is not None or self.recovery_key is not None
+        return self.secret is not None or bool(self.recovery_keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,13 +335,13 @@ def unlocker_of(access: Access) -> Unlocker | None:
     """Return the unlocker for the secret that was given on the command, if one was.
 
     Raises:
-        InvalidInputError: both a password and a recovery key were given, or the file has none.
+        InvalidInputError: both a password and a recovery key were given, or the files have none.
         SecretNeededError: there is no terminal to ask on.
     """
-    if access.recovery_key is not None:
+    if access.recovery_keys:
         if access.secret is not None:
             raise InvalidInputError("give a password or a recovery key, not both")
-        return RecoveryUnlocker(read_kit(access.recovery_key).seed)
+        return RecoveryUnlocker(read_kit(access.recovery_keys).seed)
     if access.secret is not None:
         return PasswordUnlocker(access.secret.get("password"))
     return None

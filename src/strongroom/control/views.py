@@ -271,16 +271,29 @@ class RecoveryKeyView(View, frozen=True, kw_only=True):
     signer: str
     """Fingerprint of this installation's identity, as the kit prints it."""
     created_at: datetime
+    """When it was made here, or imported."""
     tested_at: datetime | None
+    """When a drill was last held with its kit."""
+    tested_ok: bool | None
+    """Whether the kit opened everything then."""
+    active: bool
+    """Jobs are sealed for it from now on; of all keys one is, or none."""
     jobs: tuple[str, ...]
-    """Jobs that are sealed for it."""
+    """Jobs that are sealed for it; of a key that is not active, those that once were."""
+    chains: int
+    """Chains that have, or had, a chain key sealed for it."""
+    points: int
+    """Points of these chains: with the kit gone they depend on passwords alone."""
 
 
 class RecoveryResult(View, frozen=True, kw_only=True):
-    """A recovery kit that was written."""
+    """What became of a recovery key, and of its kit where one was written or read."""
 
     key: RecoveryKeyView
-    path: str
+    path: str | None
+    """The kit's file, or the folder of its shares."""
+    paths: tuple[str, ...] = ()
+    """Every file that was written."""
     notices: tuple[str, ...] = ()
 
 
@@ -294,6 +307,8 @@ class ChainProof(View, frozen=True, kw_only=True):
     """The newest point, that was opened."""
     opened: bool
     problem: str | None = None
+    blocks: int = 0
+    """How many blocks, chosen at random, were read and opened."""
 
 
 class RecoveryTestResult(View, frozen=True, kw_only=True):

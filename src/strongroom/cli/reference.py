@@ -104,6 +104,11 @@ ANSWERS: Final[dict[str, Answer]] = {
     "recovery test": _view(
         "RecoveryTestResult", note="with `error` beside the fields where a chain does not open"
     ),
+    "recovery request": _view("RecoveryAsked"),
+    "recovery answer": _view("RecoveryAnswered"),
+    "recovery accept": _view("OpenedPointView", "point"),
+    "recovery requests": _view("OpenRequests"),
+    "recovery forget": _view("OpenRequests", note="what was forgotten"),
     "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
     "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),

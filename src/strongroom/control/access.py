@@ -16,6 +16,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
 from strongroom.control import keys
+from strongroom.control.opened_points import OpenedPoints
 from strongroom.control.recovery_files import read_kit
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker
 from strongroom.errors import (
@@ -64,6 +65,8 @@ class Access:
     signers: tuple[str, ...] = ()
     """Fingerprints of signers to believe."""
     allow_unencrypted: bool = False
+    ask: bool = True
+    """A secret may be asked for where nothing at hand opens what is read."""
 
     @property
     def expects_sealed(self) -> bool:
@@ -241,6 +244,7 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
     keyrings = _keyrings(ctx, reading, believed)
+    recovered = _recovered(ctx, access)
     _look_at_plain(reading, believed)
     _look_at_older(reading, keyrings, believed)
     for chain in tuple(reading.chains):
@@ -249,6 +253,7 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
         except IntegrityError as error:
             _set_aside(reading, chain, error)
             continue
+        views = [recovered.opened(view, believed) if recovered else view for view in views]
         reading.points += views
         reading.problems += [
             (chain.chain_id, view.problem)
@@ -361,7 +366,7 @@ def _keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[bytes, Ke
             return found
     else:
         found = {}
-    if sealed and ctx.secrets.can_ask:
+    if sealed and reading.access.ask and ctx.secrets.can_ask:
         hints = _hints(sealed)
         asked = PasswordUnlocker(ctx.secrets.get("password", hint="; ".join(hints)))
         found |= _unlocked(reading, sealed, asked, believed, must_open=True)
@@ -404,6 +409,13 @@ def _stored(
         except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     return found
+
+
+def _recovered(ctx: Context, access: Access) -> OpenedPoints | None:
+    """Return the points that recovery responses opened here, unless a secret was given."""
+    if access.expects_sealed or not ctx.has_catalog:
+        return None
+    return OpenedPoints(ctx)
 
 
 def _set_aside(reading: Reading, chain: Chain, error: StrongroomError) -> None:
@@ -500,10 +512,13 @@ def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:
 
 
 def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyring]) -> None:
+    opened = keyrings.keys() | {
+        view.chain.chain_id for view in reading.points if view.details is not None
+    }
     locked = [
         chain
         for chain in reading.chains
-        if chain.sealed and chain.chain_id not in keyrings and chain.listing
+        if chain.sealed and chain.chain_id not in opened and chain.listing
     ]
     for chain in locked:
         try:

@@ -319,6 +319,74 @@ class RecoveryTestResult(View, frozen=True, kw_only=True):
     chains: tuple[ChainProof, ...]
 
 
+class RecoveryAsked(View, frozen=True, kw_only=True):
+    """A recovery request that was made."""
+
+    request_id: str
+    """Its hash, which the response names."""
+    point: str
+    sessions: int
+    """How many sessions' keys are asked for."""
+    signer: str
+    """Fingerprint of this installation, which signed it: the holder compares it."""
+    text: str
+    """The request itself; all of it is public."""
+
+
+class RecoveryQuestion(View, frozen=True, kw_only=True):
+    """What a recovery request asks, for the holder of the kit to judge."""
+
+    request_id: str
+    machine: str
+    """Host name of who asks; only they say so."""
+    signer: str
+    """Fingerprint of who asks, and signed."""
+    made_at: datetime
+    repository_id: str
+    chain: str
+    point: str
+    taken_at: datetime
+    """When the point was taken; only who asks says so."""
+    sessions: int
+    """How many sessions' keys a response gives away."""
+    key_id: str
+    """Of the recovery key that would answer."""
+
+
+class RecoveryAnswered(View, frozen=True, kw_only=True):
+    """A recovery request that was answered."""
+
+    question: RecoveryQuestion
+    text: str
+    """The response; it opens on the server that asked, and nowhere else."""
+
+
+class RequestView(View, frozen=True, kw_only=True):
+    """A recovery request that waits for its response."""
+
+    request_id: str
+    point: str
+    repository: str | None
+    """Where the point is to be looked for; None: in those of the catalog."""
+    made_at: datetime
+
+
+class OpenedPointView(View, frozen=True, kw_only=True):
+    """A point that a recovery response opened on this server."""
+
+    point: str
+    sessions: int
+    expires_at: datetime
+    """It is closed from then on."""
+
+
+class OpenRequests(View, frozen=True, kw_only=True):
+    """What recovery by request has left on this server."""
+
+    requests: tuple[RequestView, ...]
+    points: tuple[OpenedPointView, ...]
+
+
 class SessionErrorView(View, frozen=True, kw_only=True):
     """Why a session made no point."""
 

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from strongroom.cli.options import FILE, PLACE, repository_names
+from strongroom.cli.options import (
+    FILE,
+    PLACE,
+    SPAN,
+    point_names,
+    repository_names,
+    repository_option,
+    signer_option,
+)
 from strongroom.cli.output import Column, pairs, table, when
 from strongroom.cli.output import yes as yes_or_no
 from strongroom.cli.words import Group, pass_door
 from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from datetime import timedelta
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import ChainProof, RecoveryKeyView, RecoveryResult
+    from strongroom.control.views import (
+        ChainProof,
+        OpenRequests,
+        RecoveryKeyView,
+        RecoveryQuestion,
+        RecoveryResult,
+    )
 
 
 _NEW_KIT_HINT: Final = (
@@ -26,6 +42,12 @@ _NEW_KIT_HINT: Final = (
 )
 _AWAY_HINT: Final = "is its disk mounted? then test again"
 _SHARING: Final = re.compile(r"(\d{1,2})-(?:of-)?(\d{1,2})", re.IGNORECASE)
+
+
+CARRIED: Final = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+_out_option = click.option(
+    "--out", type=FILE, metavar="FILE", help="Write it to FILE, which must not exist."
+)
 
 
 class SharingType(click.ParamType[Any]):
@@ -326,3 +348,200 @@ def _lines(view: RecoveryKeyView) -> list[str]:
             ("points", str(view.points)),
         ]
     )
+
+
+# --- request and response ---------------------------------------------------------------------
+
+
+@recovery.command("request")
+@click.argument("which", metavar="P", shell_complete=point_names)
+@repository_option
+@signer_option
+@_out_option
+@pass_door
+def request(
+    door: Door, which: str, repository: str | None, signers: tuple[str, ...], out: Path | None
+) -> None:
+    r"""Ask the holder of a recovery kit to open restore point P.
+
+    The request is a text without secrets. Carry it to the holder, who turns it into a response
+    with 'recovery answer'; 'recovery accept' then opens the point here. The kit stays with them.
+
+    \b
+    Exit status:
+      0   the request is made
+      2   P is not encrypted
+      10  there is no such point
+      12  the point is not sealed for a recovery key
+      14  FILE cannot be written
+      15  there is a FILE already
+      20  the chain is damaged or not to be believed
+    """
+    from strongroom.control import recovery_request
+
+    with door.context() as ctx:
+        result = recovery_request.request(ctx, which, where=repository, signers=signers)
+    _hand_out(door, result, result.text, out)
+    door.speaker.say(
+        f"this asks for the keys of {counted(result.sessions, 'session')}, for point "
+        f"{result.point[:12]}, in the name of {result.signer}"
+    )
+
+
+@recovery.command("answer")
+@click.argument("asked", metavar="REQUEST", type=CARRIED)
+@click.argument("files", metavar="KIT...", type=FILE, nargs=-1, required=True)
+@signer_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_out_option
+@pass_door
+def answer(
+    door: Door,
+    asked: Path,
+    files: tuple[Path, ...],
+    signers: tuple[str, ...],
+    yes: bool,
+    out: Path | None,
+) -> None:
+    r"""Answer the REQUEST of a server with KIT, away from that server.
+
+    REQUEST is a file, or - for standard input. It has to be made by the signer that KIT names, or
+    by one named with --signer. The response opens one point, on that server alone.
+
+    \b
+    Exit status:
+      0    the response is made
+      2    REQUEST or KIT is mistyped or none, or it was not confirmed
+      12   KIT does not open what is asked for
+      14   FILE cannot be written
+      15   there is a FILE already
+      20   the request was altered, or is somebody else's
+      130  the answer was no
+    """
+    from strongroom.control import recovery_answer
+    from strongroom.control.views import RecoveryAnswered
+
+    question = recovery_answer.consider(_carried(asked), files, signers)
+    for line in _question(question.view):
+        door.speaker.say(line)
+    if not yes:
+        door.confirm("is this asked by whom you know, and shall it be opened?")
+    text = recovery_answer.answer(question)
+    _hand_out(door, RecoveryAnswered(question=question.view, text=text), text, out)
+
+
+def _question(view: RecoveryQuestion) -> list[str]:
+    return pairs(
+        [
+            ("who asks", f"{view.machine}, {view.signer}"),
+            ("asked", when(view.made_at)),
+            ("point", f"{view.point}, of {when(view.taken_at)}"),
+            ("chain", view.chain),
+            ("opens", f"the keys of {counted(view.sessions, 'session')}"),
+            ("with key", view.key_id),
+        ]
+    )
+
+
+@recovery.command("accept")
+@click.argument("response", metavar="RESPONSE", type=CARRIED)
+@click.option("--keep", type=SPAN, metavar="T", help="Leave the point open so long: 24h, say 2h.")
+@signer_option
+@pass_door
+def accept(door: Door, response: Path, keep: timedelta | None, signers: tuple[str, ...]) -> None:
+    r"""Open the point that was asked for with the holder's RESPONSE.
+
+    RESPONSE is a file, or - for standard input. Until the time is up 'point files', 'point
+    verify' and 'restore' need no secret for this point; no other point is opened.
+
+    \b
+    Exit status:
+      0   the point is open
+      2   RESPONSE is mistyped or none
+      10  no request waits here for it, or the point is gone
+      20  the response was altered, or the chain is not to be believed
+    """
+    from strongroom.control import recovery_request
+
+    text = _carried(response)
+    with door.home_context() as ctx:
+        opened = recovery_request.accept(
+            ctx, text, keep=keep or recovery_request.KEEP, signers=signers
+        )
+    door.show({"point": opened}, [f"point {opened.point} is open until {when(opened.expires_at)}"])
+
+
+@recovery.command("requests")
+@pass_door
+def requests(door: Door) -> None:
+    r"""List requests that wait for a response, and points that responses opened.
+
+    \b
+    Exit status:
+      0   they were listed, be it none
+      10  nothing is set up here
+    """
+    from strongroom.control import recovery_request
+
+    with door.home_context() as ctx:
+        found = recovery_request.waiting(ctx)
+    door.show(found, _waiting(found))
+    if not found.requests and not found.points:
+        door.speaker.say("no request waits, and no point is open")
+
+
+@recovery.command("forget")
+@click.argument("which", metavar="POINT")
+@pass_door
+def forget(door: Door, which: str) -> None:
+    r"""Close POINT again, and drop requests for it.
+
+    \b
+    Exit status:
+      0   nothing of it is kept any longer
+      2   several points begin like this
+      10  it is neither open nor asked for
+    """
+    from strongroom.control import recovery_request
+
+    with door.home_context() as ctx:
+        found = recovery_request.forget(ctx, which)
+    door.show(found, _waiting(found))
+
+
+def _waiting(found: OpenRequests) -> list[str]:
+    rows = [(one.point, "asked", when(one.made_at)) for one in found.requests]
+    rows += [(one.point, "open until", when(one.expires_at)) for one in found.points]
+    return table([Column("POINT"), Column("STATE"), Column("TIME")], rows) if rows else []
+
+
+def _carried(file: Path) -> str:
+    """Return the text that was carried here, from a file or standard input.
+
+    Raises:
+        InvalidInputError: it cannot be read, or is too long.
+    """
+    from strongroom.errors import InvalidInputError
+    from strongroom.format.armour import LARGEST
+
+    try:
+        if str(file) == "-":
+            data = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with file.open("rb") as stream:
+                data = stream.read(LARGEST + 1)
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
+    if len(data) > LARGEST:
+        raise InvalidInputError(f"{file} is longer than {LARGEST >> 20} MiB")
+    return data.decode(errors="replace")
+
+
+def _hand_out(door: Door, document: object, text: str, out: Path | None) -> None:
+    if out is None:
+        door.show(document, text.splitlines())
+        return
+    from strongroom.control.recovery_files import write_all
+
+    write_all({out: text})
+    door.show(document, [f"wrote {out}"])

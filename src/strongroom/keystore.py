@@ -1,8 +1,9 @@
 """What the server may keep of keys, sealed under its key file.
 
-    key file ┐                          identities/ passwords/ recovery-kits/ kms/ kms-keys/ chains/
-    machine  ├─ HKDF ─▶ keystore key ─▶     one sealed file for each record
-    passphrase, if there is one ┘       metakeys/<chain>/<session>, one sealed file for each
+    key file ┐                          identities/  passwords/  recovery-kits/
+    machine  ├─ HKDF ─▶ keystore key ─▶     kms/  kms-keys/  chains/  requests/  opened-points/
+    passphrase, if there is one ┘           one sealed file for each record
+                                        metakeys/<chain>/<session>, one sealed file for each
 
 Whoever copies the folder, or moves it to another machine, has nothing. Each file is bound to
 its kind and name, so none can stand in for another; names of files tell nothing. A record
@@ -28,6 +29,7 @@ import msgspec
 
 from strongroom.crypto import aead, random
 from strongroom.crypto.content import fingerprint
+from strongroom.crypto.envelope import PackedSecrets
 from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.kdf import MINIMUM, SALT_LENGTH, Argon2Parameters, derive_seed, expand
 from strongroom.crypto.keys import (
@@ -272,6 +274,28 @@ class Exported(msgspec.Struct, frozen=True):
         raise TypeError("Exported is not to be serialised")
 
 
+class RequestRecord(Record, frozen=True, kw_only=True):
+    """A recovery request that waits for its response; its name is the request's hash."""
+
+    chain_id: bytes
+    point_id: bytes
+    where: str | None
+    """Name or location of the repository; None means those of the catalog."""
+    seed: Seed
+    """Of the key pair that the response is sealed to."""
+    made_at: datetime
+
+
+class OpenedPointRecord(Record, frozen=True, kw_only=True):
+    """The keys that a recovery response brought, for one point; its name is the point's id."""
+
+    chain_id: bytes
+    point_id: bytes
+    expires_at: datetime
+    sessions: dict[bytes, PackedSecrets]
+    """By session id: every session that the point uses."""
+
+
 R = TypeVar("R", bound=Record)
 
 _FOLDERS: Final[dict[type[Record], str]] = {
@@ -283,6 +307,8 @@ _FOLDERS: Final[dict[type[Record], str]] = {
     ChainRecord: "chains",
     HeadRecord: "heads",
     AuditHeadRecord: "audit",
+    RequestRecord: "requests",
+    OpenedPointRecord: "opened-points",
 }
 
 

@@ -59,7 +59,7 @@ def envelopes(installation: Installation) -> set[str]:
 
 
 def restored(installation: Installation, point: str, password: str, target: Path) -> str:
-    machine = installation.bare(recovery_key=None, secret=secret(password))
+    machine = installation.bare(recovery_keys=(), secret=secret(password))
     machine.restore(point, target)
     return (target / "file").read_text()
 
@@ -88,14 +88,14 @@ def test_the_last_password_alone_opens_every_point_and_older_ones_none(
     if not links:
         for key in [key for key in after if "/links/" in key]:
             installation.storage.delete(key)
-    machine = installation.bare(recovery_key=None, secret=secret(NEWEST))
+    machine = installation.bare(recovery_keys=(), secret=secret(NEWEST))
     reading = machine.reading()
     for name, point in points.items():
         machine.restore(point, tmp_path / name, reading)
         assert (tmp_path / name / "file").read_text() == name
     for old in (PASSWORD, NEWER):
         with pytest.raises(errors.NoRecipientMatchedError):
-            installation.bare(recovery_key=None, secret=secret(old)).reading()
+            installation.bare(recovery_keys=(), secret=secret(old)).reading()
 
 
 def test_before_a_re_wrap_the_old_password_opens_old_points(

@@ -111,7 +111,7 @@ class Installation:
 
     def bare(self, **access: object) -> Machine:
         """Return a machine that has nothing but the location and the recovery kit."""
-        given = replace(Access(where=LOCATION, recovery_key=self.kit), **access)  # type: ignore[arg-type]
+        given = replace(Access(where=LOCATION, recovery_keys=(self.kit,)), **access)  # type: ignore[arg-type]
         return Machine(_context(self.folder, "bare", self.storage), given)
 
     def save(self) -> None:

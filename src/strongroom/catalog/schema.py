@@ -78,6 +78,7 @@ recovery_keys = Table(
     Column("key_id", LargeBinary, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
     Column("tested_at", BigInteger),
+    Column("tested_ok", Boolean(create_constraint=False)),
     Column("active", Boolean(create_constraint=False), nullable=False),
 )
 

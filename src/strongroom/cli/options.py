@@ -174,7 +174,7 @@ class Reading:
     """What the options of a reading command said."""
 
     place: SecretPlace
-    recovery_key: Path | None
+    recovery_keys: tuple[Path, ...]
     kms: str | None
     where: str | None
     signers: tuple[str, ...]
@@ -187,7 +187,7 @@ class Reading:
         return Access(
             where=self.where,
             secret=door.named_secret(self.place),
-            recovery_key=self.recovery_key,
+            recovery_keys=self.recovery_keys,
             kms=self.kms,
             signers=self.signers,
             allow_unencrypted=self.allow_unencrypted,
@@ -202,7 +202,7 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_reading(*args: Any, place: SecretPlace, **kwargs: Any) -> Any:
         kwargs["reading"] = Reading(
             place,
-            kwargs.pop("recovery_key"),
+            kwargs.pop("recovery_keys"),
             kwargs.pop("kms"),
             kwargs.pop("repository", None),
             kwargs.pop("signers"),
@@ -224,7 +224,12 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Open with this KMS of the catalog, and nothing else.",
         ),
         click.option(
-            "--recovery-key", type=FILE, metavar="FILE", help="Open with this recovery kit."
+            "--recovery-key",
+            "recovery_keys",
+            type=FILE,
+            multiple=True,
+            metavar="FILE",
+            help="Open with this recovery kit, or with this share and others.",
         ),
         repository_option,
     ):

@@ -108,7 +108,11 @@ ANSWERS: Final[dict[str, Answer]] = {
         "not possible with `--to -`",
     ),
     "recovery create": _view("RecoveryResult"),
+    "recovery list": _view("RecoveryKeyView", "keys", many=True, note="oldest first"),
     "recovery show": _view("RecoveryKeyView", "key"),
+    "recovery activate": _view("RecoveryResult"),
+    "recovery deactivate": _view("RecoveryResult"),
+    "recovery import": _view("RecoveryResult"),
     "recovery test": _view(
         "RecoveryTestResult", note="with `error` beside the fields where a chain does not open"
     ),
@@ -118,6 +122,11 @@ ANSWERS: Final[dict[str, Answer]] = {
     "config list": _view("ConfigBackupView", "backups", many=True),
     "config restore": _view("ConfigRestored"),
     "config reprotect": _view("Reprotected"),
+    "recovery request": _view("RecoveryAsked"),
+    "recovery answer": _view("RecoveryAnswered"),
+    "recovery accept": _view("OpenedPointView", "point"),
+    "recovery requests": _view("OpenRequests"),
+    "recovery forget": _view("OpenRequests", note="what was forgotten"),
     "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
     "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),

@@ -17,7 +17,8 @@ from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
 from strongroom.control import audit, keys
-from strongroom.control.recovery import read_kit
+from strongroom.control.opened_points import OpenedPoints
+from strongroom.control.recovery_files import read_kit
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker, local_half_of
 from strongroom.errors import (
     DowngradedError,
@@ -61,17 +62,20 @@ class Access:
     """Name or location of a repository; None means those of the catalog."""
     secret: SecretSource | None = None
     """A password that was named on the command; None uses what the keystore holds."""
-    recovery_key: Path | None = None
+    recovery_keys: tuple[Path, ...] = ()
+    """Files of a recovery kit, or of its shares."""
     kms: str | None = None
     """Name of a KMS of the catalog that is to open what is read."""
     signers: tuple[str, ...] = ()
     """Fingerprints of signers to believe."""
     allow_unencrypted: bool = False
+    ask: bool = True
+    """A secret may be asked for where nothing at hand opens what is read."""
 
     @property
     def expects_sealed(self) -> bool:
         """A secret was given, so what is read is expected to be sealed."""
-        return any(part is not None for part in (self.secret, self.recovery_key, self.kms))
+        return self.secret is not None or bool(self.recovery_keys) or self.kms is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +248,7 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
     keyrings = _recorded_keyrings(ctx, reading, believed)
+    recovered = _recovered(ctx, access)
     _look_at_plain(reading, believed)
     _look_at_older(reading, keyrings, believed)
     for chain in tuple(reading.chains):
@@ -252,6 +257,7 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
         except IntegrityError as error:
             _set_aside(reading, chain, error)
             continue
+        views = [recovered.opened(view, believed) if recovered else view for view in views]
         reading.points += views
         reading.problems += [
             (chain.chain_id, view.problem)
@@ -342,7 +348,7 @@ def unlocker_of(ctx: Context, access: Access) -> Unlocker | None:
         NotFoundError: there is no such KMS in the catalog.
         SecretNeededError: there is no terminal to ask on.
     """
-    if access.secret is not None and (access.recovery_key or access.kms):
+    if access.secret is not None and (access.recovery_keys or access.kms):
         raise InvalidInputError("give a password or a recovery key or a KMS, not both")
     if access.kms is not None:
         if not ctx.has_catalog:
@@ -351,10 +357,11 @@ def unlocker_of(ctx: Context, access: Access) -> Unlocker | None:
                 hint="'strongroom kms add NAME URL' makes one",
             )
         # With a kit too: it carries the local half that a KMS's key may need.
-        halves = [local_half_of(read_kit(access.recovery_key).seed)] if access.recovery_key else []
+        kit = access.recovery_keys
+        halves = [local_half_of(read_kit(kit).seed)] if kit else []
         return keys.kms_unlocker(ctx, kms_rows.get(ctx.database, access.kms), halves)
-    if access.recovery_key is not None:
-        return RecoveryUnlocker(read_kit(access.recovery_key).seed)
+    if access.recovery_keys:
+        return RecoveryUnlocker(read_kit(access.recovery_keys).seed)
     if access.secret is not None:
         return PasswordUnlocker(access.secret.get("password"))
     return None
@@ -407,7 +414,7 @@ def _keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[bytes, Ke
             return found
     else:
         found = {}
-    if sealed and ctx.secrets.can_ask:
+    if sealed and reading.access.ask and ctx.secrets.can_ask:
         hints = _hints(sealed)
         asked = PasswordUnlocker(ctx.secrets.get("password", hint="; ".join(hints)))
         found |= _unlocked(reading, sealed, asked, believed, must_open=True)
@@ -492,6 +499,13 @@ def read_part(reading: Reading, chain: Chain, part: Chain) -> None:
         f"chain {chain.name} was taken over by a server that nothing here vouches for, signer "
         f"{successor}: its points are left out. --signer, with this fingerprint, believes it"
     )
+
+
+def _recovered(ctx: Context, access: Access) -> OpenedPoints | None:
+    """Return the points that recovery responses opened here, unless a secret was given."""
+    if access.expects_sealed or not ctx.has_catalog:
+        return None
+    return OpenedPoints(ctx)
 
 
 def _set_aside(reading: Reading, chain: Chain, error: StrongroomError) -> None:
@@ -592,10 +606,13 @@ def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:
 
 
 def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyring]) -> None:
+    opened = keyrings.keys() | {
+        view.chain.chain_id for view in reading.points if view.details is not None
+    }
     locked = [
         chain
         for chain in reading.chains
-        if chain.sealed and chain.chain_id not in keyrings and chain.listing
+        if chain.sealed and chain.chain_id not in opened and chain.listing
     ]
     for chain in locked:
         try:

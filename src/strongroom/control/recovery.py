@@ -1,116 +1,246 @@
 """The recovery key: what opens every backup when the password is lost.
 
-Its private half is written once, to a file, and kept nowhere else. Its public half seals every
-encrypted job from then on. A new kit takes the old one's place; old kits open old points.
+Its private half is written once, to files, and kept nowhere else. Its public half seals every
+encrypted job from then on. A new key takes the old one's place; old kits open old points.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import jobs, recovery_keys, repositories
+from strongroom.catalog import chains, jobs, points, recovery_keys
 from strongroom.control import audit, keys
-from strongroom.control.recovery_kit import LARGEST, RecoveryKit, format_kit, make_kit, parse_kit
-from strongroom.control.views import (
-    ChainProof,
-    RecoveryKeyView,
-    RecoveryResult,
-    RecoveryTestResult,
-)
+from strongroom.control.recovery_files import make_folder, read_kit, write_all
+from strongroom.control.recovery_kit import format_kit, make_kit
+from strongroom.control.recovery_shares import format_share, split_kit
+from strongroom.control.views import RecoveryKeyView, RecoveryResult
 from strongroom.crypto import random
-from strongroom.crypto.recipients import (
-    RecoveryUnlocker,
-    local_half_of,
-    make_recovery_recipient,
-)
+from strongroom.crypto.recipients import local_half_of, make_recovery_recipient
+from strongroom.crypto.shares import check_sharing
 from strongroom.errors import (
-    ConflictError,
-    IntegrityError,
+    ConfirmationNeededError,
     InvalidInputError,
     NotFoundError,
-    RefusedError,
-    StrongroomError,
-    UnavailableError,
+    UnlockError,
 )
 from strongroom.keystore import RecoveryRecord
-from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from strongroom.control.context import Context
-    from strongroom.format.journal import SessionBody
-    from strongroom.repository.chain import Chain, Trust
+    from strongroom.control.recovery_kit import RecoveryKit
+    from strongroom.crypto.keys import Seed
+    from strongroom.crypto.recipients import RecoveryRecipient
+    from strongroom.model.job import Job
+
+_SHORTEST_PREFIX = 4
 
 
-def create(ctx: Context, file: Path) -> RecoveryResult:
-    """Make a recovery key and write its kit to `file`, which must not exist.
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How a key is split: any `needed` of `count` shares open what it opens."""
+
+    needed: int
+    count: int
+
+
+def create(
+    ctx: Context, place: Path | None, *, page: Path | None = None, sharing: Sharing | None = None
+) -> RecoveryResult:
+    """Make a recovery key and write its private half, to nowhere else than these files.
+
+    Args:
+        ctx: Surroundings.
+        place: The file of the kit, which must not exist; with `sharing` the folder of the shares.
+        page: The same as printable pages: a file, or with `sharing` a folder.
+        sharing: Split the key among people.
 
     Raises:
+        InvalidInputError: no place is named, or there is no such sharing.
         ConflictError: there is such a file.
         RefusedError: it cannot be written.
     """
+    if place is None and page is None:
+        raise InvalidInputError("say where the recovery kit is to be written")
+    if sharing is not None:
+        check_sharing(sharing.needed, sharing.count)
     audit.require(ctx)
     seed = random.seed()
     now = ctx.clock.now()
-    identity = ctx.identity.public
-    kit = make_kit(seed, identity.fingerprint, now)
-    recipient = make_recovery_recipient(seed, "recovery kit", identity)
+    kit = make_kit(seed, ctx.identity.public.fingerprint, now)
+    recipient = make_recovery_recipient(seed, "recovery kit", ctx.identity.public)
     before = recovery_keys.active(ctx.database)
+    texts = _texts(kit, place, page, sharing)
     # The kit first: a public half without its other half would protect nothing.
-    _write_once(file, format_kit(kit))
-    ctx.keystore.put(
-        kit.key_id.hex(),
-        RecoveryRecord(
-            name=recipient.label,
-            public=recipient.public.raw,
-            vouch=recipient.vouch,
-            created_at=now,
-            local_half=local_half_of(seed),
-        ),
-    )
-    row = recovery_keys.RecoveryKeyRow(kit.key_id, now)
+    write_all(texts)
+    fresh = recovery_keys.RecoveryKeyRow(kit.key_id, now)
     with ctx.database.transaction():
-        recovery_keys.activate(ctx.database, row)
+        row = _keep(ctx, recipient, fresh, local_half_of(seed))
         audit.record(
             ctx,
             "recovery.created",
-            exported=str(file),
+            exported=[str(file) for file in texts],
             key=kit.key_id.hex(),
-            signer=identity.fingerprint,
+            signer=kit.signer,
         )
     return RecoveryResult(
         key=_view(ctx, row),
-        path=str(file),
-        notices=tuple(_notices(ctx, file, replaced=before is not None)),
+        path=str(place if place is not None else page),
+        paths=tuple(map(str, texts)),
+        notices=tuple(_kit_notices(texts, sharing) + _notices(ctx, replaced=before is not None)),
     )
 
 
-def _notices(ctx: Context, file: Path, *, replaced: bool) -> list[str]:
-    notices = [
-        f"keep {file} off this machine: printed in a safe, say. It opens every backup",
-        "from each job's next session on, its backups open with this kit too",
-    ]
-    if replaced:
-        notices.append("keep the older kit as well: it opens what was sealed for it")
-    notices += [
-        f"job {job.name} is write-only: its next session starts a new chain with a full, unless "
-        f"'strongroom job edit {job.name} --encrypt {job.encryption}' is given the password once"
-        for job in jobs.all_jobs(ctx.database)
-        if job.recovery and keys.needs_old_password(ctx, job)
-    ]
-    return notices
+def _texts(
+    kit: RecoveryKit, place: Path | None, page: Path | None, sharing: Sharing | None
+) -> Mapping[Path, str]:
+    """Return what is to be written, by file."""
+    from strongroom.control.recovery_page import format_kit_page, format_share_page
+
+    texts: dict[Path, str] = {}
+    if sharing is None:
+        if place is not None:
+            texts[place] = format_kit(kit)
+        if page is not None:
+            texts[page] = format_kit_page(kit)
+        return texts
+    for folder in (place, page):
+        if folder is not None:
+            make_folder(folder)
+    for share in split_kit(kit, sharing.needed, sharing.count):
+        name = f"share-{share.share.number}-of-{share.count}"
+        if place is not None:
+            texts[place / f"{name}.txt"] = format_share(share)
+        if page is not None:
+            texts[page / f"{name}.html"] = format_share_page(share)
+    return texts
 
 
-def show(ctx: Context) -> RecoveryKeyView:
-    """Return the active recovery key.
+def _kit_notices(texts: Mapping[Path, str], sharing: Sharing | None) -> list[str]:
+    if sharing is not None:
+        return [
+            f"give the {sharing.count} shares to different people or places, off this machine: any "
+            f"{sharing.needed} of them open every backup"
+        ]
+    file = next(iter(texts))
+    return [f"keep {file} off this machine: printed in a safe, say. It opens every backup"]
+
+
+def import_kit(ctx: Context, files: Sequence[Path]) -> RecoveryResult:
+    """Protect the jobs of this installation by a kit that was made elsewhere.
+
+    Its public half is kept, and nothing else of it.
+
+    Raises:
+        InvalidInputError: the files hold no kit.
+    """
+    kit = read_kit(files)
+    before = recovery_keys.active(ctx.database)
+    identity = ctx.identity.public
+    recipient = make_recovery_recipient(kit.seed, "recovery kit", identity)
+    fresh = recovery_keys.RecoveryKeyRow(kit.key_id, ctx.clock.now())
+    with ctx.database.transaction():
+        row = _keep(ctx, recipient, fresh, local_half_of(kit.seed))
+        audit.record(ctx, "recovery.imported", key=kit.key_id.hex(), signer=kit.signer)
+    notices = _notices(ctx, replaced=before is not None and before.key_id != kit.key_id)
+    if kit.signer != identity.fingerprint:
+        notices.append(
+            f"this installation signs as {identity.fingerprint}, which the kit does not say: "
+            "write it there"
+        )
+    return RecoveryResult(key=_view(ctx, row), path=str(files[0]), notices=tuple(notices))
+
+
+def _keep(
+    ctx: Context,
+    recipient: RecoveryRecipient,
+    row: recovery_keys.RecoveryKeyRow,
+    local_half: Seed,
+) -> recovery_keys.RecoveryKeyRow:
+    """Keep a key's public half and protect jobs by it; return what is known of it."""
+    record = RecoveryRecord(
+        name=recipient.label,
+        public=recipient.public.raw,
+        vouch=recipient.vouch,
+        created_at=row.created_at,
+        local_half=local_half,
+    )
+    ctx.keystore.put(row.key_id.hex(), record)
+    if recovery_keys.find(ctx.database, row.key_id) is None:
+        recovery_keys.insert(ctx.database, row)
+    recovery_keys.activate(ctx.database, row.key_id)
+    return recovery_keys.find(ctx.database, row.key_id) or row
+
+
+def activate(ctx: Context, which: str) -> RecoveryResult:
+    """Protect jobs by a key that there is already, in place of the active one.
+
+    Raises:
+        NotFoundError: there is no such key.
+        UnlockError: the keystore does not have its public half.
+    """
+    row = _named(ctx, which)
+    before = recovery_keys.active(ctx.database)
+    try:
+        ctx.keystore.get(RecoveryRecord, row.key_id.hex())
+    except NotFoundError as error:
+        raise UnlockError(
+            f"the keystore has no record of recovery key {row.key_id.hex()[:12]}",
+            hint="'strongroom recovery import KIT' gives it one again",
+        ) from error
+    with ctx.database.transaction():
+        recovery_keys.activate(ctx.database, row.key_id)
+        audit.record(ctx, "recovery.activated", key=row.key_id.hex())
+    replaced = before is not None and before.key_id != row.key_id
+    return RecoveryResult(
+        key=_view(ctx, recovery_keys.find(ctx.database, row.key_id) or row),
+        path=None,
+        notices=tuple(_notices(ctx, replaced=replaced)),
+    )
+
+
+def deactivate(ctx: Context, which: str, *, yes_weaken: bool = False) -> RecoveryResult:
+    """Seal nothing more for a key, and for no other either; its kit opens what it opened.
+
+    Raises:
+        NotFoundError: there is no such key, or it is not the active one.
+        ConfirmationNeededError: nobody confirmed that lost passwords mean lost backups.
+    """
+    row = _named(ctx, which)
+    if not row.active:
+        raise NotFoundError(f"recovery key {row.key_id.hex()[:12]} is not the active one")
+    if not yes_weaken:
+        raise ConfirmationNeededError(
+            "without a recovery key a lost password means lost backups, of every job",
+            hint="say --yes-weaken if that is meant",
+        )
+    with ctx.database.transaction():
+        recovery_keys.activate(ctx.database, None)
+        audit.weakened(ctx, ["jobs have no recovery key any longer"], key=row.key_id.hex())
+    return RecoveryResult(
+        key=_view(ctx, recovery_keys.find(ctx.database, row.key_id) or row),
+        path=None,
+        notices=("jobs are no longer sealed for a recovery key from their next session on",),
+    )
+
+
+def list_all(ctx: Context) -> tuple[RecoveryKeyView, ...]:
+    """Return every recovery key there has been, oldest first."""
+    return tuple(_view(ctx, row) for row in recovery_keys.all_rows(ctx.database))
+
+
+def show(ctx: Context, which: str | None = None) -> RecoveryKeyView:
+    """Return a recovery key, by default the active one.
 
     Raises:
         NotFoundError: there is none.
+        InvalidInputError: several fit.
     """
+    if which is not None:
+        return _view(ctx, _named(ctx, which))
     row = recovery_keys.active(ctx.database)
     if row is None:
         raise NotFoundError(
@@ -121,142 +251,59 @@ def show(ctx: Context) -> RecoveryKeyView:
     return _view(ctx, row)
 
 
-def read_kit(file: Path) -> RecoveryKit:
-    """Return the kit in a file.
+def _named(ctx: Context, which: str) -> recovery_keys.RecoveryKeyRow:
+    """Return the key that an id or the beginning of one means.
 
     Raises:
-        InvalidInputError: the file cannot be read, or holds none.
+        NotFoundError: there is none.
+        InvalidInputError: several fit, or it is too short.
     """
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
-    except OSError as error:
-        raise InvalidInputError(f"cannot read the recovery key {file}: {error.strerror}") from error
-    if len(data) > LARGEST:
-        raise InvalidInputError(f"{file} is too long for a recovery kit")
-    return parse_kit(data.decode(errors="replace"))
-
-
-def prove(ctx: Context, file: Path, wheres: tuple[str, ...] = ()) -> RecoveryTestResult:
-    """Prove that a kit opens the newest point of every chain.
-
-    Args:
-        ctx: Surroundings.
-        file: The kit.
-        wheres: Names or locations of repositories; those of the catalog by default.
-
-    Raises:
-        InvalidInputError: the file holds no kit.
-        NotFoundError, IntegrityError, UnavailableError, RefusedError: one of `wheres` does not
-            open.
-    """
-    from strongroom.control.access import storage_of
-
-    kit = read_kit(file)
-    unlocker = RecoveryUnlocker(kit.seed)
-    believed = keys.readers_trust(ctx)
-    believed = replace(believed, accepted=believed.accepted | {kit.signer})
-    asked = bool(wheres)
-    if not asked and ctx.has_catalog:
-        wheres = tuple(row.name for row in repositories.all_rows(ctx.database))
-    proofs: list[ChainProof] = []
-    for where in wheres:
-        try:
-            repository = Repository.open(storage_of(ctx, where))
-            chain_ids = repository.chain_ids()
-        except (NotFoundError, IntegrityError, UnavailableError, RefusedError) as error:
-            if asked:
-                raise
-            # One repository that is not there says nothing of the others.
-            proofs.append(_unreachable(where, error))
-            continue
-        for chain_id in chain_ids:
-            proof = _prove(repository, where, chain_id, unlocker, believed)
-            if proof is not None:
-                proofs.append(proof)
-    ok = bool(proofs) and all(proof.opened for proof in proofs)
-    if ok and ctx.has_catalog:
-        recovery_keys.tested(ctx.database, kit.key_id, ctx.clock.now())
-    audit.record(
-        ctx, "recovery.tested", needed=False, key=kit.key_id.hex(), ok=ok, chains=len(proofs)
-    )
-    return RecoveryTestResult(ok=ok, key_id=kit.key_id.hex(), chains=tuple(proofs))
-
-
-def _unreachable(where: str, error: StrongroomError) -> ChainProof:
-    return ChainProof(repository=where, chain=None, point=None, opened=False, problem=str(error))
-
-
-def _prove(
-    repository: Repository,
-    where: str,
-    chain_id: bytes,
-    unlocker: RecoveryUnlocker,
-    believed: Trust,
-) -> ChainProof | None:
-    """Open the newest point of a chain; None where it has none, or is plain."""
-    point: str | None = None
-    try:
-        chain = repository.chain(chain_id)
-        live = chain.live_points()
-        if not chain.sealed or not live:
-            return None
-        point = live[-1].point.point_id.hex()
-        _open_newest(chain, live[-1].body, unlocker, believed)
-    except StrongroomError as error:
-        return ChainProof(
-            repository=where, chain=chain_id.hex(), point=point, opened=False, problem=str(error)
+    if len(which) < _SHORTEST_PREFIX:
+        raise InvalidInputError(f"give at least {_SHORTEST_PREFIX} digits of the key's id")
+    found = [
+        row
+        for row in recovery_keys.all_rows(ctx.database)
+        if row.key_id.hex().startswith(which.lower())
+    ]
+    if not found:
+        raise NotFoundError(
+            f"there is no recovery key {which}", hint="'strongroom recovery list' shows all"
         )
-    return ChainProof(repository=where, chain=chain_id.hex(), point=point, opened=True)
+    if len(found) > 1:
+        raise InvalidInputError(f"{which} fits {len(found)} recovery keys")
+    return found[0]
 
 
-def _open_newest(
-    chain: Chain, body: SessionBody, unlocker: RecoveryUnlocker, believed: Trust
-) -> None:
-    keyring = chain.unlock(unlocker, believed)
-    # The keys of every session that the point's blocks were sealed in, not only of its own.
-    for record in dict(chain.sessions(body).items()).values():
-        keyring.secrets(record)
+def _notices(ctx: Context, *, replaced: bool) -> list[str]:
+    notices = ["from each job's next session on, its backups open with this kit too"]
+    if replaced:
+        notices.append("keep the older kit as well: it opens what was sealed for it")
+    notices += [
+        f"job {job.name} is write-only: its next session starts a new chain with a full, unless "
+        f"'strongroom job edit {job.name} --encrypt {job.encryption}' is given the password once"
+        for job in _protected(ctx)
+        if keys.needs_old_password(ctx, job)
+    ]
+    return notices
+
+
+def _protected(ctx: Context) -> list[Job]:
+    return [job for job in jobs.all_jobs(ctx.database) if job.encrypted and job.recovery]
 
 
 def _view(ctx: Context, row: recovery_keys.RecoveryKeyRow) -> RecoveryKeyView:
+    sealed = chains.opened_by(ctx.database, row.key_id)
+    job_ids = {chain.job_id for chain in sealed}
+    had = [job for job in jobs.all_jobs(ctx.database) if job.job_id in job_ids]
+    named = _protected(ctx) if row.active else had
     return RecoveryKeyView(
         key_id=row.key_id.hex(),
         signer=ctx.identity.public.fingerprint,
         created_at=row.created_at,
         tested_at=row.tested_at,
-        jobs=tuple(
-            job.name for job in jobs.all_jobs(ctx.database) if job.encrypted and job.recovery
-        ),
+        tested_ok=row.tested_ok,
+        active=row.active,
+        jobs=tuple(job.name for job in named),
+        chains=len(sealed),
+        points=sum(len(points.of_chain(ctx.database, chain.chain_id)) for chain in sealed),
     )
-
-
-def _write_once(file: Path, text: str) -> None:
-    """Write a new file that only its owner can read, durably."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(file, flags, 0o600)
-    except FileExistsError as error:
-        raise ConflictError(
-            f"there is a file {file} already", hint="a kit is written once, to a new file"
-        ) from error
-    except OSError as error:
-        raise RefusedError(f"cannot write {file}: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _sync_folder(file.parent)
-    except OSError as error:
-        with suppress(OSError):
-            file.unlink()
-        raise RefusedError(f"cannot write {file}: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

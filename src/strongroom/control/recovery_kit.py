@@ -28,16 +28,15 @@ from strongroom.crypto.labels import bind
 from strongroom.errors import InvalidInputError, UnsupportedVersionError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
 TITLE: Final = "strongroom recovery kit"
 VERSION: Final = 1
-LARGEST: Final = 64 << 10
-"""Bytes; a longer file is no kit."""
 _CHECK_BYTES: Final = 5
 _NAMES: Final = ("key", "signer", "made", "secret", "check")
 
-_TEXT: Final = """\
+EXPLANATION: Final = """\
 Whoever holds this file can read every backup that was sealed for it, without any
 password and without the server. Whoever has lost password and kit has lost the
 backups: nobody can open them, and there is no other way in.
@@ -69,6 +68,13 @@ class RecoveryKit:
 
 def format_kit(kit: RecoveryKit) -> str:
     """Return the text of a kit."""
+    title, *lines = lines_of(kit)
+    body = "\n".join(lines)
+    return f"{title}\n\n{EXPLANATION}\n{body}\n"
+
+
+def lines_of(kit: RecoveryKit) -> list[str]:
+    """Return what has to be typed to have the kit again."""
     secret = _groups(kit.seed.expose())
     lines = {
         "key": kit.key_id.hex(),
@@ -77,8 +83,7 @@ def format_kit(kit: RecoveryKit) -> str:
         "secret": secret,
         "check": _groups(_check(kit)),
     }
-    body = "\n".join(f"{name:<8}{value}" for name, value in lines.items())
-    return f"{TITLE} {VERSION}\n\n{_TEXT}\n{body}\n"
+    return [f"{TITLE} {VERSION}", *(f"{name:<8}{value}" for name, value in lines.items())]
 
 
 def parse_kit(text: str) -> RecoveryKit:
@@ -88,24 +93,8 @@ def parse_kit(text: str) -> RecoveryKit:
         InvalidInputError: it is none, or was mistyped or altered.
         UnsupportedVersionError: a newer release wrote it.
     """
-    title = re.search(rf"^\s*{TITLE}\s+(\d+)\s*$", text, re.MULTILINE | re.IGNORECASE)
-    if title is None:
-        raise InvalidInputError(f"this is no recovery kit: no line says {TITLE!r}")
-    if int(title[1]) != VERSION:
-        raise UnsupportedVersionError(
-            f"the recovery kit is of version {title[1]}, and this release reads {VERSION}"
-        )
-    found: dict[str, str] = {}
-    for line in text[title.end() :].splitlines():
-        name, _, value = line.strip().partition(" ")
-        name = name.lower().rstrip(":")
-        if name in _NAMES and value.strip() and _could_be(name, value):
-            if name in found:
-                raise InvalidInputError(f"the recovery kit has two lines {name!r}")
-            found[name] = value.strip()
-    missing = [name for name in _NAMES if name not in found]
-    if missing:
-        raise InvalidInputError(f"the recovery kit lacks its line {missing[0]!r}")
+    body = body_of(text, TITLE, VERSION, "recovery kit")
+    found = read_fields(body, _NAMES, frozenset({"secret", "check"}), "the recovery kit")
     secret = _bytes(found["secret"])
     if secret is None or len(secret) != KEY_LENGTH:
         raise InvalidInputError("the recovery kit's secret is cut short or mistyped")
@@ -128,10 +117,55 @@ def _check(kit: RecoveryKit) -> bytes:
     return fingerprint(bind("recovery kit", *parts))[:_CHECK_BYTES]
 
 
-def _could_be(name: str, value: str) -> bool:
-    """Tell a field from a sentence that happens to begin with its name."""
-    words = value.split()
-    return name in ("secret", "check") or len(words) == 1
+def body_of(text: str, title: str, version: int, what: str) -> str:
+    """Return what stands behind the title of a kit or a share.
+
+    Raises:
+        InvalidInputError: no line is such a title.
+        UnsupportedVersionError: a newer release wrote it.
+    """
+    found = title_of(text, title)
+    if found is None:
+        raise InvalidInputError(f"this is no {what}: no line says {title!r}")
+    if int(found[1]) != version:
+        raise UnsupportedVersionError(
+            f"the {what} is of version {found[1]}, and this release reads {version}"
+        )
+    return text[found.end() :]
+
+
+def title_of(text: str, title: str) -> re.Match[str] | None:
+    """Return the line that says `title` and a version, if there is one."""
+    return re.search(rf"^\s*{title}\s+(\d{{1,9}})\s*$", text, re.MULTILINE | re.IGNORECASE)
+
+
+def read_fields(
+    body: str, names: Sequence[str], spaced: Collection[str], what: str
+) -> dict[str, str]:
+    """Return what the lines that begin with these names say.
+
+    Args:
+        body: Text in which other lines may stand as well.
+        names: Of the lines; each has to be there once.
+        spaced: Names of those with several words; of the others, a line of several is a
+            sentence that happens to begin with the name.
+        what: It is, for a message.
+
+    Raises:
+        InvalidInputError: one of the lines is missing, or there twice.
+    """
+    found: dict[str, str] = {}
+    for line in body.splitlines():
+        name, _, value = line.strip().partition(" ")
+        name = name.lower().rstrip(":")
+        if name in names and value.strip() and (name in spaced or len(value.split()) == 1):
+            if name in found:
+                raise InvalidInputError(f"{what} has two lines {name!r}")
+            found[name] = value.strip()
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InvalidInputError(f"{what} lacks its line {missing[0]!r}")
+    return found
 
 
 def _groups(data: bytes) -> str:

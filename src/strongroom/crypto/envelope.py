@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from strongroom.crypto import hpke, random
 from strongroom.crypto.content import fingerprint
-from strongroom.crypto.keys import KEY_LENGTH, DedupKey, MetaKey, Seed, SessionKey
+from strongroom.crypto.keys import KEY_LENGTH, DedupKey, MetaKey, SecretBytes, Seed, SessionKey
 from strongroom.crypto.labels import bind
 from strongroom.crypto.recipients import Recipient, Stanza, Unlocker, check_stanza
 from strongroom.errors import (
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 MAX_STANZAS: Final = 64
 MAX_CHUNKER_SEED: Final = (1 << 63) - 1
-
-_SECRETS_LENGTH: Final = 3 * KEY_LENGTH + 8
 
 
 class ChainKey:
@@ -146,6 +144,13 @@ def open_link(new: ChainKey, sealed: bytes, old_public: bytes, context: bytes) -
     return old
 
 
+class PackedSecrets(SecretBytes):
+    """All that opens one session, as the bytes that are sealed (docs/format.md)."""
+
+    __slots__ = ()
+    length = 3 * KEY_LENGTH + 8
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSecrets:
     """All that opens one session: the keys of its data and index, and the chain's own two."""
@@ -172,7 +177,7 @@ class SessionSecrets:
 
     def seal(self, public: hpke.PublicKey, context: bytes) -> bytes:
         """Seal all to a chain key's public half, for `context` only."""
-        return hpke.seal(public, _session_info(context), self._packed())
+        return hpke.seal(public, _session_info(context), self.packed().expose())
 
     def commitment(self, context: bytes) -> bytes:
         """Return 32 bytes that fix all keys, and give none of them away.
@@ -180,17 +185,39 @@ class SessionSecrets:
         A point signs it: AES-GCM alone does not commit, and a store could otherwise hold
         bytes that open under two keys, to different plaintexts.
         """
-        return fingerprint(bind("session commitment", self._packed(), context))
+        return fingerprint(bind("session commitment", self.packed().expose(), context))
 
-    def _packed(self) -> bytes:
-        return b"".join(
-            (
-                self.session_key.expose(),
-                self.metakey.expose(),
-                self.dedup_key.expose(),
-                self.chunker_seed.to_bytes(8, "big"),
+    def packed(self) -> PackedSecrets:
+        """Return all keys as the bytes that are sealed."""
+        return PackedSecrets(
+            b"".join(
+                (
+                    self.session_key.expose(),
+                    self.metakey.expose(),
+                    self.dedup_key.expose(),
+                    self.chunker_seed.to_bytes(8, "big"),
+                )
             )
         )
+
+    @classmethod
+    def unpack(cls, packed: PackedSecrets) -> SessionSecrets:
+        """Return the keys that were packed.
+
+        Raises:
+            ValueError: these bytes are none.
+        """
+        keys = packed.expose()
+        return cls(
+            SessionKey(keys[:KEY_LENGTH]),
+            MetaKey(keys[KEY_LENGTH : 2 * KEY_LENGTH]),
+            DedupKey(keys[2 * KEY_LENGTH : 3 * KEY_LENGTH]),
+            int.from_bytes(keys[3 * KEY_LENGTH :], "big"),
+        )
+
+    def match(self, context: bytes, commitment: bytes) -> bool:
+        """Tell whether these are the keys that a signed record commits to."""
+        return hmac.compare_digest(self.commitment(context), commitment)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("SessionSecrets is not to be serialised")
@@ -213,20 +240,13 @@ def open_session(
     """
     try:
         packed = hpke.open_sealed(chain_key.private, _session_info(context), sealed)
-        if len(packed) != _SECRETS_LENGTH:
-            raise ValueError("wrong length")  # noqa: TRY301 - the same outcome as the rest
-        secrets = SessionSecrets(
-            SessionKey(packed[:KEY_LENGTH]),
-            MetaKey(packed[KEY_LENGTH : 2 * KEY_LENGTH]),
-            DedupKey(packed[2 * KEY_LENGTH : 3 * KEY_LENGTH]),
-            int.from_bytes(packed[3 * KEY_LENGTH :], "big"),
-        )
+        secrets = SessionSecrets.unpack(PackedSecrets(packed))
     except (hpke.NotSealedHereError, ValueError) as error:
         raise PointDamagedError(
             f"a session's keys do not open with chain key {chain_key.id.hex()[:12]}, which they "
             "are said to be sealed to"
         ) from error
-    if commitment is not None and not hmac.compare_digest(secrets.commitment(context), commitment):
+    if commitment is not None and not secrets.match(context, commitment):
         raise PointDamagedError("a session's keys are not those that its points commit to")
     return secrets
 

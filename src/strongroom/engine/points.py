@@ -129,12 +129,13 @@ def open_points(
     views: list[PointView] = []
     for chain in chains:
         keyring = keyring_for(chain) if chain.sealed else None
-        views.extend(_open(chain, live, keyring) for live in chain.live_points())
+        views.extend(open_point(chain, live, keyring) for live in chain.live_points())
     views.sort(key=lambda view: (view.taken_at, view.live.entry.number))
     return views
 
 
-def _open(chain: Chain, live: LivePoint, keyring: Keyring | None) -> PointView:
+def open_point(chain: Chain, live: LivePoint, keyring: Keyring | None) -> PointView:
+    """Return one live point, opened as far as a keyring opens it."""
     try:
         return PointView(chain, live, open_details(chain, keyring, live.body, live.point), keyring)
     except (UnlockError, IntegrityError) as error:

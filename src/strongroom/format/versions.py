@@ -26,6 +26,20 @@ PACK_END = b"SRM1PEND"
 TABLES = b"SRM1TABL"
 LOCATIONS = b"SRM1LMAP"
 CONFIGURATION = b"SRM1CONF"
+REQUEST = b"SRM1RQST"
+RESPONSE = b"SRM1RESP"
+
+
+def check_format(format_version: int, what: str) -> None:
+    """Refuse what is of another format than this release's.
+
+    Raises:
+        UnsupportedVersionError: it is.
+    """
+    if format_version != FORMAT:
+        raise UnsupportedVersionError(
+            f"{what} has format {format_version}; this release reads format {FORMAT}"
+        )
 
 
 def check_suite(format_version: int, suite: int, what: str) -> None:

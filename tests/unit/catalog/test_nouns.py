@@ -171,11 +171,17 @@ def test_one_recovery_key_is_active_and_all_are_remembered(database: Database) -
     assert recovery_keys.active(database) is None
     first = recovery_keys.RecoveryKeyRow(b"one", NOON)
     second = recovery_keys.RecoveryKeyRow(b"two", NOON + timedelta(1))
-    recovery_keys.activate(database, first)
-    recovery_keys.activate(database, second)
-    recovery_keys.tested(database, b"one", NOON)
-    assert recovery_keys.active(database) == second
-    assert recovery_keys.all_rows(database) == [replace(first, tested_at=NOON), second]
+    for row in (first, second):
+        recovery_keys.insert(database, row)
+        recovery_keys.activate(database, row.key_id)
+    recovery_keys.tested(database, b"one", NOON, ok=False)
+    assert recovery_keys.active(database) == replace(second, active=True)
+    assert recovery_keys.all_rows(database) == [
+        replace(first, tested_at=NOON, tested_ok=False),
+        replace(second, active=True),
+    ]
+    recovery_keys.activate(database, None)
+    assert recovery_keys.active(database) is None
 
 
 def a_chain(number: int, **changes: object) -> chains.ChainRow:

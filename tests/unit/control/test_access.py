@@ -256,7 +256,7 @@ def test_a_clean_machine_reads_with_a_location_and_a_password_and_makes_no_home(
 def test_a_clean_machine_reads_with_the_recovery_kit(shop, bare) -> None:
     recovery.create(shop.ctx, shop.folder / "kit")
     ids = sealed_shop(shop)
-    reading = open_reading(bare, Access(where="/main", recovery_key=shop.folder / "kit"))
+    reading = open_reading(bare, Access(where="/main", recovery_keys=(shop.folder / "kit",)))
     assert reading.select(ids[0].hex()).id == ids[0].hex()
 
 
@@ -440,7 +440,7 @@ def test_what_cannot_be_is_refused(shop, bare, first) -> None:
     with pytest.raises(InvalidInputError, match="not both"):
         open_reading(
             bare,
-            Access(where="/main", secret=shop.secret(first), recovery_key=shop.folder / "kit"),
+            Access(where="/main", secret=shop.secret(first), recovery_keys=(shop.folder / "kit",)),
         )
     with pytest.raises(NotFoundError):
         open_reading(shop.ctx, Access(where="other"))

@@ -469,7 +469,9 @@ def test_a_recovery_kit_joins_a_kms_job_with_an_increment(works: Works) -> None:
     assert session.kind == "incremental"
     works.away(URL, OTHER_URL)
     kit = works.folder / "kit"
-    assert works.restored(session.points[0], "bare", where="/main", recovery_key=kit) == "second"
+    assert (
+        works.restored(session.points[0], "bare", where="/main", recovery_keys=(kit,)) == "second"
+    )
 
 
 # --- the local half ---------------------------------------------------------------------------
@@ -490,8 +492,8 @@ def test_with_a_local_half_the_kms_alone_opens_nothing(works: Works) -> None:
         works.restored(point, "bare", where="/main", kms="same")
     kit = works.folder / "kit"
     with pytest.raises(StrongroomError):
-        works.restored(point, "bare", where="/main", recovery_key=kit)
-    both = works.restored(point, "bare", where="/main", kms="same", recovery_key=kit)
+        works.restored(point, "bare", where="/main", recovery_keys=(kit,))
+    both = works.restored(point, "bare", where="/main", kms="same", recovery_keys=(kit,))
     assert both == "first"
 
 

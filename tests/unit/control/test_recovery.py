@@ -7,6 +7,8 @@ import pytest
 from strongroom.catalog import recovery_keys
 from strongroom.control import jobs, keys, recovery
 from strongroom.control.jobs import JobChanges
+from strongroom.control.recovery_drill import prove
+from strongroom.control.recovery_files import read_kit
 from strongroom.crypto.recipients import RecoveryUnlocker
 from strongroom.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from strongroom.keystore import RecoveryRecord
@@ -45,7 +47,7 @@ def test_a_kit_that_cannot_be_written_makes_no_key(shop) -> None:
 
 def test_the_private_half_is_nowhere_but_in_the_kit(shop) -> None:
     recovery.create(shop.ctx, shop.folder / "kit")
-    kit = recovery.read_kit(shop.folder / "kit")
+    kit = read_kit([shop.folder / "kit"])
     for name in shop.ctx.keystore.names(RecoveryRecord):
         record = shop.ctx.keystore.get(RecoveryRecord, name)
         assert kit.seed.expose() not in (record.public, record.vouch)
@@ -56,7 +58,7 @@ def test_the_private_half_is_nowhere_but_in_the_kit(shop) -> None:
 
 def test_a_recovery_key_is_a_recipient_of_every_sealed_job(shop) -> None:
     protected_job(shop)
-    kit = recovery.read_kit(shop.folder / "kit")
+    kit = read_kit([shop.folder / "kit"])
     keyring = shop.chain().unlock(RecoveryUnlocker(kit.seed), Trust())
     assert keyring.opens_data
     assert recovery.show(shop.ctx).jobs == ("nightly",)
@@ -71,7 +73,7 @@ def test_a_job_that_declines_is_not_sealed_for_it(shop) -> None:
 
 def test_the_kit_is_proven_to_open_the_newest_point_of_every_chain(shop) -> None:
     protected_job(shop)
-    result = recovery.prove(shop.ctx, shop.folder / "kit")
+    result = prove(shop.ctx, [shop.folder / "kit"])
     assert result.ok
     (proof,) = result.chains
     assert (proof.repository, proof.opened, proof.problem) == ("main", True, None)
@@ -86,7 +88,7 @@ def test_a_chain_that_the_kit_does_not_open_is_named(shop) -> None:
     shop.session("unprotected")
     shop.job("plain")
     shop.session("plain")
-    result = recovery.prove(shop.ctx, shop.folder / "kit", ("main",))
+    result = prove(shop.ctx, [shop.folder / "kit"], ("main",))
     assert not result.ok
     assert sorted(proof.opened for proof in result.chains) == [False, True]
     (failed,) = [proof for proof in result.chains if not proof.opened]
@@ -99,7 +101,7 @@ def test_a_damaged_envelope_fails_the_proof(shop) -> None:
     storage = shop.storages["/main"]
     for info in list(storage.list(layout.envelopes(shop.chain().chain_id))):
         storage.delete(info.key)
-    result = recovery.prove(shop.ctx, shop.folder / "kit")
+    result = prove(shop.ctx, [shop.folder / "kit"])
     assert not result.ok
     assert "envelope" in str(result.chains[0].problem)
 
@@ -108,20 +110,20 @@ def test_a_repository_that_is_away_hides_no_other(shop) -> None:
     protected_job(shop)
     shop.repository("away")
     del shop.storages["/away"]
-    result = recovery.prove(shop.ctx, shop.folder / "kit")
+    result = prove(shop.ctx, [shop.folder / "kit"])
     assert not result.ok
     by_repository = {proof.repository: proof for proof in result.chains}
     assert by_repository["main"].opened
     assert by_repository["away"].chain is None
     assert "not a repository" in str(by_repository["away"].problem)
     with pytest.raises(NotFoundError, match="not a repository"):
-        recovery.prove(shop.ctx, shop.folder / "kit", ("away",))
+        prove(shop.ctx, [shop.folder / "kit"], ("away",))
 
 
 def test_nothing_to_open_proves_nothing(shop) -> None:
     shop.repository()
     recovery.create(shop.ctx, shop.folder / "kit")
-    assert not recovery.prove(shop.ctx, shop.folder / "kit").ok
+    assert not prove(shop.ctx, [shop.folder / "kit"]).ok
 
 
 def test_a_new_kit_takes_over_and_the_old_one_opens_old_points(shop) -> None:
@@ -131,18 +133,18 @@ def test_a_new_kit_takes_over_and_the_old_one_opens_old_points(shop) -> None:
     assert recovery.show(shop.ctx).key_id == result.key.key_id
     jobs.edit(shop.ctx, "nightly", JobChanges(encrypt="password:office"))
     shop.session()
-    old, new = (recovery.read_kit(shop.folder / name) for name in ("kit", "kit2"))
+    old, new = (read_kit([shop.folder / name]) for name in ("kit", "kit2"))
     chain = shop.chain()
     assert len(chain.unlock(RecoveryUnlocker(new.seed), Trust()).chain_keys) == 2
     assert len(chain.unlock(RecoveryUnlocker(old.seed), Trust()).chain_keys) == 1
-    assert recovery.prove(shop.ctx, shop.folder / "kit2").ok
-    assert not recovery.prove(shop.ctx, shop.folder / "kit").ok
+    assert prove(shop.ctx, [shop.folder / "kit2"]).ok
+    assert not prove(shop.ctx, [shop.folder / "kit"]).ok
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"x" * 100_000, b"\xff" * 50])
 def test_a_file_that_is_no_kit_is_refused(shop, content) -> None:
     (shop.folder / "file").write_bytes(content)
     with pytest.raises(InvalidInputError):
-        recovery.read_kit(shop.folder / "file")
+        read_kit([shop.folder / "file"])
     with pytest.raises(InvalidInputError):
-        recovery.read_kit(shop.folder / "missing")
+        read_kit([shop.folder / "missing"])

@@ -279,7 +279,9 @@ def create(
             from strongroom.control.access import Access
 
             access = Access(
-                secret=door.named_secret(old_place), recovery_key=recovery_key, signers=signers
+                secret=door.named_secret(old_place),
+                recovery_keys=() if recovery_key is None else (recovery_key,),
+                signers=signers,
             )
             result = succession.create_job(ctx, request, which, access, repoint=repoint)
     _show_result(door, result, f"created job {name}")

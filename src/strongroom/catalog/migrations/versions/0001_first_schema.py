@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("key_id", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("tested_at", sa.BigInteger(), nullable=True),
+        sa.Column("tested_ok", sa.Boolean(), nullable=True),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_recovery_keys")),
     )

@@ -196,5 +196,5 @@ if __name__ == "__main__":
     repository, password_file, target = map(Path, sys.argv[1:])
     password = unicodedata.normalize("NFC", password_file.read_text().rstrip("\n")).encode()
     target.mkdir(0o700)
-    for folder in repository.glob("chains/" + 32 * "[0-9a-f]"):
+    for folder in repository.resolve().glob("chains/" + 32 * "[0-9a-f]"):
         Chain(folder, password).restore(target.resolve())

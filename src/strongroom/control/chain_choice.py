@@ -15,8 +15,7 @@ from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, keys, rekeying, succession
-from strongroom.control.chains import present_recipients
+from strongroom.control import audit, chains, keys, succession
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.hpke import PublicKey
@@ -421,7 +420,7 @@ class ChainChoice:
             )
         found = chain_rows.find(ctx.database, chain_id)
         if found is None:
-            chain_key_id, recipient_ids = present_recipients(chain)
+            chain_key_id, recipient_ids = chains.present_recipients(chain)
             if chain.sealed and not recipient_ids:
                 # Kept like this, the catalog would hold a sealed chain that is for nobody.
                 raise EnvelopeDamagedError(
@@ -634,7 +633,7 @@ class ChainChoice:
         audit.wrapped(self.ctx, self.job, chain, newer.id, wanted.recipient_ids, needed=False)
         kept = self._keep(chain, newer, record.dedup_key, record.chunker_seed)
         chain_rows.rekeyed(self.ctx.database, chain.chain_id, newer.id, wanted.recipient_ids)
-        rekeying.keep_envelope(self.ctx, chain, newer.id)
+        chains.keep_envelope(self.ctx, chain, newer.id)
         keys.link_made(self.ctx, self.job)
         return kept
 
@@ -678,7 +677,7 @@ class ChainChoice:
             ),
         )
         if chain_key is not None:
-            rekeying.keep_envelope(ctx, chain, chain_key.id)
+            chains.keep_envelope(ctx, chain, chain_key.id)
         return Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
 
 

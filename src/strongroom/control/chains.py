@@ -48,6 +48,7 @@ from strongroom.errors import (
 from strongroom.format.journal import SessionBody
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
+from strongroom.repository import layout
 from strongroom.repository.chain import Head, Trust
 from strongroom.repository.repository import Repository
 from strongroom.repository.rescan import look_through
@@ -343,6 +344,12 @@ def _point_row(chain: Chain, view: PointView) -> point_rows.PointRow:
         files=details.files if details else 0,
         held=view.held,
     )
+
+
+def keep_envelope(ctx: Context, chain: Chain, chain_key_id: bytes) -> None:
+    """Keep a third copy of a chain key's first envelope, where the storage cannot touch it."""
+    data = chain.storage.get(layout.envelope(chain.chain_id, chain_key_id, 1, "a"))
+    chain_rows.keep_envelope(ctx.database, chain.chain_id, chain_key_id, data)
 
 
 # --- unlock ---------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.catalog import chains, heads, repositories
-from strongroom.control import audit, keys
+from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import heads, repositories
+from strongroom.control import audit, chains, keys, succession
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.errors import (
@@ -31,7 +32,6 @@ from strongroom.errors import (
     UnavailableError,
     UnlockError,
 )
-from strongroom.repository import layout
 from strongroom.repository.chain import Chain, Head
 from strongroom.repository.rekey import change_recipients
 from strongroom.repository.repository import Repository
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Recipient, Unlocker
     from strongroom.model.job import Job
+    from strongroom.repository.keyring import Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Prepared:
     job: Job
     chain: Chain
     older: ChainKey
+    keyring: Keyring | None = None
+    """What the old password opens, where it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,13 @@ def prepare(
         SecretNeededError: the old password is needed and there is no terminal.
         UnlockError: what was given is not the old password.
     """
-    row = chains.current(ctx.database, job.job_id)
+    row = chain_rows.current(ctx.database, job.job_id)
     if row is None or not row.sealed or row.detached:
         return None
     try:
         chain = open_chain(ctx, job, row.chain_id)
-        older = _stored_key(ctx, chain)
+        own = chain.signs_as(ctx.identity.public) is not None
+        older = _stored_key(ctx, chain) if own else None
         if older is not None:
             return Prepared(job, chain, older)
     except (UnavailableError, NotFoundError, RefusedError) as error:
@@ -117,8 +121,7 @@ def prepare(
             f"the {prompt} is needed once, to link the chain of job {job.name} to the new one",
             hint="name it with --old-password-file, --old-password-env or --old-password-command",
         )
-    older = _with_password(ctx, chain, PasswordUnlocker(old.get(prompt, hint=hint)))
-    return Prepared(job, chain, older)
+    return _with_password(ctx, job, chain, PasswordUnlocker(old.get(prompt, hint=hint)))
 
 
 def open_chain(ctx: Context, job: Job, chain_id: bytes) -> Chain:
@@ -142,36 +145,43 @@ def _stored_key(ctx: Context, chain: Chain) -> ChainKey | None:
         older = ChainKey(record.chain_key_seed)
         if older.public.raw == record.chain_key_public:
             return older
-    return _newest(ctx, chain, keys.StoredSecrets(ctx))
+    opened = _opened(ctx, chain, keys.StoredSecrets(ctx))
+    return None if opened is None else opened[0]
 
 
-def _with_password(ctx: Context, chain: Chain, unlocker: Unlocker) -> ChainKey:
-    older = _newest(ctx, chain, unlocker)
-    if older is None:
+def _with_password(ctx: Context, job: Job, chain: Chain, unlocker: Unlocker) -> Prepared:
+    opened = _opened(ctx, chain, unlocker)
+    if opened is None:
         raise UnlockError(
             f"this password does not open the present key of chain {chain.name}",
             hint="the password before the change is what is needed; nothing was changed",
         )
-    return older
+    return Prepared(job, chain, *opened)
 
 
-def _newest(ctx: Context, chain: Chain, unlocker: Unlocker) -> ChainKey | None:
-    """Return the chain's present key if the secret opens that very one."""
-    row = chains.find(ctx.database, chain.chain_id)
+def _opened(ctx: Context, chain: Chain, unlocker: Unlocker) -> tuple[ChainKey, Keyring] | None:
+    """Return the chain's present key, and all others, if the secret opens that very one."""
+    row = chain_rows.find(ctx.database, chain.chain_id)
     try:
         keyring = chain.unlock(unlocker, keys.trust(ctx))
     except NoRecipientMatchedError:
         return None
     audit.record(ctx, "keys.unwrapped", by=unlocker.describe(), chains=[chain.chain_id.hex()])
-    return None if row is None else keyring.chain_keys.get(row.chain_key_id or b"")
+    present = None if row is None else keyring.chain_keys.get(row.chain_key_id or b"")
+    return None if present is None else (present, keyring)
 
 
 def carry_out(ctx: Context, prepared: Prepared, recipients: Sequence[Recipient]) -> Rekeyed:
-    """Write new envelope and link."""
-    newer = change_recipients(prepared.chain, prepared.older, recipients, ctx.identity)
+    """Write new envelope and link; in a chain of an identity that was lost, take it over."""
+    chain = prepared.chain
+    newer: ChainKey | None = None
+    if prepared.keyring is not None and chain.signs_as(ctx.identity.public) is None:
+        newer = succession.take_over(ctx, chain, prepared.keyring, recipients, keep_key=False)
+    if newer is None:
+        newer = change_recipients(chain, prepared.older, recipients, ctx.identity)
     ids = frozenset(recipient.id for recipient in recipients)
-    audit.wrapped(ctx, prepared.job, prepared.chain, newer.id, ids)
-    return Rekeyed(prepared.job, prepared.chain, newer, ids)
+    audit.wrapped(ctx, prepared.job, chain, newer.id, ids)
+    return Rekeyed(prepared.job, chain, newer, ids)
 
 
 def settle(ctx: Context, rekeyed: Rekeyed, *, keep_key: bool) -> None:
@@ -188,14 +198,8 @@ def settle(ctx: Context, rekeyed: Rekeyed, *, keep_key: bool) -> None:
             ),
         )
     with ctx.database.transaction():
-        chains.rekeyed(ctx.database, chain_id, rekeyed.newer.id, rekeyed.recipient_ids)
-        keep_envelope(ctx, rekeyed.chain, rekeyed.newer.id)
-
-
-def keep_envelope(ctx: Context, chain: Chain, chain_key_id: bytes) -> None:
-    """Keep a third copy of a chain key's first envelope, where the storage cannot touch it."""
-    data = chain.storage.get(layout.envelope(chain.chain_id, chain_key_id, 1, "a"))
-    chains.keep_envelope(ctx.database, chain.chain_id, chain_key_id, data)
+        chain_rows.rekeyed(ctx.database, chain_id, rekeyed.newer.id, rekeyed.recipient_ids)
+        chains.keep_envelope(ctx, rekeyed.chain, rekeyed.newer.id)
 
 
 def forget_chain_key(ctx: Context, chain_id: bytes) -> None:

@@ -275,7 +275,7 @@ def create(
         if which is None:
             result = jobs.create(ctx, request)
         else:
-            from strongroom.control import succession
+            from strongroom.control import chain_jobs
             from strongroom.control.access import Access
 
             access = Access(
@@ -283,7 +283,7 @@ def create(
                 recovery_keys=() if recovery_key is None else (recovery_key,),
                 signers=signers,
             )
-            result = succession.create_job(ctx, request, which, access, repoint=repoint)
+            result = chain_jobs.create(ctx, request, which, access, repoint=repoint)
     _show_result(door, result, f"created job {name}")
     nth = "first" if which is None else "next"
     door.speaker.hint(f"'strongroom job run {name}' makes the {nth} backup")

@@ -18,14 +18,14 @@ from strongroom.kms.location import parse
 from strongroom.kms.transit import TransitKms
 from tests.support.server_process import answers, free_ports, running
 
-_ROOT = "root-of-tests"
+ROOT_TOKEN = "root-of-tests"
 
 
 class OpenBao:
     def __init__(self, port: int, process: Popen[bytes]) -> None:
         self.process = process
         self.address = f"transit+http://127.0.0.1:{port}/transit"
-        self._adapter = JSONAdapter(base_uri=f"http://127.0.0.1:{port}", token=_ROOT)
+        self._adapter = JSONAdapter(base_uri=f"http://127.0.0.1:{port}", token=ROOT_TOKEN)
 
     def write(self, path: str, **body: object) -> Any:
         return self._adapter.post(f"/v1/{path}", json=body)
@@ -55,7 +55,7 @@ def token(text: str) -> Credentials:
     return Credentials(secret=SecretBytes(text.encode()))
 
 
-ROOT = token(_ROOT)
+ROOT = token(ROOT_TOKEN)
 
 
 class TransitAdministrator:
@@ -92,7 +92,7 @@ def openbao(folder: Path) -> Iterator[OpenBao]:
         "server",
         "-dev",
         "-dev-no-store-token",
-        f"-dev-root-token-id={_ROOT}",
+        f"-dev-root-token-id={ROOT_TOKEN}",
         f"-dev-listen-address=127.0.0.1:{port}",
     ]
     health = f"http://127.0.0.1:{port}/v1/sys/health"
@@ -113,7 +113,7 @@ def openbao_with_tls(folder: Path) -> Iterator[tuple[str, bytes]]:
         "-dev-tls",
         f"-dev-tls-cert-dir={folder}",
         "-dev-no-store-token",
-        f"-dev-root-token-id={_ROOT}",
+        f"-dev-root-token-id={ROOT_TOKEN}",
         f"-dev-listen-address=127.0.0.1:{port}",
     ]
 

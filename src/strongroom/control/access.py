@@ -431,7 +431,7 @@ def _unlocked(
 ) -> dict[bytes, Keyring]:
     """Open what one secret opens; a chain that is somebody else's stays locked."""
     found: dict[bytes, Keyring] = {}
-    refusal: NoRecipientMatchedError | None = None
+    refusal: StrongroomError | None = None
     for chain in sealed:
         try:
             found[chain.chain_id] = open_believed(
@@ -439,6 +439,10 @@ def _unlocked(
             )
         except NoRecipientMatchedError as error:
             refusal = refusal or error
+        except (UnlockError, UnavailableError, RefusedError) as error:
+            # A KMS that opens this one not, or not now, may open the next.
+            refusal = error
+            reading.warnings.append(f"chain {chain.name} stays locked: {error}")
         except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
     if must_open and refusal is not None and not found and not reading.problems:

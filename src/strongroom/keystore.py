@@ -312,6 +312,10 @@ _FOLDERS: Final[dict[type[Record], str]] = {
 }
 
 
+_STAYS_HERE: Final = (AuditHeadRecord, RequestRecord, OpenedPointRecord)
+"""The audit log's key is this keystore's own, and a recovery response is for one machine."""
+
+
 class Keystore:
     """Sealed records by kind and name, and metakeys by chain and session, in one folder."""
 
@@ -453,8 +457,8 @@ class Keystore:
         records: list[tuple[str, bytes]] = []
         metakeys: list[tuple[bytes, bytes, bytes]] = []
         for kind, folder in _FOLDERS.items():
-            if kind is AuditHeadRecord:
-                continue  # of a log whose key is this keystore's own
+            if kind in _STAYS_HERE:
+                continue
             records += [
                 (folder, _encoder.encode((name, self.get(kind, name)))) for name in self.names(kind)
             ]

@@ -248,7 +248,7 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
     keyrings = _recorded_keyrings(ctx, reading, believed)
-    recovered = _recovered(ctx, access)
+    recovered = _recovered(ctx, reading)
     _look_at_plain(reading, believed)
     _look_at_older(reading, keyrings, believed)
     for chain in tuple(reading.chains):
@@ -505,9 +505,11 @@ def read_part(reading: Reading, chain: Chain, part: Chain) -> None:
     )
 
 
-def _recovered(ctx: Context, access: Access) -> OpenedPoints | None:
+def _recovered(ctx: Context, reading: Reading) -> OpenedPoints | None:
     """Return the points that recovery responses opened here, unless a secret was given."""
-    if access.expects_sealed or not ctx.has_catalog:
+    if reading.access.expects_sealed or not ctx.has_catalog:
+        return None
+    if not any(chain.sealed for chain in reading.chains):
         return None
     return OpenedPoints(ctx)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from strongroom import logs
 from strongroom.crypto.envelope import SessionSecrets
-from strongroom.errors import KeystoreLockedError, PointDamagedError
+from strongroom.errors import PointDamagedError
 from strongroom.format.header import session_context
 from strongroom.keystore import OpenedPointRecord
 from strongroom.repository.keyring import Keyring
@@ -41,11 +41,7 @@ class OpenedPoints:
     """What recovery responses opened, for whoever reads points."""
 
     def __init__(self, ctx: Context) -> None:
-        """Look what there is; a keystore that does not open has nothing."""
-        try:
-            self._records = {record.point_id: record for record in records(ctx)}
-        except KeystoreLockedError:
-            self._records = {}
+        self._records = {record.point_id: record for record in records(ctx)}
 
     def opened(self, view: PointView, believed: Trust) -> PointView:
         """Return the point opened by what a response brought for it, if one did.

@@ -11,7 +11,7 @@ import pytest
 from strongroom import errors
 from strongroom.cli import output
 from strongroom.cli.main import main
-from strongroom.control import jobs, points, recovery, sessions, status
+from strongroom.control import jobs, points, recovery_drill, sessions, status
 from strongroom.control.sessions import FailedRun, SessionResult
 from strongroom.control.views import (
     ChainProof,
@@ -206,10 +206,10 @@ def test_a_recovery_test_names_the_repository_that_is_away(
         repository="usb", chain=None, point=None, opened=False, problem="there is no folder /usb"
     )
     result = RecoveryTestResult(ok=False, key_id="c" * 64, chains=(opened, away))
-    monkeypatch.setattr(recovery, "prove", lambda *_: result)
+    monkeypatch.setattr(recovery_drill, "prove", lambda *_: result)
     assert main(["recovery", "test", str(tmp_path / "kit")]) == 12
     said = capsys.readouterr()
-    assert [line.split()[-1] for line in said.out.splitlines()[1:]] == ["yes", "no"]
+    assert [line.split()[-2] for line in said.out.splitlines()[1:]] == ["yes", "no"]
     assert said.err.splitlines() == [
         "strongroom: warning: repository usb: there is no folder /usb",
         "strongroom: 1 repository did not open",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+from datetime import timedelta
 
 import pytest
 
@@ -9,8 +10,17 @@ from strongroom.control import jobs, keys, recovery
 from strongroom.control.jobs import JobChanges
 from strongroom.control.recovery_drill import prove
 from strongroom.control.recovery_files import read_kit
+from strongroom.control.recovery_kit import format_kit, make_kit
+from strongroom.crypto import random
 from strongroom.crypto.recipients import RecoveryUnlocker
-from strongroom.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
+from strongroom.errors import (
+    ConfirmationNeededError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    RefusedError,
+    UnlockError,
+)
 from strongroom.keystore import RecoveryRecord
 from strongroom.repository import layout
 from strongroom.repository.chain import Trust
@@ -148,3 +158,155 @@ def test_a_file_that_is_no_kit_is_refused(shop, content) -> None:
         read_kit([shop.folder / "file"])
     with pytest.raises(InvalidInputError):
         read_kit([shop.folder / "missing"])
+
+
+# --- keysets ----------------------------------------------------------------------------------
+
+
+def test_keys_are_listed_with_what_depends_on_each(shop) -> None:
+    protected_job(shop)
+    shop.clock.advance(timedelta(hours=1))
+    recovery.create(shop.ctx, shop.folder / "kit2")
+    old, new = recovery.list_all(shop.ctx)
+    assert (old.active, old.jobs, old.chains) == (False, ("nightly",), 1)
+    assert (new.active, new.jobs, new.chains) == (True, ("nightly",), 0)
+    assert recovery.show(shop.ctx, old.key_id[:8]) == old
+    with pytest.raises(NotFoundError, match="no recovery key"):
+        recovery.show(shop.ctx, "0123" * 8)
+    with pytest.raises(InvalidInputError, match="at least 4"):
+        recovery.show(shop.ctx, "0")
+
+
+def test_an_older_key_can_be_gone_back_to(shop) -> None:
+    first = recovery.create(shop.ctx, shop.folder / "kit").key.key_id
+    recovery.create(shop.ctx, shop.folder / "kit2")
+    result = recovery.activate(shop.ctx, first)
+    assert recovery.show(shop.ctx).key_id == first == result.key.key_id
+    assert any("older kit" in notice for notice in result.notices)
+    assert [view.active for view in recovery.list_all(shop.ctx)].count(True) == 1
+
+
+def test_a_key_whose_public_half_is_gone_is_not_gone_back_to(shop) -> None:
+    first = recovery.create(shop.ctx, shop.folder / "kit").key.key_id
+    second = recovery.create(shop.ctx, shop.folder / "kit2").key.key_id
+    shop.ctx.keystore.delete(RecoveryRecord, first)
+    with pytest.raises(UnlockError, match="no record"):
+        recovery.activate(shop.ctx, first)
+    assert recovery.show(shop.ctx).key_id == second
+    recovery.import_kit(shop.ctx, [shop.folder / "kit"])
+    assert recovery.show(shop.ctx).key_id == first
+
+
+def test_ending_the_protection_has_to_be_confirmed(shop) -> None:
+    protected_job(shop)
+    key_id = recovery.show(shop.ctx).key_id
+    with pytest.raises(ConfirmationNeededError, match="lost backups"):
+        recovery.deactivate(shop.ctx, key_id)
+    assert len(keys.recipients(shop.ctx, shop.the_job())) == 2
+    recovery.deactivate(shop.ctx, key_id, yes_weaken=True)
+    assert len(keys.recipients(shop.ctx, shop.the_job())) == 1
+    with pytest.raises(NotFoundError, match="not the active one"):
+        recovery.deactivate(shop.ctx, key_id, yes_weaken=True)
+    assert prove(shop.ctx, [shop.folder / "kit"]).ok
+
+
+def test_an_imported_kit_protects_and_leaves_nothing_of_its_secret(shop) -> None:
+    kit = make_kit(random.seed(), "aaaa-bbbb", shop.clock.now())
+    (shop.folder / "kit").write_text(format_kit(kit))
+    result = recovery.import_kit(shop.ctx, [shop.folder / "kit"])
+    assert any("does not say" in notice for notice in result.notices)
+    shop.repository()
+    shop.password()
+    shop.job(encrypt="password:office")
+    shop.session()
+    assert shop.chain().unlock(RecoveryUnlocker(kit.seed), Trust()).opens_data
+    for file in (shop.folder / "home").rglob("*"):
+        if file.is_file():
+            assert kit.seed.expose() not in file.read_bytes()
+    again = recovery.import_kit(shop.ctx, [shop.folder / "kit"])
+    assert len(recovery.list_all(shop.ctx)) == 1
+    assert not any("older kit" in notice for notice in again.notices)
+
+
+# --- shares and pages -------------------------------------------------------------------------
+
+
+def test_shares_are_written_for_their_owner_alone_and_any_few_are_the_kit(shop) -> None:
+    folder = shop.folder / "shares"
+    result = recovery.create(shop.ctx, folder, sharing=recovery.Sharing(2, 3))
+    files = sorted(folder.iterdir())
+    assert result.paths == tuple(map(str, files))
+    assert [file.name for file in files] == [f"share-{n}-of-3.txt" for n in (1, 2, 3)]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    for chosen in (files[:2], files[1:], files[::2]):
+        assert read_kit(chosen).key_id.hex() == result.key.key_id
+    with pytest.raises(InvalidInputError, match="1 more of the 3"):
+        read_kit(files[:1])
+    with pytest.raises(ConflictError):
+        recovery.create(shop.ctx, folder, sharing=recovery.Sharing(2, 3))
+    assert sorted(folder.iterdir()) == files
+    assert recovery.show(shop.ctx) == result.key
+
+
+def test_half_a_set_of_shares_is_taken_back(shop) -> None:
+    folder = shop.folder / "shares"
+    folder.mkdir()
+    (folder / "share-3-of-3.txt").write_text("in the way")
+    with pytest.raises(ConflictError):
+        recovery.create(shop.ctx, folder, sharing=recovery.Sharing(2, 3))
+    assert [file.name for file in folder.iterdir()] == ["share-3-of-3.txt"]
+    with pytest.raises(NotFoundError):
+        recovery.show(shop.ctx)
+
+
+def test_text_and_page_are_one_kit(shop) -> None:
+    kit, page = shop.folder / "kit", shop.folder / "kit.html"
+    result = recovery.create(shop.ctx, kit, page=page)
+    assert read_kit([kit]) == read_kit([page])
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert result.paths == (str(kit), str(page))
+    with pytest.raises(InvalidInputError, match="one recovery kit"):
+        read_kit([kit, page])
+
+
+def test_pages_of_shares_join_as_texts_do(shop) -> None:
+    folder = shop.folder / "pages"
+    result = recovery.create(shop.ctx, None, page=folder, sharing=recovery.Sharing(2, 2))
+    assert read_kit(sorted(folder.iterdir())).key_id.hex() == result.key.key_id
+
+
+def test_a_kit_and_a_share_do_not_mix(shop) -> None:
+    recovery.create(shop.ctx, shop.folder / "kit")
+    recovery.create(shop.ctx, shop.folder / "shares", sharing=recovery.Sharing(2, 2))
+    with pytest.raises(InvalidInputError, match="not several keys"):
+        read_kit([shop.folder / "kit", shop.folder / "shares" / "share-1-of-2.txt"])
+
+
+def test_nowhere_to_write_makes_no_key(shop) -> None:
+    with pytest.raises(InvalidInputError, match="where"):
+        recovery.create(shop.ctx, None)
+    with pytest.raises(NotFoundError):
+        recovery.show(shop.ctx)
+
+
+# --- drill ------------------------------------------------------------------------------------
+
+
+def test_a_failed_drill_is_remembered_as_failed(shop) -> None:
+    protected_job(shop)
+    assert prove(shop.ctx, [shop.folder / "kit"]).ok
+    assert recovery.show(shop.ctx).tested_ok is True
+    shop.clock.advance(timedelta(days=1))
+    storage = shop.storages["/main"]
+    for info in list(storage.list(layout.envelopes(shop.chain().chain_id))):
+        storage.delete(info.key)
+    assert not prove(shop.ctx, [shop.folder / "kit"]).ok
+    view = recovery.show(shop.ctx)
+    assert (view.tested_ok, view.tested_at) == (False, shop.clock.now())
+
+
+def test_a_drill_with_nothing_to_open_is_no_drill(shop) -> None:
+    shop.repository()
+    recovery.create(shop.ctx, shop.folder / "kit")
+    prove(shop.ctx, [shop.folder / "kit"])
+    assert recovery.show(shop.ctx).tested_at is None

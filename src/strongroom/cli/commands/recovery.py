@@ -115,7 +115,8 @@ def create(
     with door.context() as ctx:
         split = None if sharing is None else control.Sharing(*sharing)
         result = control.create(ctx, file, page=page, sharing=split)
-    _show(door, result, [f"wrote {path}" for path in result.paths])
+    what = "the recovery kit" if sharing is None else "a share"
+    _show(door, result, [f"wrote {what} to {path}" for path in result.paths])
 
 
 @recovery.command("list")

@@ -158,6 +158,17 @@ def test_who_follows_a_rotation_needs_no_right_to_decrypt(decrypting: KmipServer
     assert set(decrypting.operations()[before:]) == {"Locate", "GetAttributes", "Get"}
 
 
+def test_a_list_of_several_pages_is_read_to_its_end(
+    decrypting: KmipServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kms = decrypting.kms()
+    made = {kms.make_key("strongroom-pages", 3072).key for _ in range(3)}
+    whole = list(kms.keys())
+    monkeypatch.setattr(provider, "_PAGE", 2)
+    assert list(kms.keys()) == whole
+    assert made <= set(whole)
+
+
 # --- private keys that are handed out -------------------------------------------------------
 
 

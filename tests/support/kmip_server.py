@@ -48,6 +48,8 @@ database_path={folder}/kmip.db
 """
 NO_EXPORT = "no-export"
 """A policy of the server: nobody gets a private key."""
+_POLICY_READ = f"Loading policy: {NO_EXPORT}".encode()
+"""Another process of the server's reads it, and the port is open before."""
 
 
 def free_port() -> int:
@@ -95,11 +97,13 @@ class KmipServer:
         (self.folder / "server.key").write_bytes(certificate.key)
 
     def start(self) -> None:
+        log = self.folder / "log"
+        written = log.stat().st_size if log.exists() else 0
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-W", "ignore", str(_PROGRAM), self._engine),
-                    *("-f", str(self.folder / "server.conf"), "-l", str(self.folder / "log")),
+                    *("-f", str(self.folder / "server.conf"), "-l", str(log)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -107,7 +111,7 @@ class KmipServer:
                 start_new_session=True,
             )
         deadline = time.monotonic() + 60
-        while not self._accepts():
+        while not (self._accepts() and _POLICY_READ in log.read_bytes()[written:]):
             if time.monotonic() > deadline or self._process.poll() is not None:
                 self.stop()
                 raise AssertionError((self.folder / "output").read_text("utf-8", "replace"))

@@ -57,7 +57,7 @@ def list_(door: Door, reading: Reading) -> None:
         Column("POINTS"),
         Column("NEWEST"),
     ]
-    door.show(found, table(columns, map(_row, found.chains)) if found.chains else [])
+    door.show(found, table(columns, list(map(_row, found.chains))) if found.chains else [])
     door.tell_warnings(found.warnings)
     if any(view.state == "damaged" for view in found.chains):
         from strongroom.cli.errors import INTEGRITY

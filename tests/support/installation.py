@@ -74,6 +74,15 @@ class Installation:
         passwords.add(ctx, "office", secret(PASSWORD))
         return installation
 
+    def another(self, password: str, *, write_only: bool = False) -> Installation:
+        """Return a second server on the same storage, which has seen nothing of it."""
+        other = Installation(
+            _context(self.folder, "second", self.storage), self.folder, self.storage
+        )
+        repositories.add(other.ctx, "main", LOCATION)
+        passwords.add(other.ctx, "theirs", secret(password), write_only=write_only)
+        return other
+
     @property
     def kit(self) -> Path:
         return self.folder / "kit"

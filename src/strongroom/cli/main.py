@@ -66,7 +66,7 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "report": (f"{_COMMANDS}.report:report", "Say who can open what, and what is wrong with that."),
     "audit": (
         f"{_COMMANDS}.audit:audit",
-        "Who used keys and changed settings, and whether that record is whole.",
+        "Who used keys and changed settings, and whether that is whole.",
     ),
     "completion": (
         f"{_COMMANDS}.completion:completion",

@@ -79,6 +79,9 @@ ANSWERS: Final[dict[str, Answer]] = {
         note="with `--all` as a list under `sessions`, where a job that failed has `job`, "
         "`state` (`failed`) and `error`",
     ),
+    "chain list": _view("ChainList"),
+    "chain show": _view("ChainDetails"),
+    "chain unlock": _view("ChainUnlocked"),
     "point list": _view("PointList"),
     "point show": _view("PointDetailsView"),
     "point files": Answer("strongroom.engine.listing.ListedFile", "files", many=True),

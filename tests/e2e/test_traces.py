@@ -23,16 +23,17 @@ from strongroom.format.journal import (
     Entry,
     PromiseBody,
     SessionBody,
+    SuccessionBody,
 )
 from strongroom.repository.repository import Repository
 from strongroom.storage.local import LocalStorage
+from tests.e2e.conftest import Transcript
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.format.tables import SessionRecord
     from strongroom.repository.chain import Chain
-    from tests.e2e.conftest import Transcript
 
 THIRD_PASSWORD = "Slow-comets-knit-4-ladders"
 MIB = 1 << 20
@@ -467,3 +468,50 @@ def test_the_keystore_lost(office: Office, elsewhere: Transcript, tmp_path: Path
     clean = Office(elsewhere, office.tree, office.repository)
     target = tmp_path / "second"
     assert clean.restored(done["points"][0], target, *at) == files_of(office.tree)
+
+
+def test_another_server_goes_on(
+    office: Office, elsewhere: Transcript, here: Transcript, tmp_path: Path
+) -> None:
+    first = office.run()["points"][0]
+    here.run("password", "edit", "mine", "--password-env", "OTHER", "--hint", "strings")
+    office.write("minutes", "under the newer password\n")
+    second = office.run()["points"][0]
+    shutil.rmtree(here.home)
+    new = elsewhere
+    new.environment["THIRD"] = THIRD_PASSWORD
+    new.run("repository", "add", "main", office.repository)
+    (found,) = new.json("repository", "rescan", "main")["chains"]
+    assert (found["state"], found["points"]) == ("locked", 2)
+    (recipient,) = found["recipients"]
+    assert (recipient["kind"], recipient["hint"]) == ("password", "strings")
+    chain = found["chain_id"]
+    new.run("chain", "unlock", chain, "--password-env", "PASSWORD", status=12)
+    opened = new.json("chain", "unlock", chain[:12], "--password-env", "OTHER")
+    assert [point["id"] for point in opened["details"]["points"]] == [first, second]
+    assert office.chain().listing == [1, 2]
+
+    new.run("password", "add", "mine", "--password-env", "THIRD")
+    new.run(
+        *("job", "create", "office", "--repository", "main", "--chain", chain),
+        *("--encrypt", "password:mine", "--old-password-env", "OTHER"),
+    )
+    office.machine = new
+    office.write("minutes", "of the new server\n")
+    third = office.run()
+
+    assert (third["kind"], third["state"]) == ("incremental", "success")
+    (succession,) = bodies(office.chain(), SuccessionBody)
+    assert succession.identity == office.chain().identity.raw
+    assert len(bodies(office.chain(), SessionBody)) == 3
+    assert office.restored("office@latest", tmp_path / "restored") == files_of(office.tree)
+    bare = Transcript(tmp_path / "bare")
+    bare.environment["THIRD"] = THIRD_PASSWORD
+    points = [first, second, third["points"][0]]
+    assert readable(bare, office, "THIRD") == dict.fromkeys(points, True)
+    assert readable(bare, office, "OTHER") == dict.fromkeys(points[:2], True)
+    assert readable(bare, office, "PASSWORD") == {first: True, second: False}
+    clean = Office(bare, office.tree, office.repository)
+    at = ("--repository", office.repository, "--password-env", "THIRD")
+    assert clean.restored(points[2], tmp_path / "third", *at) == files_of(office.tree)
+    assert clean.restored(first, tmp_path / "first", *at)["minutes"] == "two\n"

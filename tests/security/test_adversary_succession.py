@@ -166,7 +166,7 @@ def test_a_planted_succession_gives_nobody_anything(
 
     for machine in (
         first.bare(),
-        first.bare(recovery_key=None, secret=secret(PASSWORD)),
+        first.bare(recovery_keys=(), secret=secret(PASSWORD)),
         first.here(),
     ):
         reading = machine.reading()

@@ -46,7 +46,7 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "job": (f"{_COMMANDS}.job:job", "What is backed up, where to, kept how long; and running it."),
     "chain": (
         f"{_COMMANDS}.chain:chain",
-        "Chains of restore points: their state, and opening those of another server.",
+        "Chains of restore points: their state, and unlocking them.",
     ),
     "point": (f"{_COMMANDS}.point:point", "Restore points: list, look into, compare, check."),
     "restore": (

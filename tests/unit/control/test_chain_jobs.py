@@ -113,14 +113,14 @@ def test_the_jobs_secret_opens_all_and_each_older_one_what_it_opened(second: Ins
     oldest = second.here().reading().points[0].id
 
     def reads(text: str) -> list[bool]:
-        reading = second.bare(recovery_key=None, secret=secret(text)).reading()
+        reading = second.bare(recovery_keys=(), secret=secret(text)).reading()
         return [view.details is not None for view in reading.points]
 
     assert reads(THEIRS) == [True, True, True]
     assert reads(NEWER) == [True, True]
     assert reads(PASSWORD) == [True, False]
-    assert contents(second, newest, recovery_key=None, secret=secret(THEIRS)) == "three"
-    assert contents(second, oldest, recovery_key=None, secret=secret(PASSWORD)) == "one"
+    assert contents(second, newest, recovery_keys=(), secret=secret(THEIRS)) == "three"
+    assert contents(second, oldest, recovery_keys=(), secret=secret(PASSWORD)) == "one"
     assert contents(second, oldest) == "one"  # with the kit of the server before
 
 
@@ -129,7 +129,7 @@ def test_a_fingerprint_lets_an_older_secret_see_who_went_on(second: Installation
     second.run()
     own = second.ctx.identity.public.fingerprint
 
-    reading = second.bare(recovery_key=None, secret=secret(NEWER), signers=(own,)).reading()
+    reading = second.bare(recovery_keys=(), secret=secret(NEWER), signers=(own,)).reading()
 
     assert len(reading.points) == 3
     assert [view.details is not None for view in reading.points] == [True, True, False]
@@ -144,12 +144,12 @@ def test_what_retention_let_go_since_is_told_to_an_older_secret(second: Installa
     (chain_id,) = map(bytes.fromhex, second.chain_ids())
     second.storage.delete(layout.entry(chain_id, 1))  # as prune does once nothing needs it
 
-    reading = second.bare(recovery_key=None, secret=secret(NEWER)).reading()
+    reading = second.bare(recovery_keys=(), secret=secret(NEWER)).reading()
 
     ((_, problem),) = reading.problems
     assert problem.code == "point-withheld"
     assert second.ctx.identity.public.fingerprint in (problem.hint or "")
-    assert second.bare(recovery_key=None, secret=secret(THEIRS)).reading().problems == []
+    assert second.bare(recovery_keys=(), secret=secret(THEIRS)).reading().problems == []
 
 
 def test_the_server_before_is_refused_and_reads_what_it_wrote(
@@ -208,7 +208,7 @@ def test_a_change_of_the_password_takes_the_chain_of_a_lost_keystore_over(
     passwords.edit(first.ctx, "office", secret=secret(THEIRS), old=secret(NEWER))
 
     assert first.run().kind == "incremental"
-    opened = first.bare(recovery_key=None, secret=secret(THEIRS)).reading()
+    opened = first.bare(recovery_keys=(), secret=secret(THEIRS)).reading()
     assert all(view.details is not None for view in opened.points)
     assert len(opened.points) == 3
 

@@ -154,7 +154,7 @@ def test_without_a_secret_it_says_which_would_open_it(second: Installation) -> N
 
 def test_a_kit_opens_it_as_well(second: Installation) -> None:
     (chain_id,) = second.chain_ids()
-    access = Access(recovery_key=second.kit)
+    access = Access(recovery_keys=(second.kit,))
 
     done = chains.unlock(second.ctx, chain_id, access, progress=NullProgress())
 

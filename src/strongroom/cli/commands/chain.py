@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group("chain", cls=Group)
 def chain() -> None:
-    r"""Chains of restore points: their state, and opening those of another server.
+    r"""Chains of restore points: their state, and unlocking them.
 
     CHAIN is a chain's id, or the beginning of one.
 

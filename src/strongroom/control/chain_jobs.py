@@ -6,6 +6,7 @@ have, so that its next session is an ordinary increment.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,12 @@ import msgspec
 
 from strongroom.catalog import jobs as job_rows
 from strongroom.control import audit, chains, jobs, keys, succession
-from strongroom.control.access import Reading, read_part, unlocker_of
+from strongroom.control.access import Reading
 from strongroom.crypto import random
 from strongroom.engine.points import open_points
 from strongroom.errors import (
     ConflictError,
     InvalidInputError,
-    SecretNeededError,
     UnlockError,
     UnvouchedError,
 )
@@ -75,6 +75,7 @@ def create(
             hint=f"'strongroom job run {owner.name}' goes on in it",
             job=owner.name,
         )
+    chains.compare_with_seen(ctx, whole)
     reading, keyring = _open(ctx, repository, whole, access)
     chain = reading.chains[0]
     if chain.end is not None:
@@ -142,33 +143,38 @@ def _notices(repository: Repository, chain: Chain, before: str) -> list[str]:
 def _open(
     ctx: Context, repository: Repository, chain: Chain, access: Access
 ) -> tuple[Reading, Keyring]:
-    """Open a chain with the secret that was given, or with what was kept when it was unlocked."""
+    """Open a chain with what was kept when it was unlocked, or with its secret."""
+    if not chain.sealed:
+        return _open_plain(ctx, repository, chain, access), Keyring(chain.chain_id)
     believed = keys.readers_trust(ctx, access.signers)
-    unlocker = unlocker_of(ctx, access) if chain.sealed else None
-    if unlocker is not None:
-        return chains.open_with(ctx, repository, chain, unlocker, access)
-    reading = Reading(access, [repository], [chain])
-    part = believed.known_part(chain)
-    if not chain.sealed and part is None:
+    if not access.expects_sealed and believed.knows(chain.identity):
+        with suppress(UnlockError):
+            keyring = keys.stored_keyring(ctx, chain, believed)
+            if chain.present_key_id in keyring.chain_keys:
+                reading = Reading(access, [repository], [chain])
+                reading.points = open_points(reading.chains, lambda _: keyring)
+                return reading, keyring
+    unlocker = chains.secret_for(ctx, chain, access, "old-")
+    return chains.open_with(ctx, repository, chain, unlocker, access)
+
+
+def _open_plain(ctx: Context, repository: Repository, chain: Chain, access: Access) -> Reading:
+    """Read a chain that needs no key, as far as it is believed.
+
+    Raises:
+        UnvouchedError: nobody believes who signs it.
+    """
+    part = keys.readers_trust(ctx, access.signers).known_part(chain)
+    if part is None:
         raise UnvouchedError(
             f"chain {chain.name} is not encrypted, and nothing vouches for its signer "
             f"{chain.identity.fingerprint}",
             hint="compare it, and pin it with --signer",
             fingerprint=chain.identity.fingerprint,
         )
-    if part is not None and part is not chain:
-        read_part(reading, chain, part)
-    keyring = Keyring(chain.chain_id)
-    if chain.sealed:
-        keyring = keys.stored_keyring(ctx, part or chain, believed)
-        if chain.present_key_id not in keyring.chain_keys:
-            raise SecretNeededError(
-                f"the newest secret of chain {chain.name} is needed once, to link it to the job's",
-                hint="name it with --old-password-file, --old-password-env, "
-                "--old-password-command or --recovery-key",
-            )
-    reading.points = open_points(reading.chains, lambda _: keyring)
-    return reading, keyring
+    reading = Reading(access, [repository], [part])
+    reading.points = open_points(reading.chains, lambda _: None)
+    return reading
 
 
 # --- sources --------------------------------------------------------------------------------

@@ -391,7 +391,12 @@ def unlock(
             hint="'strongroom repository add NAME LOCATION' adds it",
         )
     whole = repository.chain(chain_id)
-    unlocker = _secret(ctx, whole, access)
+    if not whole.sealed:
+        raise InvalidInputError(
+            f"chain {whole.name} is not encrypted, so there is nothing to unlock",
+            hint="'strongroom repository rescan' takes it in once its signer is accepted",
+        )
+    unlocker = secret_for(ctx, whole, access)
     progress.begin(f"unlock {whole.name}")
     reading, keyring = open_with(ctx, repository, whole, unlocker, access)
     chain = reading.chains[0]
@@ -432,9 +437,7 @@ def open_with(
         RolledBackError, ForkedError: this installation has seen another history.
     """
     reading = Reading(access, [repository], [chain])
-    seen = heads.get(ctx.database, chain.chain_id)
-    if seen is not None:
-        chain.check_head(Head(chain.chain_id, *seen))
+    compare_with_seen(ctx, chain)
     believed = keys.readers_trust(ctx, access.signers)
     keyring = open_believed(reading, chain, lambda part: part.unlock(unlocker, believed))
     reading.points = open_points(reading.chains, lambda _: keyring)
@@ -444,21 +447,38 @@ def open_with(
     return reading, keyring
 
 
-def _secret(ctx: Context, chain: Chain, access: Access) -> Unlocker:
-    if not chain.sealed:
-        raise InvalidInputError(
-            f"chain {chain.name} is not encrypted, so there is nothing to unlock",
-            hint="'strongroom repository rescan' takes it in once its signer is accepted",
-        )
+def compare_with_seen(ctx: Context, chain: Chain) -> None:
+    """Go on if a chain is what this installation has seen of it, or follows from that.
+
+    Raises:
+        RolledBackError, ForkedError: it is another history.
+    """
+    seen = heads.get(ctx.database, chain.chain_id)
+    if seen is not None:
+        chain.check_head(Head(chain.chain_id, *seen))
+
+
+def secret_for(ctx: Context, chain: Chain, access: Access, prefix: str = "") -> Unlocker:
+    """Return the secret for a chain that was named, or ask for it.
+
+    Args:
+        ctx: Surroundings.
+        chain: A sealed one.
+        access: What was named.
+        prefix: Of the options that name it, for who cannot be asked.
+
+    Raises:
+        SecretNeededError: no secret was named, and nobody can be asked.
+    """
     given = unlocker_of(ctx, access)
     if given is not None:
         return given
     shown = "; ".join(_in_words(one) for one in look_through(chain).recipients)
     if not ctx.secrets.can_ask:
+        stem = f"--{prefix}password"
         raise SecretNeededError(
             f"chain {chain.name} opens with one of: {shown}",
-            hint="name the secret with --password-file, --password-env, --password-command or "
-            "--recovery-key",
+            hint=f"name the secret with {stem}-file, {stem}-env, {stem}-command or --recovery-key",
         )
     return PasswordUnlocker(ctx.secrets.get(f"newest password of chain {chain.name}", hint=shown))
 

@@ -13,7 +13,12 @@ from strongroom.control import audit
 from strongroom.control.access import storage_of
 from strongroom.control.keys import normal_fingerprint
 from strongroom.control.views import AcceptedSigner, SignerResult
-from strongroom.errors import ConfirmationNeededError, IntegrityError, NotFoundError
+from strongroom.errors import (
+    ConfirmationNeededError,
+    IntegrityError,
+    NotFoundError,
+    UnsupportedVersionError,
+)
 from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
@@ -29,7 +34,7 @@ def trust(ctx: Context, where: str, fingerprint: str, *, yes: bool = False) -> S
         ConfirmationNeededError: nobody said yes.
     """
     wanted = normal_fingerprint(fingerprint)
-    signed = [chain for chain in _chains(ctx, where) if chain.identity.fingerprint == wanted]
+    signed = [chain for chain in _chains(ctx, where) if _signer_of(chain) == wanted]
     if not signed:
         raise NotFoundError(
             f"no chain in {where} is signed by {wanted}",
@@ -75,6 +80,14 @@ def accepted(ctx: Context) -> tuple[AcceptedSigner, ...]:
         )
         for row in rows
     )
+
+
+def _signer_of(chain: Chain) -> str:
+    """Return whose a chain is; where its journal cannot be read, who began it."""
+    try:
+        return chain.identity.fingerprint
+    except (IntegrityError, UnsupportedVersionError):
+        return chain.founder.fingerprint
 
 
 def _chains(ctx: Context, where: str) -> list[Chain]:

@@ -43,6 +43,7 @@ from strongroom.crypto.keys import (
 )
 from strongroom.crypto.labels import bind
 from strongroom.crypto.recipients import PasswordRecipient, RecoveryRecipient
+from strongroom.durable import sync_folder, write_new
 from strongroom.errors import (
     ConflictError,
     IntegrityError,
@@ -563,7 +564,7 @@ class Keystore:
             file.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             folder.rmdir()
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
 
     def _hidden(self, folder: str, name: bytes) -> str:
         # A keyed hash: any name fits a file system, and a look at the folder shows none.
@@ -592,7 +593,7 @@ def reprotect(path: Path, old: KeystoreKey, new: KeystoreKey) -> int:
             shutil.rmtree(making)  # of an attempt that died
         Keystore(making, new).take_in(exported)
         making.rename(path.with_name(f"{path.name}{_MADE}"))
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     settle(path)
     return len(exported.records) + len(exported.metakeys)
 
@@ -609,7 +610,7 @@ def settle(path: Path) -> None:
                 shutil.rmtree(replaced)
             path.rename(replaced)
         made.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         if replaced.exists():
             shutil.rmtree(replaced)
 
@@ -710,20 +711,6 @@ def _read(file: Path) -> bytes:
     return content
 
 
-def _write(file: Path, content: bytes) -> None:
-    descriptor = os.open(
-        file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE
-    )
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
-
-
 def _write_whole(file: Path, content: bytes, *, replace: bool, durable: bool = True) -> None:
     """Let a file appear with all its content, in place of the one that is there or not at all.
 
@@ -731,7 +718,7 @@ def _write_whole(file: Path, content: bytes, *, replace: bool, durable: bool = T
         ConflictError: there is one, and it is not to be replaced.
     """
     temporary = file.parent / f".{random.token(8).hex()}"
-    _write(temporary, content)
+    write_new(temporary, content)
     try:
         if replace:
             temporary.replace(file)
@@ -742,13 +729,13 @@ def _write_whole(file: Path, content: bytes, *, replace: bool, durable: bool = T
     finally:
         temporary.unlink(missing_ok=True)
     if durable:
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
 
 
 def _remove(file: Path) -> None:
     with suppress(FileNotFoundError):
         file.unlink()
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -767,12 +754,4 @@ def _make_folder(folder: Path) -> None:
     for one in reversed(missing):
         with suppress(FileExistsError):
             one.mkdir(mode=_FOLDER_MODE)
-        _sync_folder(one.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(one.parent)

@@ -12,7 +12,6 @@ import os
 import sqlite3
 import threading
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from strongroom.errors import (
@@ -27,6 +26,7 @@ from strongroom.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 REVISION: Final = "0001"
 """The newest migration's; migrations are numbered in order."""
@@ -152,7 +152,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            # Of two that do it at once SQLite lets one fail, and does not wait.
+            with _alone(path.parent):
+                connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
         # Heads are what a rolled-back repository is recognised by: they survive a power cut.
         connection.execute("PRAGMA synchronous = FULL")
@@ -172,8 +175,7 @@ def _revision(connection: sqlite3.Connection) -> str | None:
 
 def _brought_up_to_date(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
     """Migrate, one process at a time, and return a connection that sees the result."""
-    with path.with_suffix(".migrating").open("w") as marker:
-        fcntl.flock(marker, fcntl.LOCK_EX)
+    with _alone(path.parent):
         found = _revision(connection)
         if found is not None and found > REVISION:
             raise UnsupportedVersionError(
@@ -185,10 +187,18 @@ def _brought_up_to_date(path: Path, connection: sqlite3.Connection) -> sqlite3.C
             from strongroom.catalog.migrations.run import upgrade
 
             upgrade(path)
-        marker_path = Path(marker.name)
-        reopened = _connect(path)
-        marker_path.unlink(missing_ok=True)
-    return reopened
+    return _connect(path)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Keep other processes from what is done to a catalog once."""
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -195,6 +195,8 @@ def proven(database: Database, kms_id: bytes, key: str, at: datetime) -> None:
 
 def remember_recipient(database: Database, key_id: bytes, kms_id: bytes, key: str) -> None:
     """Note by which id a key stands in envelopes; it has another with each local half."""
+    if database.one("SELECT 1 FROM kms_recipients WHERE key_id = ?", (key_id,)) is not None:
+        return  # nearly always: who only reads takes no turn at writing
     database.execute(
         "INSERT INTO kms_recipients (key_id, kms_id, key) VALUES (?, ?, ?) "
         "ON CONFLICT (key_id) DO NOTHING",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from strongroom.cli.door import Door, SecretPlace
+from strongroom.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -109,6 +111,25 @@ HOURS: Final = HoursType()
 FINGERPRINT: Final = FingerprintType()
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 PLACE: Final = click.Path(path_type=Path)
+
+
+def content_of(file: Path, largest: int) -> bytes:
+    """Return what a file holds, or standard input where it is called `-`.
+
+    Raises:
+        InvalidInputError: it cannot be read, or is longer than `largest` bytes.
+    """
+    try:
+        if str(file) == "-":
+            data = sys.stdin.buffer.read(largest + 1)
+        else:
+            with file.open("rb") as stream:
+                data = stream.read(largest + 1)
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
+    if len(data) > largest:
+        raise InvalidInputError(f"{file} is longer than {largest >> 20} MiB")
+    return data
 
 
 # --- secrets ----------------------------------------------------------------------------------

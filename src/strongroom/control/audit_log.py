@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from strongroom.durable import sync_folder
 from strongroom.errors import AuditAlteredError, NotFoundError
 from strongroom.keystore import AuditHeadRecord
 
@@ -238,11 +239,7 @@ class AuditLog:
         finally:
             os.close(descriptor)
         if fresh:
-            folder = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self._home)
 
 
 def _taken_apart(line: bytes) -> tuple[bytes, bytes | None]:

@@ -269,10 +269,8 @@ class ChainChoice:
             return None
         if not known and chain.header.job_id != self.job.job_id:
             return None
-        seen = heads.get(database, chain_id)
-        if seen is not None:
-            # Whoever signs it now: a stranger's header may stand in the place of ours.
-            chain.check_head(Head(chain_id, *seen))
+        # Whoever signs it now: a stranger's header may stand in the place of ours.
+        chains.compare_with_seen(self.ctx, chain)
         return chain if chain.header.job_id == self.job.job_id else None
 
     def _look_for_withheld(

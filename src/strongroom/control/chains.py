@@ -292,10 +292,7 @@ def take_in(
     with ctx.database.transaction():
         if chain_rows.find(ctx.database, chain.chain_id) is None:
             chain_rows.insert(ctx.database, _chain_row(repository, chain))
-        head = chain.head()
-        if head is not None:
-            now = ctx.clock.now()
-            heads.remember(ctx.database, head.chain_id, head.number, head.entry_hash, now)
+        remember_head(ctx, chain)
         present = {view.point_id for view in points}
         known = {row.point_id for row in point_rows.of_chain(ctx.database, chain.chain_id)}
         point_rows.remove_many(ctx.database, known - present)
@@ -456,6 +453,14 @@ def compare_with_seen(ctx: Context, chain: Chain) -> None:
     seen = heads.get(ctx.database, chain.chain_id)
     if seen is not None:
         chain.check_head(Head(chain.chain_id, *seen))
+
+
+def remember_head(ctx: Context, chain: Chain) -> None:
+    """Remember how far a chain goes, for `compare_with_seen` to hold it to."""
+    head = chain.head()
+    if head is not None:
+        now = ctx.clock.now()
+        heads.remember(ctx.database, head.chain_id, head.number, head.entry_hash, now)
 
 
 def secret_for(ctx: Context, chain: Chain, access: Access, prefix: str = "") -> Unlocker:

@@ -7,7 +7,6 @@ one under another name. Running it again is always right.
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from strongroom.control import repositories as repository_control
 from strongroom.control.access import Access, storage_of, unlocker_of
 from strongroom.control.views import ConfigBackupView, ConfigRestored, Reprotected
 from strongroom.crypto.recipients import PasswordUnlocker
+from strongroom.durable import sync_folder, write_new
 from strongroom.errors import (
     ConfirmationNeededError,
     IntegrityError,
@@ -263,10 +263,10 @@ def _write_home(ctx: Context, content: Configuration, stored: StoredConfiguratio
         if making.exists():
             shutil.rmtree(making)  # of a restore that died
         making.mkdir(mode=0o700, parents=True)
-        _write(making / ctx.settings.catalog_file.name, content.catalog)
+        write_new(making / ctx.settings.catalog_file.name, content.catalog)
         own_settings = home / "config.toml"
         if own_settings.exists():
-            _write(making / own_settings.name, own_settings.read_bytes())
+            write_new(making / own_settings.name, own_settings.read_bytes())
     except OSError as error:
         raise RefusedError(f"cannot write {making}: {error.strerror}") from error
     with closing(Database.open(making / ctx.settings.catalog_file.name)) as database:
@@ -274,7 +274,7 @@ def _write_home(ctx: Context, content: Configuration, stored: StoredConfiguratio
         config_backup.remember(database, stored.seen, stored.backup.made_at, b"")
     keystore = Keystore(making / ctx.settings.keystore_file.name, keys.machine_key(ctx.settings))
     keystore.take_in(Exported(content.records, content.metakeys))
-    _sync_folder(making)
+    sync_folder(making)
 
 
 def _put_in_place(home: Path) -> Path | None:
@@ -289,7 +289,7 @@ def _put_in_place(home: Path) -> Path | None:
             )
             home.rename(aside)
         _beside(home, _MAKING).rename(home)
-        _sync_folder(home.parent)
+        sync_folder(home.parent)
     except OSError as error:
         raise RefusedError(f"cannot put the new home at {home}: {error.strerror}") from error
     return aside
@@ -297,22 +297,6 @@ def _put_in_place(home: Path) -> Path | None:
 
 def _beside(home: Path, suffix: str) -> Path:
     return home.with_name(home.name + suffix)
-
-
-def _write(file: Path, content: bytes) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- repositories ---------------------------------------------------------------------------

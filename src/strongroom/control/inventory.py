@@ -112,9 +112,9 @@ def _recovery(ctx: Context) -> Iterable[Secret]:
         )
 
 
-def openers(ctx: Context) -> dict[bytes, frozenset[bytes]]:
+def openers(ctx: Context, known: Iterable[Secret]) -> dict[bytes, frozenset[bytes]]:
     """Return, for each sealed chain with points, the ids of known secrets that open it whole."""
-    usable = {secret.key_id for secret in secrets(ctx) if secret.opens}
+    usable = {secret.key_id for secret in known if secret.opens}
     return {
         chain.chain_id: frozenset(chain.recipient_ids & usable)
         for chain in chains.all_rows(ctx.database)
@@ -124,9 +124,22 @@ def openers(ctx: Context) -> dict[bytes, frozenset[bytes]]:
 
 def list_all(ctx: Context) -> tuple[KeyView, ...]:
     """Return every secret and every signer."""
+    known = secrets(ctx)
+    return views(ctx, known, openers(ctx, known))
+
+
+def views(
+    ctx: Context, known: Iterable[Secret], whole: dict[bytes, frozenset[bytes]]
+) -> tuple[KeyView, ...]:
+    """Return secrets as the doors show them, and every signer.
+
+    Args:
+        ctx: Surroundings.
+        known: The secrets.
+        whole: By chain, which of them open all of it.
+    """
     wanted = {job.name: _recipient_ids(ctx, job.name) for job in jobs.all_jobs(ctx.database)}
-    whole = openers(ctx)
-    found = [_view(ctx, secret, wanted, whole) for secret in secrets(ctx)]
+    found = [_view(ctx, secret, wanted, whole) for secret in known]
     return (*found, *_signers(ctx))
 
 

@@ -7,6 +7,7 @@ which name. Nothing here does cryptography of its own.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -367,7 +368,10 @@ class StoredSecrets:
                 self._seeds[hpke.PublicKey(record.public).id] = SeedUnlocker(record.seed)
         self._ctx = ctx
         self._rows = kms_rows.all_rows(ctx.database)
-        self._kms: dict[str, KmsUnlocker] = {}
+
+    @cached_property
+    def _kms_unlockers(self) -> list[KmsUnlocker]:
+        return [kms_unlocker(self._ctx, row) for row in self._rows]
 
     @property
     def has_kms(self) -> bool:
@@ -400,17 +404,9 @@ class StoredSecrets:
         """Return the KMS whose key a stanza names, or else every one that it could be for."""
         if not stanza.kind.startswith(KMS_PREFIX):
             return []
-        known = [
-            row
-            for row in self._rows
-            if stanza.recipient_id in kms_rows.recipients_of(self._ctx.database, row.kms_id)
-        ]
-        return [self._unlocker(row) for row in known or self._rows]
-
-    def _unlocker(self, row: kms_rows.KmsRow) -> KmsUnlocker:
-        if row.name not in self._kms:
-            self._kms[row.name] = kms_unlocker(self._ctx, row)
-        return self._kms[row.name]
+        unlockers = self._kms_unlockers
+        known = [one for one in unlockers if one.knows(stanza)]
+        return known or unlockers
 
 
 def kms_unlocker(

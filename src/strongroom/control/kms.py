@@ -13,7 +13,7 @@ import msgspec
 
 from strongroom.catalog import chains, jobs, points
 from strongroom.catalog import kms as rows
-from strongroom.control import audit, kms_keys, kms_views
+from strongroom.control import audit, keys, kms_keys, kms_views
 from strongroom.control.views import (
     KmsEndpointTest,
     KmsResult,
@@ -34,7 +34,7 @@ from strongroom.errors import (
 )
 from strongroom.keystore import KmsKeyRecord, KmsRecord
 from strongroom.kms.base import DEFAULT_BITS, vouching_name
-from strongroom.kms.location import parse
+from strongroom.kms.location import kind_of
 from strongroom.model.ids import checked_name
 from strongroom.model.phrases import counted
 
@@ -110,7 +110,7 @@ def add(
         raise ConflictError(
             f"there is a KMS {name} already", hint=f"'strongroom kms edit {name}' changes it"
         )
-    kind = _kind(urls)
+    kind = kind_of(urls)
     _check_bits(bits)
     record = _record(_NOTHING, given, name, kind)
     now = ctx.clock.now()
@@ -170,7 +170,7 @@ def edit(
         checked_name("KMS", new_name)
         if rows.find(ctx.database, new_name) is not None:
             raise ConflictError(f"there is a KMS {new_name} already")
-    if urls and _kind(urls) != row.kind:
+    if urls and kind_of(urls) != row.kind:
         raise InvalidInputError(
             f"KMS {name} is of kind {row.kind}, and stays of it",
             hint="add the other one under another name",
@@ -234,7 +234,7 @@ def remove(ctx: Context, name: str) -> KmsView:
     view = kms_views.view(ctx, row)
     ctx.forget_kms()
     for key in rows.keys_of(ctx.database, row.kms_id):
-        ctx.keystore.delete(KmsKeyRecord, kms_keys.record_name(row.kms_id, key.key))
+        ctx.keystore.delete(KmsKeyRecord, keys.kms_key_name(row.kms_id, key.key))
     ctx.keystore.delete(KmsRecord, row.kms_id.hex())
     rows.remove(ctx.database, row.kms_id)
     audit.record(ctx, "kms.removed", kms=name)
@@ -253,13 +253,6 @@ def _chains_that_need(ctx: Context, row: rows.KmsRow) -> list[str]:
                     f"{counted(count, 'point')} of {of} (chain {chain.chain_id.hex()[:12]})"
                 )
     return list(found.values())
-
-
-def _kind(urls: tuple[str, ...]) -> str:
-    kinds = sorted({parse(url).kind for url in urls})
-    if len(kinds) != 1:
-        raise InvalidInputError("the endpoints of one KMS are of one kind", kinds=kinds)
-    return kinds[0]
 
 
 def _check_bits(bits: int) -> None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from strongroom.kms.base import Kms, KmsKey
 
 SYNC_EVERY: Final = timedelta(hours=24)
-record_name = keys.kms_key_name
 
 
 def ensure(ctx: Context, job: Job) -> None:
@@ -68,7 +67,7 @@ def _remember(
 ) -> None:
     public = PublicKey(made.public)
     ctx.keystore.put(
-        record_name(row.kms_id, made.key), KmsKeyRecord(public=public.der, oaep=made.oaep)
+        keys.kms_key_name(row.kms_id, made.key), KmsKeyRecord(public=public.der, oaep=made.oaep)
     )
     now = ctx.clock.now()
     rows.add_key(
@@ -272,7 +271,7 @@ def prove(ctx: Context, row: rows.KmsRow) -> tuple[KmsKeyTest, ...]:
 def _prove_one(ctx: Context, row: rows.KmsRow, key: rows.KmsKeyRow) -> str | None:
     sample = random.token(32)
     try:
-        record = ctx.keystore.get(KmsKeyRecord, record_name(row.kms_id, key.key))
+        record = ctx.keystore.get(KmsKeyRecord, keys.kms_key_name(row.kms_id, key.key))
         oaep = OaepHash(record.oaep)
         sealed = PublicKey(record.public).encrypt(sample, oaep)
         opened = _kms(ctx, row).decrypt(key.key, sealed, oaep)

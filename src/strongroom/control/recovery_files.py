@@ -6,11 +6,11 @@ whoever needs one need not know in which form its owner keeps it.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from strongroom.control import recovery_kit, recovery_page, recovery_shares
+from strongroom.durable import sync_folder, write_new
 from strongroom.errors import ConflictError, InvalidInputError, RefusedError
 
 if TYPE_CHECKING:
@@ -98,9 +98,8 @@ def make_folder(folder: Path) -> None:
 
 
 def _write_once(file: Path, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(file, flags, 0o600)
+        write_new(file, text.encode("ascii"))
     except FileExistsError as error:
         raise ConflictError(
             f"there is a file {file} already", hint="a kit is written once, to a new file"
@@ -108,20 +107,8 @@ def _write_once(file: Path, text: str) -> None:
     except OSError as error:
         raise RefusedError(f"cannot write {file}: {error.strerror}") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
     except OSError as error:
         with suppress(OSError):
             file.unlink()
         raise RefusedError(f"cannot write {file}: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, repositories
+from strongroom.catalog import repositories
 from strongroom.control import audit, chains, keys, succession
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import PasswordUnlocker
@@ -32,7 +32,6 @@ from strongroom.errors import (
     UnavailableError,
     UnlockError,
 )
-from strongroom.repository.chain import Chain, Head
 from strongroom.repository.rekey import change_recipients
 from strongroom.repository.repository import Repository
 
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Recipient, Unlocker
     from strongroom.model.job import Job
+    from strongroom.repository.chain import Chain
     from strongroom.repository.keyring import Keyring
 
 
@@ -133,9 +133,7 @@ def open_chain(ctx: Context, job: Job, chain_id: bytes) -> Chain:
     """
     repository = repositories.get(ctx.database, job.repository)
     chain = Repository.open(ctx.storage(repository.location)).chain(chain_id)
-    known = heads.get(ctx.database, chain_id)
-    if known is not None:
-        chain.check_head(Head(chain_id, *known))
+    chains.compare_with_seen(ctx, chain)
     return chain
 
 

@@ -35,7 +35,7 @@ def make(ctx: Context, password_age: timedelta = PASSWORD_AGE) -> KeyReport:
         password_age: How old a password may be.
     """
     known = inventory.secrets(ctx)
-    openers = inventory.openers(ctx)
+    openers = inventory.openers(ctx, known)
     protected = recovery_keys.active(ctx.database) is not None
     found = jobs.all_jobs(ctx.database)
     views = tuple(_job(ctx, job, known, openers, protected=protected) for job in found)
@@ -50,7 +50,7 @@ def make(ctx: Context, password_age: timedelta = PASSWORD_AGE) -> KeyReport:
         ok=not any(finding.problem for finding in findings),
         jobs=views,
         findings=findings,
-        keys=inventory.list_all(ctx),
+        keys=inventory.views(ctx, known, openers),
     )
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.catalog import chains, heads, jobs, repositories
-from strongroom.control import audit, keys, rekeying
+from strongroom.catalog import chains, jobs, repositories
+from strongroom.control import audit, job_lock, keys, rekeying
+from strongroom.control.chains import compare_with_seen
 from strongroom.control.views import RewrappedKey, RewrapResult
 from strongroom.crypto import random
 from strongroom.crypto.recipients import PasswordUnlocker
@@ -25,15 +26,13 @@ from strongroom.errors import (
     ConfirmationNeededError,
     IntegrityError,
     InvalidInputError,
-    LockedError,
     NoRecipientMatchedError,
     NotFoundError,
     UnsupportedVersionError,
     UnvouchedError,
 )
 from strongroom.model.phrases import counted
-from strongroom.repository import layout, locks
-from strongroom.repository.chain import Chain, Head
+from strongroom.repository import layout
 from strongroom.repository.keyring import openers_of
 from strongroom.repository.rekey import (
     copies_of,
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from strongroom.crypto.recipients import Recipient, Unlocker
     from strongroom.format.header import Envelope
     from strongroom.model.job import Job
+    from strongroom.repository.chain import Chain
 
 
 @dataclass(slots=True)
@@ -125,7 +125,16 @@ def rewrap(
         ):
             repository = _open_repository(ctx, repository_id)
             if not dry_run:
-                held.enter_context(_locked(ctx, job, repository))
+                held.enter_context(
+                    job_lock.acquire(
+                        ctx,
+                        job,
+                        repository,
+                        holder=random.token(16),
+                        command="job rewrap",
+                        hint="wait for it to end, then re-wrap",
+                    )
+                )
             plans += _plans(ctx, job, repository, unlockers, warnings)
         shown = [one for plan in plans for one in _planned(plan, wanted)]
         if not dry_run:
@@ -142,23 +151,6 @@ def _open_repository(ctx: Context, repository_id: bytes) -> Repository:
     rows = repositories.all_rows(ctx.database)
     location = next(row.location for row in rows if row.repository_id == repository_id)
     return Repository.open(ctx.storage(location))
-
-
-def _locked(ctx: Context, job: Job, repository: Repository) -> locks.Lock:
-    try:
-        return locks.acquire(
-            repository.storage,
-            layout.job_lock(job.job_id),
-            random.token(16).hex(),
-            ctx.clock,
-            command="job rewrap",
-        )
-    except LockedError as error:
-        raise LockedError(
-            f"job {job.name} is at work elsewhere: {error}",
-            hint="wait for it to end, then re-wrap",
-            **error.fields,
-        ) from error
 
 
 # --- planning -------------------------------------------------------------------------------
@@ -187,9 +179,7 @@ def _plan(
     ctx: Context, row: chains.ChainRow, repository: Repository, unlockers: Sequence[Unlocker]
 ) -> _Plan:
     chain = repository.chain(row.chain_id)
-    known = heads.get(ctx.database, row.chain_id)
-    if known is not None:
-        chain.check_head(Head(row.chain_id, *known))
+    compare_with_seen(ctx, chain)
     if not keys.trust(ctx).knows(chain.identity):
         raise UnvouchedError(
             f"it is signed by {chain.identity.fingerprint}, and only who signs a chain can "

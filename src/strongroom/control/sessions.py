@@ -17,7 +17,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import audit, retention, scripts
+from strongroom.control import audit, job_lock, retention, scripts
 from strongroom.control.audit import Outcome, Severity
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
@@ -26,7 +26,6 @@ from strongroom.engine import backup
 from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
-    LockedError,
     NotARepositoryError,
     RefusedError,
     StorageFullError,
@@ -42,7 +41,7 @@ from strongroom.model.session import (
     SessionRecord,
     SessionState,
 )
-from strongroom.repository import layout, locks, promises, writer
+from strongroom.repository import locks, promises, writer
 from strongroom.repository.chain import Chain
 from strongroom.repository.repository import Repository
 
@@ -236,24 +235,16 @@ class _Session:
         Raises:
             LockedError: another session has it.
         """
-        try:
-            return locks.acquire(
-                repository.storage,
-                layout.job_lock(self.job.job_id),
-                self.session_id.hex(),
-                self.ctx.clock,
-                # The record lies in the storage, which is not to know what the job is called.
-                command="job run",
-                break_lock=self.break_lock,
-            )
-        except LockedError as error:
-            # The lock knows the holder and not the job: an operator knows it the other way.
-            raise LockedError(
-                f"job {self.job.name} is at work elsewhere: {error}",
-                hint="wait for it to end; if nothing runs there, 'strongroom job run "
-                f"{self.job.name} --break-lock' takes the lock away from it",
-                **error.fields,
-            ) from error
+        return job_lock.acquire(
+            self.ctx,
+            self.job,
+            repository,
+            holder=self.session_id,
+            command="job run",
+            hint="wait for it to end; if nothing runs there, 'strongroom job run "
+            f"{self.job.name} --break-lock' takes the lock away from it",
+            break_lock=self.break_lock,
+        )
 
     # --- deciding ----------------------------------------------------------------------------
 

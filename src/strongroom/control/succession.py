@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads
 from strongroom.catalog import jobs as job_rows
 from strongroom.control import audit, chains
 from strongroom.engine.progress import NullProgress
@@ -91,9 +90,7 @@ def remember(
         chain_rows.rekeyed(ctx.database, chain.chain_id, newer.id, ids)
         chains.keep_envelope(ctx, chain, newer.id)
     chain_rows.make_current(ctx.database, job.job_id, chain.chain_id)
-    head = chain.head()
-    if head is not None:
-        heads.remember(ctx.database, head.chain_id, head.number, head.entry_hash, ctx.clock.now())
+    chains.remember_head(ctx, chain)
     newest = chain.newest_session
     if newest is not None and isinstance(newest.body, SessionBody):
         job_rows.remember_counter(ctx.database, job.job_id, newest.body.counter)

@@ -7,7 +7,7 @@ does; a label is not used, since most providers take none.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,6 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from strongroom.errors import MalformedError, UnlockError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 SIZES: Final = (3072, 4096)
 """Bits of a modulus that we seal to."""
@@ -46,9 +49,7 @@ class PublicKey:
         if not isinstance(key, RSAPublicKey) or key.key_size not in SIZES:
             raise MalformedError(f"a KMS key is RSA with {' or '.join(map(str, SIZES))} bits")
         self._key = key
-        self.der: Final = key.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        self.der: Final = _der(key)
 
     @classmethod
     def from_pem(cls, pem: bytes) -> PublicKey:
@@ -61,11 +62,7 @@ class PublicKey:
             key = serialization.load_pem_public_key(pem)
         except (ValueError, UnsupportedAlgorithm) as error:
             raise MalformedError("this is no public key in PEM") from error
-        return cls(
-            key.public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        )
+        return cls(_der(key))
 
     @classmethod
     def from_numbers(cls, modulus: int, exponent: int) -> PublicKey:
@@ -80,11 +77,7 @@ class PublicKey:
             key = RSAPublicNumbers(exponent, modulus).public_key()
         except ValueError as error:
             raise MalformedError("these numbers are no RSA key's") from error
-        return cls(
-            key.public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        )
+        return cls(_der(key))
 
     @property
     def length(self) -> int:
@@ -133,10 +126,13 @@ def generate(bits: int) -> tuple[bytes, PublicKey]:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    public = key.public_key().public_bytes(
+    return private, PublicKey(_der(key.public_key()))
+
+
+def _der(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return private, PublicKey(public)
 
 
 def _padding(oaep: OaepHash) -> padding.OAEP:

@@ -118,6 +118,18 @@ def _refused(url: str, why: str) -> InvalidInputError:
     return InvalidInputError(f"{url} is no place of a KMS: {why}", hint=_HINT)
 
 
+def kind_of(urls: Sequence[str]) -> str:
+    """Return the kind of KMS that all of these URLs are endpoints of.
+
+    Raises:
+        InvalidInputError: a URL is none, or they are of different kinds.
+    """
+    kinds = sorted({parse(url).kind for url in urls})
+    if len(kinds) != 1:
+        raise InvalidInputError("the endpoints of one KMS are of one kind", kinds=kinds)
+    return kinds[0]
+
+
 def open_kms(urls: Sequence[str], surroundings: Surroundings) -> Kms:
     """Return the KMS at one or more endpoints; nothing is connected yet.
 
@@ -126,10 +138,7 @@ def open_kms(urls: Sequence[str], surroundings: Surroundings) -> Kms:
         RefusedError: the provider's library is not installed.
     """
     addresses = [parse(url) for url in urls]
-    kinds = {address.kind for address in addresses}
-    if len(kinds) != 1:
-        raise InvalidInputError("the endpoints of one KMS are of one kind", kinds=sorted(kinds))
-    module, name = _PROVIDERS[addresses[0].kind]
+    module, name = _PROVIDERS[kind_of(urls)]
     provider = cast(
         "Callable[[Address, Surroundings], Kms]", getattr(importlib.import_module(module), name)
     )

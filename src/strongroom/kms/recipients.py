@@ -216,6 +216,10 @@ class KmsUnlocker:
     def describe(self) -> str:
         return f"KMS {self.name}"
 
+    def knows(self, stanza: Stanza) -> bool:
+        """Tell whether a stanza is for one of the keys that are known here, without asking."""
+        return stanza.recipient_id in self._known
+
     def unwrap(self, stanza: Stanza, info: bytes) -> Seed:
         if not self._is_kind(stanza):
             raise NotAddressedError(f"this stanza is not for KMS {self.name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ from strongroom.cli.options import (
     FILE,
     PLACE,
     SPAN,
+    content_of,
     point_names,
     repository_names,
     repository_option,
@@ -522,20 +522,9 @@ def _carried(file: Path) -> str:
     Raises:
         InvalidInputError: it cannot be read, or is too long.
     """
-    from strongroom.errors import InvalidInputError
     from strongroom.format.armour import LARGEST
 
-    try:
-        if str(file) == "-":
-            data = sys.stdin.buffer.read(LARGEST + 1)
-        else:
-            with file.open("rb") as stream:
-                data = stream.read(LARGEST + 1)
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
-    if len(data) > LARGEST:
-        raise InvalidInputError(f"{file} is longer than {LARGEST >> 20} MiB")
-    return data.decode(errors="replace")
+    return content_of(file, LARGEST).decode(errors="replace")
 
 
 def _hand_out(door: Door, document: object, text: str, out: Path | None) -> None:

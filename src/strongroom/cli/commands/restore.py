@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.errors import WARNINGS
-from strongroom.cli.options import PLACE, Reading, point_names, reading_options
+from strongroom.cli.options import PLACE, Reading, content_of, point_names, reading_options
 from strongroom.cli.output import printable, size, took
 from strongroom.cli.words import Command, pass_door
 from strongroom.errors import InvalidInputError, PointDamagedError
@@ -177,16 +177,7 @@ def _listed(file: Path | None) -> list[str]:
     """Return the paths that a file lists, each as a pattern for itself alone."""
     if file is None:
         return []
-    try:
-        if str(file) == "-":
-            data = sys.stdin.buffer.read(_LONGEST_LIST + 1)
-        else:
-            with file.open("rb") as stream:
-                data = stream.read(_LONGEST_LIST + 1)
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
-    if len(data) > _LONGEST_LIST:
-        raise InvalidInputError(f"{file} is longer than {_LONGEST_LIST >> 20} MiB")
+    data = content_of(file, _LONGEST_LIST)
     # Lists made by 'find -print0' or 'point files' with line feeds in names end names with NUL.
     separator = b"\0" if b"\0" in data else b"\n"
     paths = [part.decode("utf-8", "surrogateescape") for part in data.split(separator) if part]

@@ -140,7 +140,8 @@ def backup(ctx: Context, repository: str | None = None) -> ConfigView:
     previous = configuration.Seen(state.number, state.body_hash) if state else None
     seen = configuration.publish(opened.storage, content, sealed_for, identity, now, previous)
     remember(ctx.database, seen, now, mark)
-    configuration.let_go(opened.storage, configuration.installation_id(identity.public), plan.keep)
+    installation = configuration.installation_id(identity.public)
+    configuration.let_go(opened.storage, installation, seen.number, plan.keep)
     audit.record(ctx, "configuration.stored", needed=False, repository=row.name, number=seen.number)
     return show(ctx)
 

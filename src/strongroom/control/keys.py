@@ -15,6 +15,7 @@ import msgspec
 
 from strongroom.catalog import chains, passwords, recovery_keys, signers, values
 from strongroom.catalog import kms as kms_rows
+from strongroom.control import audit
 from strongroom.crypto import hpke, random
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import (
@@ -502,13 +503,13 @@ def stored_keyring(
     believed_here = believed.knows(chain.identity)
     if metakeys and believed_here and secrets.has_kms and not _opens_offline(chain, secrets):
         openers = openers_of(chain.envelopes())
-        return Keyring(
-            chain.chain_id,
-            {},
-            metakeys,
-            openers=openers,
-            later=lambda: chain.unlock(secrets, believed),
-        )
+
+        def later() -> Keyring:
+            keyring = chain.unlock(secrets, believed)
+            audit.record(ctx, "keys.unwrapped", by="kms", chains=[chain.chain_id.hex()])
+            return keyring
+
+        return Keyring(chain.chain_id, {}, metakeys, openers=openers, later=later)
     try:
         keyring = chain.unlock(secrets, believed)
     except NoRecipientMatchedError:

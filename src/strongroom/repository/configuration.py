@@ -233,9 +233,14 @@ def open_configuration(
     return form.unpack_payload(payload, stored.key)
 
 
-def let_go(storage: Storage, installation: bytes, keep: int) -> int:
-    """Remove all but the newest `keep` backups of an installation; return how many went."""
-    old = numbers(storage, installation).get(installation, [])[:-keep]
+def let_go(storage: Storage, installation: bytes, newest: int, keep: int) -> int:
+    """Remove all but `keep` backups of an installation up to `newest`; return how many went.
+
+    What anybody put there under a higher number is not counted: it would let the last good
+    one go.
+    """
+    there = numbers(storage, installation).get(installation, [])
+    old = [number for number in there if number <= newest][:-keep]
     for number in old:
         storage.delete(layout.configuration(installation, number))
     return len(old)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom.catalog import kms as rows
-from strongroom.control import jobs, kms, kms_keys, passwords, recovery, repositories, sessions
+from strongroom.control import (
+    audit,
+    jobs,
+    kms,
+    kms_keys,
+    passwords,
+    recovery,
+    repositories,
+    sessions,
+)
 from strongroom.control.access import Access, open_reading
 from strongroom.control.context import Context
 from strongroom.control.jobs import JobChanges, JobRequest
@@ -183,6 +192,15 @@ def test_listing_points_and_their_sizes_asks_nobody(works: Works) -> None:
     reading = open_reading(works.ctx, Access())
     assert [view.details is not None for view in reading.points] == [True]
     assert not works.server.calls
+
+
+def test_what_a_kms_opens_is_written_down_when_it_does(works: Works) -> None:
+    works.job()
+    point = works.run().points[0]
+    before = len(audit.list_records(works.ctx, event="keys.unwrapped"))
+    works.restored(point)
+    records = audit.list_records(works.ctx, event="keys.unwrapped")[before:]
+    assert [record.fields["by"] for record in records] == ["keystore", "kms"]
 
 
 def test_no_private_half_and_no_name_is_in_the_repository(works: Works) -> None:

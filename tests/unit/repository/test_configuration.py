@@ -212,9 +212,22 @@ def test_the_newest_are_kept_and_others_installations_are_left_alone(
     publish(storage, b"x", signer=other)
     for _ in range(4):
         publish(storage, b"x")
-    assert configuration.let_go(storage, OURS, 2) == 2
+    assert configuration.let_go(storage, OURS, 4, 2) == 2
     theirs = configuration.installation_id(other.public)
     assert configuration.numbers(storage) == {OURS: [3, 4], theirs: [1]}
+
+
+def test_what_is_planted_under_high_numbers_makes_no_good_one_go(
+    storage: AdversaryStorage,
+) -> None:
+    publish(storage, b"one")
+    planted = [9_999_999_998, 9_999_999_999]
+    for number in planted:
+        put(storage, number, b"garbage")
+    newest = publish(storage, b"two").number
+    assert configuration.let_go(storage, OURS, newest, 1) == 1
+    assert configuration.numbers(storage) == {OURS: [newest, *planted]}
+    assert opened(storage, newest) == b"two"
 
 
 def test_a_later_version_is_told_from_damage(storage: AdversaryStorage) -> None:

@@ -266,11 +266,29 @@ def recipients(ctx: Context, job: Job) -> list[Recipient]:
 
 
 def recovery_recipient(ctx: Context) -> Recipient | None:
-    """Return the active recovery key as a recipient, if there is one."""
+    """Return the active recovery key as a recipient, if there is one.
+
+    Raises:
+        UnlockError: there is one, and the keystore lost its public half.
+    """
     row = recovery_keys.active(ctx.database)
-    if row is None:
-        return None
-    return ctx.keystore.get(RecoveryRecord, row.key_id.hex()).recipient()
+    return None if row is None else recovery_record(ctx, row).recipient()
+
+
+def recovery_record(ctx: Context, row: recovery_keys.RecoveryKeyRow) -> RecoveryRecord:
+    """Return what the keystore has of a recovery key.
+
+    Raises:
+        UnlockError: it was lost.
+    """
+    try:
+        return ctx.keystore.get(RecoveryRecord, row.key_id.hex())
+    except NotFoundError as error:
+        raise UnlockError(
+            f"the keystore has no record of recovery key {row.key_id.hex()[:12]}",
+            hint="'strongroom recovery import KIT' gives it one again",
+            key=row.key_id.hex(),
+        ) from error
 
 
 def kms_recipient(ctx: Context, job: Job, encryption: KmsEncryption) -> Recipient:
@@ -324,8 +342,7 @@ def _local_public(ctx: Context) -> hpke.PublicKey:
             "otherwise lose the backups",
             hint="'strongroom recovery create FILE' makes one",
         )
-    half = ctx.keystore.get(RecoveryRecord, row.key_id.hex()).local_half
-    return hpke.PrivateKey.from_seed(half).public
+    return hpke.PrivateKey.from_seed(recovery_record(ctx, row).local_half).public
 
 
 def wanted(ctx: Context, job: Job) -> WantedEncryption:

@@ -22,7 +22,6 @@ from strongroom.errors import (
     ConfirmationNeededError,
     InvalidInputError,
     NotFoundError,
-    UnlockError,
 )
 from strongroom.keystore import RecoveryRecord
 
@@ -184,13 +183,7 @@ def activate(ctx: Context, which: str) -> RecoveryResult:
     """
     row = _named(ctx, which)
     before = recovery_keys.active(ctx.database)
-    try:
-        ctx.keystore.get(RecoveryRecord, row.key_id.hex())
-    except NotFoundError as error:
-        raise UnlockError(
-            f"the keystore has no record of recovery key {row.key_id.hex()[:12]}",
-            hint="'strongroom recovery import KIT' gives it one again",
-        ) from error
+    keys.recovery_record(ctx, row)
     with ctx.database.transaction():
         recovery_keys.activate(ctx.database, row.key_id)
         audit.record(ctx, "recovery.activated", key=row.key_id.hex())

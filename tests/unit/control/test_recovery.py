@@ -310,3 +310,16 @@ def test_a_drill_with_nothing_to_open_is_no_drill(shop) -> None:
     recovery.create(shop.ctx, shop.folder / "kit")
     prove(shop.ctx, [shop.folder / "kit"])
     assert recovery.show(shop.ctx).tested_at is None
+
+
+def test_a_recovery_key_that_the_keystore_lost_is_said_to_be_and_comes_back_from_its_kit(
+    shop,
+) -> None:
+    protected_job(shop)
+    for name in shop.ctx.keystore.names(RecoveryRecord):
+        shop.ctx.keystore.delete(RecoveryRecord, name)
+    with pytest.raises(UnlockError, match="recovery key") as caught:
+        keys.recipients(shop.ctx, shop.the_job())
+    assert "recovery import" in str(caught.value.hint)
+    recovery.import_kit(shop.ctx, [shop.folder / "kit"])
+    assert len(keys.recipients(shop.ctx, shop.the_job())) == 2

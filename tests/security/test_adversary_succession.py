@@ -60,11 +60,7 @@ THEIRS = "Green-tables-lift-4-oranges"
 
 @pytest.fixture
 def first(tmp_path: Path) -> Installation:
-    first = Installation.create(tmp_path)
-    first.tree.mkdir()
-    (first.tree / "file").write_text("one")
-    first.job()
-    first.run()
+    first = Installation.at_work(tmp_path, file=b"one")
     first.run()
     return first
 

@@ -40,7 +40,6 @@ from strongroom.keystore import KeyFile, Keystore, RequestRecord
 from strongroom.settings import Settings
 from tests.support.engine_job import AheadClock
 from tests.support.installation import Installation, Machine
-from tests.support.jobs import write_tree
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,10 +51,7 @@ LABEL = "STRONGROOM RECOVERY REQUEST"
 @pytest.fixture
 def server(tmp_path: Path) -> Installation:
     """A server whose password was lost: nothing that it keeps opens the two points there are."""
-    server = Installation.create(tmp_path)
-    write_tree(server.tree, {"first": b"first content"})
-    server.job()
-    server.run()
+    server = Installation.at_work(tmp_path, first=b"first content")
     (server.tree / "second").write_bytes(b"second content")
     server.run()
     return server

@@ -74,6 +74,17 @@ class Installation:
         passwords.add(ctx, "office", secret(PASSWORD))
         return installation
 
+    @classmethod
+    def at_work(cls, folder: Path, **files: bytes) -> Installation:
+        """Return a server that has made one point of a tree with these files."""
+        installation = cls.create(folder)
+        installation.tree.mkdir()
+        for name, content in files.items():
+            (installation.tree / name).write_bytes(content)
+        installation.job()
+        installation.run()
+        return installation
+
     def another(self, password: str, *, write_only: bool = False) -> Installation:
         """Return a second server on the same storage, which has seen nothing of it."""
         other = Installation(

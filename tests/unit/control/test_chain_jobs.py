@@ -41,12 +41,7 @@ THEIRS = "Green-tables-lift-4-oranges"
 @pytest.fixture
 def first(tmp_path: Path) -> Installation:
     """A server that made two points, the second of them after a change of its password."""
-    first = Installation.create(tmp_path)
-    first.tree.mkdir()
-    (first.tree / "file").write_text("one")
-    (first.tree / "large").write_bytes(bytes(range(256)) * 4000)
-    first.job()
-    first.run()
+    first = Installation.at_work(tmp_path, file=b"one", large=bytes(range(256)) * 4000)
     passwords.edit(first.ctx, "office", secret=secret(NEWER))
     first.run()
     return first

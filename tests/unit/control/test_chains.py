@@ -34,11 +34,7 @@ NEWER = "Quiet-harbours-sell-9-violins"
 @pytest.fixture
 def first(tmp_path: Path) -> Installation:
     """A server that made three points, of which the last two are sealed for a newer password."""
-    first = Installation.create(tmp_path)
-    first.tree.mkdir()
-    (first.tree / "file").write_text("one")
-    first.job()
-    first.run()
+    first = Installation.at_work(tmp_path, file=b"one")
     passwords.edit(first.ctx, "office", secret=secret(NEWER), hint="strings")
     for content in ("two", "three"):
         (first.tree / "file").write_text(content)

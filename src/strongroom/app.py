@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from strongroom import logs, settings
 from strongroom.clock import SystemClock
-from strongroom.control import config_backup
 from strongroom.control.context import Context, quiet
 from strongroom.control.process import harden
 
@@ -66,5 +65,13 @@ def build(
         handler = logs.to_file(chosen.log_file, chosen.log_level)
         context.on_close(lambda: logs.stop(handler))
     # Last, so that it is called first, while everything is open and the log is written.
-    context.on_close(lambda: config_backup.after_command(context))
+    context.on_close(lambda: _after_command(context))
     return context
+
+
+def _after_command(context: Context) -> None:
+    if context.catalog_is_open:
+        # Not at the top: `--help` and what reads no catalog need none of it.
+        from strongroom.control import config_backup
+
+        config_backup.after_command(context)

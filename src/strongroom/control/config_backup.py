@@ -13,7 +13,6 @@ import msgspec
 
 from strongroom.catalog import digest, passwords, repositories, values
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import audit
 from strongroom.errors import (
     ConfirmationNeededError,
     InvalidInputError,
@@ -69,6 +68,8 @@ def set_plan(ctx: Context, repository: str, encrypt: str | None, keep: int | Non
         InvalidInputError: nobody was named to seal for: there is no plain backup.
         NotFoundError: there is no such repository, password or recovery key.
     """
+    from strongroom.control import audit
+
     row = repositories.get(ctx.database, repository)
     before = _plan(ctx.database)
     if encrypt is None and before is None:
@@ -98,6 +99,8 @@ def turn_off(ctx: Context, *, yes_weaken: bool) -> ConfigView:
             "without configuration backups a lost server takes its jobs and its identity with it",
             hint="say --yes-weaken if that is meant",
         )
+    from strongroom.control import audit
+
     ctx.database.execute("DELETE FROM settings WHERE name = ?", (_PLAN,))
     audit.weakened(ctx, ["the configuration is no longer backed up"])
     return show(ctx)
@@ -113,6 +116,7 @@ def backup(ctx: Context, repository: str | None = None) -> ConfigView:
     Raises:
         NotFoundError: nothing was set.
     """
+    from strongroom.control import audit
     from strongroom.format.configuration import Configuration
     from strongroom.repository import configuration
     from strongroom.repository.repository import Repository
@@ -151,8 +155,6 @@ def after_command(ctx: Context) -> None:
 
     A repository that is away is told of, and tried again by the next command.
     """
-    if not ctx.catalog_is_open:
-        return
     try:
         if is_due(ctx.database):
             backup(ctx)

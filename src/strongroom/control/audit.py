@@ -22,7 +22,6 @@ from strongroom import logs
 from strongroom.catalog import jobs, passwords, repositories
 from strongroom.clock import rfc3339
 from strongroom.control.audit_log import AuditHead, AuditLog
-from strongroom.control.syslog import SyslogTarget, message_of
 from strongroom.control.views import AuditRecord, AuditVerified
 from strongroom.errors import (
     AuditAlteredError,
@@ -127,6 +126,8 @@ def _copy(ctx: Context, number: int, line: Mapping[str, object]) -> None:
     """Send a record to syslog too; one that does not answer is left alone from then on."""
     if ctx.settings.syslog is None or ctx.syslog_failed:
         return
+    from strongroom.control.syslog import SyslogTarget, message_of
+
     try:
         SyslogTarget.parse(ctx.settings.syslog).send(message_of(number, line))
     except OSError as error:

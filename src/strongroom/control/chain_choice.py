@@ -15,7 +15,7 @@ from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, chains, keys, succession
+from strongroom.control import audit, keys, known_chains
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.hpke import PublicKey
@@ -213,6 +213,9 @@ class ChainChoice:
             return False
         recipients = keys.recipients(ctx, job)
         if self.old is not None and self.old.named and chain.sealed and recipients:
+            # Not at the top: what it imports, hardly a session needs.
+            from strongroom.control import succession
+
             secret = self.old.get("password of the chain before")
             keyring = chain.unlock(PasswordUnlocker(secret), keys.trust(ctx))
             keeps = keys.keeps_secret(ctx, job)
@@ -270,7 +273,7 @@ class ChainChoice:
         if not known and chain.header.job_id != self.job.job_id:
             return None
         # Whoever signs it now: a stranger's header may stand in the place of ours.
-        chains.compare_with_seen(self.ctx, chain)
+        known_chains.compare_with_seen(self.ctx, chain)
         return chain if chain.header.job_id == self.job.job_id else None
 
     def _look_for_withheld(
@@ -316,8 +319,8 @@ class ChainChoice:
         """
         ctx, job = self.ctx, self.job
         row = chain_rows.current(ctx.database, job.job_id)
-        wanted = keys.wanted(ctx, job)
         recipients = keys.recipients(ctx, job)
+        wanted = keys.wanted_by(recipients)
         if row is not None and row.chain_id in self._withheld and not self._is_ahead(newest):
             return self._start_beside(row, recipients, newest, wanted)
         if newest is not None:
@@ -418,7 +421,7 @@ class ChainChoice:
             )
         found = chain_rows.find(ctx.database, chain_id)
         if found is None:
-            chain_key_id, recipient_ids = chains.present_recipients(chain)
+            chain_key_id, recipient_ids = known_chains.present_recipients(chain)
             if chain.sealed and not recipient_ids:
                 # Kept like this, the catalog would hold a sealed chain that is for nobody.
                 raise EnvelopeDamagedError(
@@ -631,7 +634,7 @@ class ChainChoice:
         audit.wrapped(self.ctx, self.job, chain, newer.id, wanted.recipient_ids, needed=False)
         kept = self._keep(chain, newer, record.dedup_key, record.chunker_seed)
         chain_rows.rekeyed(self.ctx.database, chain.chain_id, newer.id, wanted.recipient_ids)
-        chains.keep_envelope(self.ctx, chain, newer.id)
+        known_chains.keep_envelope(self.ctx, chain, newer.id)
         keys.link_made(self.ctx, self.job)
         return kept
 
@@ -675,7 +678,7 @@ class ChainChoice:
             ),
         )
         if chain_key is not None:
-            chains.keep_envelope(ctx, chain, chain_key.id)
+            known_chains.keep_envelope(ctx, chain, chain_key.id)
         return Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import jobs as job_rows
-from strongroom.control import audit, chains, jobs, keys, succession
+from strongroom.control import audit, chains, jobs, keys, known_chains, succession
 from strongroom.control.access import Reading
 from strongroom.crypto import random
 from strongroom.engine.points import open_points
@@ -75,7 +75,7 @@ def create(
             hint=f"'strongroom job run {owner.name}' goes on in it",
             job=owner.name,
         )
-    chains.compare_with_seen(ctx, whole)
+    known_chains.compare_with_seen(ctx, whole)
     reading, keyring = _open(ctx, repository, whole, access)
     chain = reading.chains[0]
     if chain.end is not None:

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, jobs, repositories, signers
+from strongroom.catalog import jobs, repositories, signers
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, keys
+from strongroom.control import audit, keys, known_chains
 from strongroom.control.access import (
     Access,
     Reading,
@@ -48,8 +48,7 @@ from strongroom.errors import (
 from strongroom.format.journal import SessionBody
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
-from strongroom.repository import layout
-from strongroom.repository.chain import Head, Trust
+from strongroom.repository.chain import Trust
 from strongroom.repository.repository import Repository
 from strongroom.repository.rescan import look_through
 
@@ -292,7 +291,7 @@ def take_in(
     with ctx.database.transaction():
         if chain_rows.find(ctx.database, chain.chain_id) is None:
             chain_rows.insert(ctx.database, _chain_row(repository, chain))
-        remember_head(ctx, chain)
+        known_chains.remember_head(ctx, chain)
         present = {view.point_id for view in points}
         known = {row.point_id for row in point_rows.of_chain(ctx.database, chain.chain_id)}
         point_rows.remove_many(ctx.database, known - present)
@@ -301,7 +300,7 @@ def take_in(
 
 
 def _chain_row(repository: Repository, chain: Chain) -> chain_rows.ChainRow:
-    chain_key_id, recipient_ids = present_recipients(chain)
+    chain_key_id, recipient_ids = known_chains.present_recipients(chain)
     return chain_rows.ChainRow(
         chain_id=chain.chain_id,
         job_id=chain.header.job_id,
@@ -312,16 +311,6 @@ def _chain_row(repository: Repository, chain: Chain) -> chain_rows.ChainRow:
         started_at=from_microseconds(chain.header.created_at),
         current=False,
     )
-
-
-def present_recipients(chain: Chain) -> tuple[bytes | None, frozenset[bytes]]:
-    """Return the chain key that the newest session sealed to, and whom it is sealed for."""
-    if not chain.sealed:
-        return None, frozenset()
-    chain_key_id = chain.present_key_id
-    envelope = chain.envelopes().get(chain_key_id)
-    stanzas = envelope.stanzas if envelope is not None else []
-    return chain_key_id, frozenset(stanza.recipient_id for stanza in stanzas)
 
 
 def _point_row(chain: Chain, view: PointView) -> point_rows.PointRow:
@@ -341,12 +330,6 @@ def _point_row(chain: Chain, view: PointView) -> point_rows.PointRow:
         files=details.files if details else 0,
         held=view.held,
     )
-
-
-def keep_envelope(ctx: Context, chain: Chain, chain_key_id: bytes) -> None:
-    """Keep a third copy of a chain key's first envelope, where the storage cannot touch it."""
-    data = chain.storage.get(layout.envelope(chain.chain_id, chain_key_id, 1, "a"))
-    chain_rows.keep_envelope(ctx.database, chain.chain_id, chain_key_id, data)
 
 
 # --- unlock ---------------------------------------------------------------------------------
@@ -434,7 +417,7 @@ def open_with(
         RolledBackError, ForkedError: this installation has seen another history.
     """
     reading = Reading(access, [repository], [chain])
-    compare_with_seen(ctx, chain)
+    known_chains.compare_with_seen(ctx, chain)
     believed = keys.readers_trust(ctx, access.signers)
     keyring = open_believed(reading, chain, lambda part: part.unlock(unlocker, believed))
     reading.points = open_points(reading.chains, lambda _: keyring)
@@ -442,25 +425,6 @@ def open_with(
         if isinstance(view.problem, IntegrityError):
             raise view.problem
     return reading, keyring
-
-
-def compare_with_seen(ctx: Context, chain: Chain) -> None:
-    """Go on if a chain is what this installation has seen of it, or follows from that.
-
-    Raises:
-        RolledBackError, ForkedError: it is another history.
-    """
-    seen = heads.get(ctx.database, chain.chain_id)
-    if seen is not None:
-        chain.check_head(Head(chain.chain_id, *seen))
-
-
-def remember_head(ctx: Context, chain: Chain) -> None:
-    """Remember how far a chain goes, for `compare_with_seen` to hold it to."""
-    head = chain.head()
-    if head is not None:
-        now = ctx.clock.now()
-        heads.remember(ctx.database, head.chain_id, head.number, head.entry_hash, now)
 
 
 def secret_for(ctx: Context, chain: Chain, access: Access, prefix: str = "") -> Unlocker:

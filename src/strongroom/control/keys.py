@@ -347,7 +347,12 @@ def _local_public(ctx: Context) -> hpke.PublicKey:
 
 def wanted(ctx: Context, job: Job) -> WantedEncryption:
     """Return what the job asks for, as `model.transition` compares it."""
-    ids = frozenset(recipient.id for recipient in recipients(ctx, job))
+    return wanted_by(recipients(ctx, job))
+
+
+def wanted_by(recipients: Iterable[Recipient]) -> WantedEncryption:
+    """Return what a job with these recipients asks for."""
+    ids = frozenset(recipient.id for recipient in recipients)
     return WantedEncryption(bool(ids), ids)
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import repositories
-from strongroom.control import audit, chains, keys, succession
+from strongroom.control import audit, keys, known_chains
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.errors import (
@@ -133,7 +133,7 @@ def open_chain(ctx: Context, job: Job, chain_id: bytes) -> Chain:
     """
     repository = repositories.get(ctx.database, job.repository)
     chain = Repository.open(ctx.storage(repository.location)).chain(chain_id)
-    chains.compare_with_seen(ctx, chain)
+    known_chains.compare_with_seen(ctx, chain)
     return chain
 
 
@@ -174,6 +174,9 @@ def carry_out(ctx: Context, prepared: Prepared, recipients: Sequence[Recipient])
     chain = prepared.chain
     newer: ChainKey | None = None
     if prepared.keyring is not None and chain.signs_as(ctx.identity.public) is None:
+        # Not at the top: what it imports, only this needs.
+        from strongroom.control import succession
+
         newer = succession.take_over(ctx, chain, prepared.keyring, recipients, keep_key=False)
     if newer is None:
         newer = change_recipients(chain, prepared.older, recipients, ctx.identity)
@@ -197,7 +200,7 @@ def settle(ctx: Context, rekeyed: Rekeyed, *, keep_key: bool) -> None:
         )
     with ctx.database.transaction():
         chain_rows.rekeyed(ctx.database, chain_id, rekeyed.newer.id, rekeyed.recipient_ids)
-        chains.keep_envelope(ctx, rekeyed.chain, rekeyed.newer.id)
+        known_chains.keep_envelope(ctx, rekeyed.chain, rekeyed.newer.id)
 
 
 def forget_chain_key(ctx: Context, chain_id: bytes) -> None:

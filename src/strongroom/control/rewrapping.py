@@ -18,7 +18,7 @@ import msgspec
 
 from strongroom.catalog import chains, jobs, repositories
 from strongroom.control import audit, job_lock, keys, rekeying
-from strongroom.control.chains import compare_with_seen
+from strongroom.control.known_chains import compare_with_seen
 from strongroom.control.views import RewrappedKey, RewrapResult
 from strongroom.crypto import random
 from strongroom.crypto.recipients import PasswordUnlocker

@@ -12,7 +12,7 @@ import msgspec
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import jobs as job_rows
-from strongroom.control import audit, chains
+from strongroom.control import audit, chains, known_chains
 from strongroom.engine.progress import NullProgress
 from strongroom.format.journal import SessionBody
 from strongroom.repository import rekey
@@ -88,9 +88,9 @@ def remember(
     if newer is not None:
         ids = frozenset(recipient.id for recipient in recipients)
         chain_rows.rekeyed(ctx.database, chain.chain_id, newer.id, ids)
-        chains.keep_envelope(ctx, chain, newer.id)
+        known_chains.keep_envelope(ctx, chain, newer.id)
     chain_rows.make_current(ctx.database, job.job_id, chain.chain_id)
-    chains.remember_head(ctx, chain)
+    known_chains.remember_head(ctx, chain)
     newest = chain.newest_session
     if newest is not None and isinstance(newest.body, SessionBody):
         job_rows.remember_counter(ctx.database, job.job_id, newest.body.counter)

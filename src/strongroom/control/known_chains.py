@@ -1,0 +1,53 @@
+"""What this server remembers of a chain: how far it goes, whom it is sealed for, an envelope.
+
+A storage that shows less than was seen, or another history, is found by it. Sessions use it, so
+it imports nothing that only views and readers need.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import heads
+from strongroom.repository import layout
+from strongroom.repository.chain import Head
+
+if TYPE_CHECKING:
+    from strongroom.control.context import Context
+    from strongroom.repository.chain import Chain
+
+
+def compare_with_seen(ctx: Context, chain: Chain) -> None:
+    """Go on if a chain is what this installation has seen of it, or follows from that.
+
+    Raises:
+        RolledBackError, ForkedError: it is another history.
+    """
+    seen = heads.get(ctx.database, chain.chain_id)
+    if seen is not None:
+        chain.check_head(Head(chain.chain_id, *seen))
+
+
+def remember_head(ctx: Context, chain: Chain) -> None:
+    """Remember how far a chain goes, for `compare_with_seen` to hold it to."""
+    head = chain.head()
+    if head is not None:
+        now = ctx.clock.now()
+        heads.remember(ctx.database, head.chain_id, head.number, head.entry_hash, now)
+
+
+def present_recipients(chain: Chain) -> tuple[bytes | None, frozenset[bytes]]:
+    """Return the chain key that the newest session sealed to, and whom it is sealed for."""
+    if not chain.sealed:
+        return None, frozenset()
+    chain_key_id = chain.present_key_id
+    envelope = chain.envelopes().get(chain_key_id)
+    stanzas = envelope.stanzas if envelope is not None else []
+    return chain_key_id, frozenset(stanza.recipient_id for stanza in stanzas)
+
+
+def keep_envelope(ctx: Context, chain: Chain, chain_key_id: bytes) -> None:
+    """Keep a third copy of a chain key's first envelope, where the storage cannot touch it."""
+    data = chain.storage.get(layout.envelope(chain.chain_id, chain_key_id, 1, "a"))
+    chain_rows.keep_envelope(ctx.database, chain.chain_id, chain_key_id, data)

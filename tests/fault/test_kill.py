@@ -37,15 +37,21 @@ def killed(kept: KeptJob, verb: str, within_seconds: float) -> bool:
 
 
 def killed_with_packs(kept: KeptJob) -> bool:
-    """Kill a session when its first packs are stored; return whether that was before its end."""
-    points, before = kept.job().points(), len(kept.job().keys_of("packs"))
+    """Kill a session that has whole packs and noted them; return whether that was in time."""
+    points, before = kept.job().points(), noted(kept)
     process = kept.start("run")
-    while process.poll() is None and len(kept.job().keys_of("packs")) < before + 2:
+    while process.poll() is None and noted(kept) <= before:
         CLOCK.sleep(0.001)
     process.kill()
     process.communicate()
     assert process.returncode in (0, -signal.SIGKILL)
     return len(kept.job().points()) == len(points)
+
+
+def noted(kept: KeptJob) -> set[str]:
+    """Return the packs that sessions which did not end have left for the next one."""
+    notes = (kept.folder / "cache" / "packs").glob("*.packs")
+    return {line for note in notes for line in note.read_text().splitlines(keepends=True)}
 
 
 def seconds(kept: KeptJob, verb: str) -> float:

@@ -709,7 +709,9 @@ class Chain:
                     hint for hint in _strings(error.fields.get("hints")) if hint not in hints
                 )
                 continue
-            vouched = vouched or self._is_vouched(envelope.stanzas, unlocker)
+            # A KMS is asked for it, and may refuse who only decrypts.
+            if not (vouched or trust.knows(self.identity)):
+                vouched = self._is_vouched(envelope.stanzas, unlocker)
             self._follow_links(chain_key, opened, closed)
         if opened:
             self._refuse_unvouched(vouched, trust)

@@ -177,6 +177,17 @@ class Kms(Protocol):
         """
         ...
 
+    def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
+        """Tell whether `mac` is what `mac` makes of this key and message.
+
+        The server decides, so that who may verify need not be able to make one; where it has no
+        such operation, the provider says so and compares.
+
+        Raises:
+            RefusedError, NotFoundError: as for `decrypt`.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the connection; harmless when there is none."""
         ...

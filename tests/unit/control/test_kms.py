@@ -171,7 +171,8 @@ def test_a_job_is_sealed_for_a_key_of_its_own_and_opens_with_one_call(works: Wor
     point = works.run().points[0]
     works.server.calls.clear()
     assert works.restored(point) == "first"
-    assert works.server.calls["decrypt"] == 1
+    # Who made it is known here, so nobody is asked to vouch.
+    assert works.server.calls == {"decrypt": 1}
 
 
 def test_a_restore_of_the_newest_of_many_points_asks_once(works: Works) -> None:
@@ -247,6 +248,18 @@ def test_a_bare_machine_without_rights_at_the_kms_is_told_which_key_it_was(works
 
 
 # --- vouching ---------------------------------------------------------------------------------
+
+
+def test_who_restores_elsewhere_has_the_vouch_verified_and_makes_none(works: Works) -> None:
+    works.job()
+    point = works.run().points[0]
+    bare = works.machine("bare")
+    kms.add(bare, "same", (URL,), Given())
+    works.server.calls.clear()
+    assert works.restored(point, "bare", where="/main", kms="same") == "first"
+    assert works.server.calls["decrypt"] == 1
+    assert works.server.calls["verify_mac"] == 1
+    assert works.server.calls["mac"] == 0
 
 
 def test_a_forged_chain_sealed_to_the_public_half_is_refused(works: Works) -> None:

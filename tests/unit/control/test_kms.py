@@ -184,6 +184,14 @@ def test_a_restore_of_the_newest_of_many_points_asks_once(works: Works) -> None:
     assert works.server.calls["keys"] == 0
 
 
+def test_a_server_restores_its_own_points_without_having_itself_vouched_for(works: Works) -> None:
+    works.job()
+    point = works.run().points[0]
+    works.server.calls.clear()
+    assert works.restored(point) == "first"
+    assert works.server.calls == {"decrypt": 1}
+
+
 def test_listing_points_and_their_sizes_asks_nobody(works: Works) -> None:
     works.job()
     works.run()

@@ -126,12 +126,26 @@ def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
         if present is None:
             ensure(ctx, one)
             continue
-        made = _kms(ctx, row).rotate(present.name, row.bits)
-        _remember(ctx, row, one.job_id, present.name, present.version + 1, made)
-        rotated.append(present.name)
+        key, made = _next_key(ctx, row, one, present)
+        _remember(ctx, row, one.job_id, key, present.version + 1, made)
+        rotated.append(key)
         audit.record(ctx, "kms.rotated", kms=name, key=made.key, job=one.name)
     result = sync(ctx, name)
     return msgspec.structs.replace(result, rotated=(*rotated, *result.rotated))
+
+
+def _next_key(
+    ctx: Context, row: rows.KmsRow, job: Job, present: rows.KmsKeyRow
+) -> tuple[str, KmsKey]:
+    """Have the key made that comes after a job's present one; return its name too."""
+    kms = _kms(ctx, row)
+    try:
+        return present.name, kms.rotate(present.name, row.bits)
+    except NotFoundError:
+        # Where one name has all versions, they are destroyed together. Under the same name its
+        # versions would be counted from 1 again, and have ids that we have seen.
+        name = f"{key_name(job.name, job.job_id)}-{present.version + 1}"
+        return name, kms.make_key(name, row.bits)
 
 
 def _learn(ctx: Context, row: rows.KmsRow) -> list[str]:

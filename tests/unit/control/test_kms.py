@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from strongroom.control.sessions import SessionResult
-    from strongroom.kms.base import Kms, Surroundings
+    from strongroom.kms.base import Kms, KmsKey, Surroundings
     from strongroom.storage.base import Storage
 
 URL = "aws://north-1"
@@ -393,6 +393,26 @@ def test_nothing_is_sealed_for_a_key_that_is_destroyed(works: Works) -> None:
     session = works.run(text="after")
     assert session.kind == "full"
     assert works.restored(session.points[0]) == "after"
+
+
+def test_a_key_that_was_destroyed_with_its_name_is_followed_by_one_of_another_name(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works.job()
+    name, lost = rows_name(works), works.kms_key()
+    works.server.set_state(lost, KeyState.DESTROYED)
+
+    def gone(self: LocalKms, name: str, bits: int) -> KmsKey:
+        raise NotFoundError(f"there is no key {name}")
+
+    monkeypatch.setattr(LocalKms, "rotate", gone)
+    assert kms_keys.rotate(works.ctx, "corp", "nightly").rotated == (f"{name}-2",)
+    assert works.kms_key() != lost
+    session = works.run(text="after")
+    assert works.restored(session.points[0]) == "after"
+    monkeypatch.undo()
+    works.server.make(f"{name}-2", 3072)
+    assert kms_keys.sync(works.ctx, "corp").rotated == (f"{name}-2",)
 
 
 def test_a_key_that_nobody_needs_any_longer_is_not_reported(works: Works) -> None:

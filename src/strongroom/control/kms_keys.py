@@ -95,15 +95,26 @@ def sync(ctx: Context, name: str) -> KmsSyncResult:
         NotFoundError: there is none of this name.
         KmsUnavailableError, RefusedError: it does not say.
     """
-    row = rows.get(ctx.database, name)
-    rotated = _learn(ctx, row)
+    return _synced(ctx, rows.get(ctx.database, name))[0]
+
+
+def _synced(ctx: Context, row: rows.KmsRow) -> tuple[KmsSyncResult, dict[str, RefusedError]]:
+    """Do the same for a KMS; return also of which names of keys it says nothing, and why."""
+    rotated, refused = _learn(ctx, row)
     row = replace(row, synced_at=ctx.clock.now())
     rows.update(ctx.database, row)
-    warnings = [*_lost(ctx, row), *kms_views.expiry_warnings(ctx, row)]
-    audit.record(ctx, "kms.synced", needed=False, kms=name, rotated=rotated, warnings=len(warnings))
-    return KmsSyncResult(
+    warnings = [
+        *map(str, refused.values()),
+        *_lost(ctx, row),
+        *kms_views.expiry_warnings(ctx, row),
+    ]
+    audit.record(
+        ctx, "kms.synced", needed=False, kms=row.name, rotated=rotated, warnings=len(warnings)
+    )
+    result = KmsSyncResult(
         kms=kms_views.view(ctx, row), rotated=tuple(rotated), warnings=tuple(warnings)
     )
+    return result, refused
 
 
 def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
@@ -148,25 +159,39 @@ def _next_key(
         return name, kms.make_key(name, row.bits)
 
 
-def _learn(ctx: Context, row: rows.KmsRow) -> list[str]:
-    """Take in newer keys and present states; return the names of keys that are newer."""
+def _learn(ctx: Context, row: rows.KmsRow) -> tuple[list[str], dict[str, RefusedError]]:
+    """Take in newer keys and present states.
+
+    Returns:
+        The names of keys that are newer, and of those that the KMS refuses to speak of.
+
+    Raises:
+        KmsUnavailableError: it does not answer.
+        RefusedError: it speaks of none.
+    """
     kms = _kms(ctx, row)
     rotated: list[str] = []
-    known = rows.keys_of(ctx.database, row.kms_id)
-    for key in known:
-        rows.seen(ctx.database, row.kms_id, key.key, kms.state(key.key), ctx.clock.now())
-    newest: dict[str, rows.KmsKeyRow] = {}
-    for key in known:
-        newest.setdefault(key.name, key)
-    for name, key in newest.items():
+    refused: dict[str, RefusedError] = {}
+    named: dict[str, list[rows.KmsKeyRow]] = {}
+    for key in rows.keys_of(ctx.database, row.kms_id):
+        named.setdefault(key.name, []).append(key)
+    for name, known in named.items():
         try:
+            for key in known:
+                rows.seen(ctx.database, row.kms_id, key.key, kms.state(key.key), ctx.clock.now())
             found = kms.newest_key(name)
         except NotFoundError:
             continue  # none of this name opens anything: its state says why
-        if found.key not in {one.key for one in known}:
-            _remember(ctx, row, key.job_id, name, key.version + 1, found)
+        except RefusedError as error:
+            # What is wrong with the key of one job keeps the others from nothing.
+            refused[name] = error
+            continue
+        if found.key not in {key.key for key in known}:
+            _remember(ctx, row, known[0].job_id, name, known[0].version + 1, found)
             rotated.append(name)
-    return rotated
+    if refused and len(refused) == len(named):
+        raise next(iter(refused.values()))
+    return rotated, refused
 
 
 def _lost(ctx: Context, row: rows.KmsRow) -> list[str]:
@@ -217,7 +242,10 @@ def before_session(ctx: Context, job: Job) -> list[str]:
     try:
         ensure(ctx, job)
         if row.synced_at is None or now - row.synced_at > SYNC_EVERY:
-            sync(ctx, row.name)
+            _, refused = _synced(ctx, row)
+            key = rows.key_of_job(ctx.database, row.kms_id, job.job_id)
+            if key is not None and key.name in refused:
+                raise refused[key.name]
         else:
             _look(ctx, row, job)
     except StrongroomError as error:

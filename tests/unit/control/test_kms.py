@@ -415,6 +415,33 @@ def test_a_key_that_was_destroyed_with_its_name_is_followed_by_one_of_another_na
     assert kms_keys.sync(works.ctx, "corp").rotated == (f"{name}-2",)
 
 
+def test_a_key_that_is_refused_keeps_other_jobs_from_nothing(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works.job()
+    works.job(name="weekly")
+    refused, newest_key = rows_name(works), LocalKms.newest_key
+
+    def newest(self: LocalKms, name: str) -> KmsKey:
+        if name == refused:
+            raise RefusedError(f"no right to {name}")
+        return newest_key(self, name)
+
+    monkeypatch.setattr(LocalKms, "newest_key", newest)
+    (said,) = works.run("nightly").warnings
+    assert said.endswith(f"no right to {refused}")
+    works.clock.advance(timedelta(days=2))
+    assert works.run("weekly").warnings == ()
+    kms.edit(works.ctx, "corp", strict=True)
+    works.clock.advance(timedelta(days=2))
+    with pytest.raises(RefusedError, match=refused):
+        works.run("nightly")
+    (other,) = {key.name for key in kms.show(works.ctx, "corp").kms.keys} - {refused}
+    works.server.make(other, 3072)
+    result = kms_keys.sync(works.ctx, "corp")
+    assert (result.rotated, result.warnings) == ((other,), (f"no right to {refused}",))
+
+
 def test_a_key_that_nobody_needs_any_longer_is_not_reported(works: Works) -> None:
     works.job()
     old = works.kms_key()

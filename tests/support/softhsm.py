@@ -27,7 +27,7 @@ from strongroom.kms.pkcs11 import Pkcs11Kms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PIN = "1234"
+PIN = "pin-of-tests"
 LABEL = "strongroom-test"
 _CHANGE = """
 import sys

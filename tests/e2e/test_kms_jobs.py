@@ -67,7 +67,7 @@ def test_a_local_half_and_the_kms_are_both_needed(tmp_path: Path) -> None:
         words = ("restore", point, "--to", restored)
         there = (*words, "--repository", tmp_path / "repository", "--kms", "corp")
 
-        assert "local half" in elsewhere.run(*there, status=12).stderr
+        assert "local half" in elsewhere.json(*there, status=12)["error"]["message"]
         server.stop()
         here.run(*words, status=13)
         elsewhere.run(*there, "--recovery-key", kit, status=13)

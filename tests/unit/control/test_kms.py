@@ -570,6 +570,24 @@ def test_with_a_local_half_the_kms_alone_opens_nothing(works: Works) -> None:
     assert both == "first"
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["named", "of the catalog"])
+def test_a_point_that_stays_locked_beside_others_says_why(works: Works, kept: bool) -> None:
+    recovery.create(works.ctx, works.folder / "kit")
+    works.job()
+    works.job(name="weekly", local_half=True, recovery=False)
+    nightly, weekly = works.run().points[0], works.run("weekly").points[0]
+    kms.add(works.machine("bare"), "same", (URL,), Given())
+    access = {"where": "/main"} if kept else {"where": "/main", "kms": "same"}
+    assert works.restored(nightly, "bare", **access) == "first"
+    with pytest.raises(UnlockError, match="local half"):
+        works.restored(weekly, "bare", **access)
+    works.job(name="third")
+    third = works.run("third").points[0]
+    works.server.set_state(works.kms_key("third"), KeyState.DISABLED)
+    with pytest.raises(RefusedError, match=works.kms_key("third")):
+        works.restored(third, "bare", **access)
+
+
 def test_a_new_kit_brings_a_new_local_half_and_the_old_points_stay_open(works: Works) -> None:
     recovery.create(works.ctx, works.folder / "kit")
     works.job(local_half=True)

@@ -9,6 +9,7 @@ warning, unless the operator asked for more.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -150,13 +151,14 @@ def _next_key(
 ) -> tuple[str, KmsKey]:
     """Have the key made that comes after a job's present one; return its name too."""
     kms = _kms(ctx, row)
-    try:
-        return present.name, kms.rotate(present.name, row.bits)
-    except NotFoundError:
-        # Where one name has all versions, they are destroyed together. Under the same name its
-        # versions would be counted from 1 again, and have ids that we have seen.
-        name = f"{key_name(job.name, job.job_id)}-{present.version + 1}"
-        return name, kms.make_key(name, row.bits)
+    with suppress(NotFoundError):
+        made = kms.rotate(present.name, row.bits)
+        if made.key not in {key.key for key in rows.keys_of(ctx.database, row.kms_id)}:
+            return present.name, made
+    # Where one name has all versions, they are destroyed together, and whoever makes the name
+    # anew counts from 1 again: such a key has the id of one that we have seen.
+    name = f"{key_name(job.name, job.job_id)}-{present.version + 1}"
+    return name, kms.make_key(name, row.bits)
 
 
 def _learn(ctx: Context, row: rows.KmsRow) -> tuple[list[str], dict[str, RefusedError]]:
@@ -189,9 +191,17 @@ def _learn(ctx: Context, row: rows.KmsRow) -> tuple[list[str], dict[str, Refused
         if found.key not in {key.key for key in known}:
             _remember(ctx, row, known[0].job_id, name, known[0].version + 1, found)
             rotated.append(name)
+        elif _public(ctx, row, found.key) != PublicKey(found.public).der:
+            # Another key stands under its id, and opens nothing of what it did.
+            rows.seen(ctx.database, row.kms_id, found.key, KeyState.DESTROYED, ctx.clock.now())
     if refused and len(refused) == len(named):
         raise next(iter(refused.values()))
     return rotated, refused
+
+
+def _public(ctx: Context, row: rows.KmsRow, key: str) -> bytes:
+    """Return the public half that is sealed to for a key."""
+    return ctx.keystore.get(KmsKeyRecord, keys.kms_key_name(row.kms_id, key)).public
 
 
 def _lost(ctx: Context, row: rows.KmsRow) -> list[str]:
@@ -274,7 +284,8 @@ def before_session(ctx: Context, job: Job) -> list[str]:
 
 def _look(ctx: Context, row: rows.KmsRow, job: Job) -> None:
     key = rows.key_of_job(ctx.database, row.kms_id, job.job_id)
-    if key is not None:
+    # Of what is destroyed a sync learns that it is there again, and whether it is the same.
+    if key is not None and key.state != KeyState.DESTROYED:
         state = _kms(ctx, row).state(key.key)
         rows.seen(ctx.database, row.kms_id, key.key, state, ctx.clock.now())
 

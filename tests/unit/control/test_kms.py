@@ -415,6 +415,23 @@ def test_a_key_that_was_destroyed_with_its_name_is_followed_by_one_of_another_na
     assert kms_keys.sync(works.ctx, "corp").rotated == (f"{name}-2",)
 
 
+def test_nothing_is_sealed_to_a_key_in_whose_place_there_is_another(works: Works) -> None:
+    works.job()
+    point, key = works.run().points[0], works.kms_key()
+    other = works.server.held.pop(works.server.make("other", 3072).key)
+    works.server.held[key].private = other.private
+    works.server.held[key].public = other.public
+    (warning,) = kms_keys.sync(works.ctx, "corp").warnings
+    assert "is destroyed" in warning
+    assert point[:12] in warning
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="is destroyed"):
+            works.run()
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    jobs.detach(works.ctx, "nightly")  # what it did not seal, it does not open: a chain's end
+    assert works.restored(works.run(text="after").points[0]) == "after"
+
+
 def test_a_key_that_is_refused_keeps_other_jobs_from_nothing(
     works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,8 +198,10 @@ class Life:
         tried = self.here.json("kms", "test", "corp", status=14)["keys"]
         assert [one["key"] for one in tried if not one["opened"]] == [present]
         if self.server.can_enable:
+            self.server.enable(old)
+            self.restore("one")  # what the new one does not open, the old one does
             self.server.enable(present)
-            self.restore("one")
+            self.restore("eight")
 
     def a_server_that_points_need_is_not_forgotten(self) -> None:
         error = self.here.json("kms", "remove", "corp", status=15)["error"]
@@ -211,7 +213,7 @@ class Life:
         self.server.destroy(lost)
         told = self.here.json("kms", "sync", "corp", status=3)
         assert warned(told, lost, *self.shown_points())
-        self.refused("one", 14)
+        self.refused("eight", 14)
         self.here.run("kms", "rotate", "corp", "--job", "nightly", status=3)
         assert warned(self.run("nine", status=3), lost)
         self.restore("nine")
@@ -222,7 +224,9 @@ class Life:
             (machine.folder / "said").write_bytes(b"".join(machine.said))
         ours = {f"credential {number}": one for number, one in enumerate(self.server.secrets())}
         assert private_halves.found(ours, self.folder) == []
-        for private in self.server.private_halves():
+        halves = self.server.private_halves()
+        assert halves
+        for private in halves:
             assert private_halves.found(private_halves.traces(private), self.folder) == []
 
     # --- what chapters are made of ------------------------------------------------------------

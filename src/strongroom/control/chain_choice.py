@@ -619,6 +619,10 @@ class ChainChoice:
         except (UnavailableError, RefusedError) as error:
             self.warnings.append(f"no link to the present key of chain {chain.name}: {error}")
             return None
+        if present in keyring.refused:
+            self.warnings.append(
+                f"no link to the present key of chain {chain.name}: {keyring.refused[present]}"
+            )
         return keyring.chain_keys.get(present)
 
     def _change(

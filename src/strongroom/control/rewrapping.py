@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.envelope import ChainKey
     from strongroom.crypto.recipients import Recipient, Unlocker
+    from strongroom.errors import StrongroomError
     from strongroom.format.header import Envelope
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
@@ -189,16 +190,20 @@ def _plan(
         )
     envelopes = chain.envelopes()
     plan = _Plan(row, chain, envelopes=envelopes)
+    refused: dict[bytes, StrongroomError] = {}
     for unlocker in unlockers:
         try:
             keyring = chain.unlock(unlocker, keys.trust(ctx))
         except NoRecipientMatchedError:
             continue
         plan.opened |= keyring.chain_keys
+        refused |= keyring.refused
     for chain_key_id in {*envelopes, *chain.envelope_names().values()} - set(plan.opened):
         whole = chain_key_id in envelopes
         plan.closed[chain_key_id] = (
-            "nothing at hand opens it" if whole else "no intact envelope of it is left"
+            str(refused.get(chain_key_id, "nothing at hand opens it"))
+            if whole
+            else "no intact envelope of it is left"
         )
     return plan
 

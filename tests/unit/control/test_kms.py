@@ -415,6 +415,27 @@ def test_a_key_that_was_destroyed_with_its_name_is_followed_by_one_of_another_na
     assert kms_keys.sync(works.ctx, "corp").rotated == (f"{name}-2",)
 
 
+@pytest.mark.parametrize("state", [KeyState.DISABLED, KeyState.DESTROYED])
+def test_what_was_sealed_for_an_older_key_opens_although_the_newest_opens_nothing(
+    works: Works, state: KeyState
+) -> None:
+    works.job()
+    old = works.run(text="old").points[0]
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    new = works.run(text="new").points[0]
+    works.server.set_state(works.kms_key(), state)
+    kms.add(works.machine("bare"), "same", (URL,), Given())
+    for machine, access in (("server", {}), ("bare", {"where": "/main", "kms": "same"})):
+        assert works.restored(old, machine, **access) == "old"
+        # A machine that knows nothing of a key that is destroyed finds none for the point.
+        with pytest.raises((RefusedError, UnlockError)):
+            works.restored(new, machine, **access)
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    session = works.run(text="after")
+    assert session.kind == "full"
+    assert "no link to the present key" in session.warnings[-1]
+
+
 def test_nothing_is_sealed_to_a_key_in_whose_place_there_is_another(works: Works) -> None:
     works.job()
     point, key = works.run().points[0], works.kms_key()

@@ -31,14 +31,15 @@ class Gate:
 
     def __init__(self, behind: int) -> None:
         self._behind = behind
-        self._listener: socket.socket | None = None
+        # The port stays taken while it is shut: nobody else is to have it then.
+        self._door = _bound(0)
+        self.port: int = self._door.getsockname()[1]
+        self._is_open = False
+        self._turns = threading.Lock()
         self._carried: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._breaks = False
         self._heard = b""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
 
     @classmethod
     @contextmanager
@@ -49,13 +50,14 @@ class Gate:
             yield gate
         finally:
             gate.shut()
+            gate._door.close()
 
     def open(self) -> None:
         """Let everybody in; harmless where it is open."""
-        if self._listener is None:
-            self._breaks = False
-            self._listener = socket.create_server(("127.0.0.1", self.port))
-            self._begin(self._admit, self._listener)
+        if not self._is_open:
+            self._is_open, self._breaks = True, False
+            self._door.listen()
+            self._begin(self._admit, self._door)
 
     def shut(self) -> None:
         """Let nobody in, and end the connections that are there."""
@@ -81,11 +83,12 @@ class Gate:
         thread.start()
 
     def _stop_listening(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for a connection
-            listener.close()
+        with self._turns:
+            if self._is_open:
+                self._is_open = False
+                self._door.shutdown(socket.SHUT_RDWR)  # wakes who waits for a connection
+                self._door.close()
+                self._door = _bound(self.port)
 
     def _admit(self, listener: socket.socket) -> None:
         while True:
@@ -117,3 +120,11 @@ class Gate:
                     self._stop_listening()
                     return
                 other[one].sendall(data)
+
+
+def _bound(port: int) -> socket.socket:
+    """Return a socket at a port that nobody listens at yet."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(("127.0.0.1", port))
+    return made

@@ -548,7 +548,14 @@ def stored_keyring(
             ) from None
         openers = openers_of(chain.envelopes())
         return Keyring(chain.chain_id, chain_keys, metakeys, openers=openers)
-    return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.closed, keyring.openers)
+    return Keyring(
+        chain.chain_id,
+        keyring.chain_keys,
+        metakeys,
+        keyring.closed,
+        keyring.refused,
+        keyring.openers,
+    )
 
 
 def _opens_offline(chain: Chain, secrets: StoredSecrets) -> bool:

@@ -32,6 +32,8 @@ from strongroom.errors import (
     InvalidInputError,
     NoRecipientMatchedError,
     NotFoundError,
+    RefusedError,
+    UnlockError,
     UnsupportedVersionError,
     UnvouchedError,
 )
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.envelope import ChainKey
     from strongroom.crypto.recipients import Recipient, Unlocker
+    from strongroom.errors import StrongroomError
     from strongroom.format.header import Envelope
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
@@ -206,31 +209,48 @@ def _plan(
     plan = _Plan(row, chain, envelopes=envelopes)
     plan.copies = _kept_copies(ctx, chain, known - set(envelopes))
     plan.opened = keys.kept_chain_keys(ctx, chain)
+    refused: dict[bytes, StrongroomError] = {}
     for unlocker in unlockers:
-        plan.opened |= _opened_by(ctx, plan, unlocker)
+        plan.opened |= _opened_by(ctx, plan, unlocker, refused)
     for chain_key_id in known - set(plan.opened):
         whole = plan.envelope(chain_key_id) is not None
         plan.closed[chain_key_id] = (
-            "nothing at hand opens it" if whole else "no intact envelope of it is left"
+            str(refused.get(chain_key_id, "nothing at hand opens it"))
+            if whole
+            else "no intact envelope of it is left"
         )
     return plan
 
 
-def _opened_by(ctx: Context, plan: _Plan, unlocker: Unlocker) -> dict[bytes, ChainKey]:
-    """Return the chain keys that a secret opens, with the catalog's copies where those lack."""
+def _opened_by(
+    ctx: Context, plan: _Plan, unlocker: Unlocker, refused: dict[bytes, StrongroomError]
+) -> dict[bytes, ChainKey]:
+    """Return the chain keys that a secret opens, with the catalog's copies where those lack.
+
+    Why it does not open others that are sealed for it goes to `refused`.
+    """
     chain = plan.chain
     opened: dict[bytes, ChainKey] = {}
     try:
-        opened |= chain.unlock(unlocker, keys.trust(ctx)).chain_keys
+        keyring = chain.unlock(unlocker, keys.trust(ctx))
+        opened |= keyring.chain_keys
+        refused |= keyring.refused
     except NoRecipientMatchedError:
         pass
     except EnvelopeDamagedError:
         if chain.present_key_id in plan.envelopes:
             raise
+    except (RefusedError, UnlockError) as error:
+        refused[chain.present_key_id] = error
     for chain_key_id, copy in plan.copies.items():
-        if chain_key_id not in {*plan.opened, *opened}:
-            with suppress(NoRecipientMatchedError):
-                opened |= chain.opened_from(chain.open_envelope(copy, unlocker))
+        if chain_key_id in {*plan.opened, *opened}:
+            continue
+        try:
+            opened |= chain.opened_from(chain.open_envelope(copy, unlocker))
+        except NoRecipientMatchedError:
+            continue
+        except (RefusedError, UnlockError) as error:
+            refused[chain_key_id] = error
     return opened
 
 

@@ -132,6 +132,7 @@ class Kms(Protocol):
         """Make the next key under a name; the ones before go on opening what is sealed to them.
 
         Raises:
+            NotFoundError: there is none of this name, and the server counts from one that is.
             RefusedError: the server does not allow it.
         """
         ...

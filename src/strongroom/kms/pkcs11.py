@@ -55,6 +55,8 @@ _AWAY: Final = (
     refusals.DeviceError,
     refusals.DeviceMemory,
     refusals.DeviceRemoved,
+    # Whatever else it is, it is no answer: SoftHSM says it of a token that was taken away.
+    refusals.GeneralError,
     refusals.HostMemory,
     refusals.NoSuchToken,
     refusals.SessionClosed,

@@ -28,8 +28,10 @@ from strongroom.errors import (
     ObjectMissingError,
     PointDamagedError,
     PointWithheldError,
+    RefusedError,
     RolledBackError,
     StrongroomError,
+    UnlockError,
     UnsupportedVersionError,
     UnvouchedError,
 )
@@ -704,13 +706,17 @@ class Chain:
 
         Raises:
             NoRecipientMatchedError: the secret is not one of this chain's.
+            RefusedError, UnlockError: it is, and a KMS opens nothing with it, or a local half
+                is missing.
             UnvouchedError: the secret opens it, but nothing vouches for who signs it.
         """
         envelopes, closed = self.read_envelopes()
         current = self.present_key_id
         hints: list[str] = []
-        vouched = False
+        # Of whom is known nobody has to vouch: a KMS would be asked, and has to allow that.
+        vouched = trust.knows(self.identity)
         opened: dict[bytes, ChainKey] = {}
+        refused: dict[bytes, StrongroomError] = {}
         for chain_key_id in sorted(envelopes, key=lambda one: one != current):
             if chain_key_id in opened:
                 continue
@@ -722,16 +728,21 @@ class Chain:
                     hint for hint in _strings(error.fields.get("hints")) if hint not in hints
                 )
                 continue
-            # A KMS is asked for it, and may refuse who only decrypts.
-            if not (vouched or trust.knows(self.identity)):
-                vouched = self._is_vouched(envelope.stanzas, unlocker)
+            except (RefusedError, UnlockError) as error:
+                # A KMS whose newest key is destroyed may still open what an older one sealed.
+                refused[chain_key_id] = error
+                continue
+            vouched = vouched or self._is_vouched(envelope.stanzas, unlocker)
             self._follow_links(chain_key, opened, closed)
         if opened:
             self._refuse_unvouched(vouched, trust)
             openers = openers_of(envelopes)
-            return Keyring(self.chain_id, opened, closed=closed, openers=openers)
+            refused = {one: error for one, error in refused.items() if one not in opened}
+            return Keyring(self.chain_id, opened, closed=closed, refused=refused, openers=openers)
         if current in closed:
             raise closed[current]
+        if refused:
+            raise refused.get(current) or next(iter(refused.values()))
         if not envelopes:
             raise EnvelopeDamagedError(f"chain {self.name} has no envelope: removed from storage")
         shown = f"; its hint: {'; '.join(hints)}" if hints else ""

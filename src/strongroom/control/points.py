@@ -168,14 +168,14 @@ def diff(ctx: Context, access: Access, before: str, after: str) -> Iterator[Chan
     """Yield how one point differs from another."""
     from strongroom.engine.diff import diff as compare
 
-    reading = open_reading(ctx, access)
+    reading = open_reading(ctx, access, which=(before, after))
     first, second = reading.select(before), reading.select(after)
     _tell(ctx, reading)
     return compare(first, second)
 
 
 def _selected(ctx: Context, access: Access, which: str) -> PointView:
-    reading = open_reading(ctx, access)
+    reading = open_reading(ctx, access, which=(which,))
     view = reading.select(which)
     _tell(ctx, reading)
     return view
@@ -236,7 +236,7 @@ def remove(
         ConfirmationNeededError: nobody said yes; `fields["would_remove"]` lists the points.
         InUseError: one of them is held.
     """
-    reading = open_reading(ctx, Access(where=where))
+    reading = open_reading(ctx, Access(where=where), unseen=True)
     views = _found(reading, which)
     held = [view.id for view in views if view.held]
     if held:
@@ -280,7 +280,7 @@ def _change(
     where: str | None,
     publish: Callable[[Chain, list[bytes]], Entry],
 ) -> list[PointView]:
-    reading = open_reading(ctx, Access(where=where))
+    reading = open_reading(ctx, Access(where=where), unseen=True)
     views = _found(reading, which)
     _publish(ctx, views, publish)
     return views

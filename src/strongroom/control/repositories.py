@@ -142,7 +142,7 @@ def rescan(ctx: Context, where: str, access: Access | None = None) -> Repository
     With a bare location and no repository of that id in the catalog, nothing is remembered.
     """
     chosen = access if access is not None else Access(where=where)
-    reading = open_reading(ctx, chosen)
+    reading = open_reading(ctx, chosen, unseen=True)
     if ctx.has_catalog:
         for repository in reading.repositories:
             if repositories.by_id(ctx.database, repository.repository_id) is not None:

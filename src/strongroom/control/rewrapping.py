@@ -114,7 +114,7 @@ def rewrap(
         )
     wanted = frozenset(recipient.id for recipient in recipients)
     unlockers = [
-        *keys.stored_unlockers(ctx, job),
+        *([] if job.secret_to_read else keys.stored_unlockers(ctx, job)),
         *(PasswordUnlocker(source.get("old password")) for source in old),
     ]
     warnings: list[str] = []

@@ -320,6 +320,8 @@ class JobView(View, frozen=True, kw_only=True):
     """A lost password or KMS does not lose the data: a recovery key exists and is a recipient."""
     local_half: bool = False
     """A KMS's key opens the backups only together with a local half."""
+    secret_to_read: bool = False
+    """Its points are read only with a secret that is given with the command."""
     chain: str | None = None
     """Id of the chain that the newest session wrote to."""
     last_state: str | None = None
@@ -689,6 +691,8 @@ class KeyView(View, frozen=True, kw_only=True):
     """When it was last seen to be the right secret, or to open something."""
     jobs: tuple[str, ...] = ()
     """Jobs whose next session is sealed for it."""
+    guarded: tuple[str, ...] = ()
+    """Those of them that are read only with a secret that is given with the command."""
     chains: tuple[KeyUse, ...] = ()
     points: int = 0
     """Points of the chains that it opens whole."""
@@ -721,6 +725,8 @@ class JobKeysView(View, frozen=True, kw_only=True):
     """How many known secrets open its newest points."""
     copies: int
     """Repositories that have its points besides its own."""
+    secret_to_read: bool = False
+    """Its points are read only with a secret that is given with the command."""
 
 
 class KeyReport(View, frozen=True, kw_only=True):

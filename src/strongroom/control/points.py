@@ -134,6 +134,8 @@ def show(ctx: Context, access: Access, which: str) -> PointDetailsView:
         next_due=from_microseconds(body.next_due) if body.next_due else None,
         block_cipher="AES-256-GCM" if view.encrypted else "none",
         key_exchange="ML-KEM-768 + X25519 (HPKE)" if view.encrypted else "none",
+        content_hash="BLAKE3, keyed" if view.encrypted else "BLAKE3",
+        signatures="Ed25519 + ML-DSA-65",
         password_kdf=tuple(
             f"Argon2id, {stanza.memory_kib >> 10} MiB, {stanza.passes} passes, "
             f"{stanza.lanes} lanes, salt {stanza.salt.hex()}"

@@ -410,6 +410,9 @@ class PointDetailsView(View, frozen=True, kw_only=True):
     next_due: datetime | None
     block_cipher: str
     key_exchange: str
+    content_hash: str
+    """What tells whether content is the same as before."""
+    signatures: str
     password_kdf: tuple[str, ...]
     """Parameters of each password stanza: algorithm, memory, passes, lanes, salt."""
     recipients: tuple[str, ...]

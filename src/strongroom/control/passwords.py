@@ -250,7 +250,8 @@ def _prepared(
     """Open the job's chain; the old secret, where it is asked for, is an attempt like others."""
     what = f"present password {row.name}"
     given = keys.needs_old_password(ctx, job)
-    if not given or old is None:
+    # What is tried on a guarded chain is counted there.
+    if job.secret_to_read or not given or old is None:
         return rekeying.prepare(ctx, job, given, old, what, row.hint)
     with attempts.counted(ctx, row, "link a chain"):
         return rekeying.prepare(ctx, job, given, old, what, row.hint)

@@ -148,12 +148,16 @@ def _stored_key(ctx: Context, chain: Chain) -> ChainKey | None:
 
 
 def _with_password(ctx: Context, job: Job, chain: Chain, unlocker: Unlocker) -> Prepared:
-    opened = _opened(ctx, chain, unlocker)
-    if opened is None:
-        raise UnlockError(
-            f"this password does not open the present key of chain {chain.name}",
-            hint="the password before the change is what is needed; nothing was changed",
-        )
+    # Not at the top: sessions import this, and have no use for it.
+    from strongroom.control import guarded
+
+    with guarded.guessing(ctx, [chain]):
+        opened = _opened(ctx, chain, unlocker)
+        if opened is None:
+            raise UnlockError(
+                f"this password does not open the present key of chain {chain.name}",
+                hint="the password before the change is what is needed; nothing was changed",
+            )
     return Prepared(job, chain, *opened)
 
 

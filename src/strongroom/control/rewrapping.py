@@ -10,14 +10,14 @@ present chain key would otherwise seal what is to come, and an old envelope open
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from strongroom.catalog import chains, jobs, repositories
-from strongroom.control import audit, job_lock, keys, rekeying
+from strongroom.control import audit, guarded, job_lock, keys, rekeying
 from strongroom.control.known_chains import compare_with_seen
 from strongroom.control.views import RewrappedKey, RewrapResult
 from strongroom.crypto import random
@@ -189,18 +189,29 @@ def _plan(
         )
     envelopes = chain.envelopes()
     plan = _Plan(row, chain, envelopes=envelopes)
-    for unlocker in unlockers:
-        try:
-            keyring = chain.unlock(unlocker, keys.trust(ctx))
-        except NoRecipientMatchedError:
-            continue
-        plan.opened |= keyring.chain_keys
+    with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
+        plan.opened = _opened(ctx, chain, unlockers)
     for chain_key_id in {*envelopes, *chain.envelope_names().values()} - set(plan.opened):
         whole = chain_key_id in envelopes
         plan.closed[chain_key_id] = (
             "nothing at hand opens it" if whole else "no intact envelope of it is left"
         )
     return plan
+
+
+def _opened(ctx: Context, chain: Chain, unlockers: Sequence[Unlocker]) -> dict[bytes, ChainKey]:
+    """Return the chain keys that secrets open.
+
+    Raises:
+        NoRecipientMatchedError: there are none.
+    """
+    opened: dict[bytes, ChainKey] = {}
+    for unlocker in unlockers:
+        with suppress(NoRecipientMatchedError):
+            opened |= chain.unlock(unlocker, keys.trust(ctx)).chain_keys
+    if not opened and unlockers:
+        raise NoRecipientMatchedError(f"nothing at hand opens chain {chain.name}")
+    return opened
 
 
 def _planned(plan: _Plan, wanted: frozenset[bytes]) -> list[RewrappedKey]:

@@ -279,6 +279,9 @@ def open_reading(
             for view in views
             if isinstance(view.problem, IntegrityError)
         ]
+    opened = {view.chain.chain_id for view in reading.points if view.details is not None}
+    locked = [chain for chain in reading.guarded if chain.chain_id not in opened]
+    guarded.refuse(ctx, guarded.concerned(ctx, locked, which))
     reading.points.sort(key=lambda view: (view.taken_at, view.live.entry.number))
     _look_at_locked(ctx, reading, keyrings)
     reading.warnings.extend(f"{error}" for _, error in reading.problems)
@@ -440,8 +443,6 @@ def _keyrings(
         asked = PasswordUnlocker(ctx.secrets.get("password", hint="; ".join(hints)))
         with guarded.guessing(ctx, sealed):
             found |= _unlocked(reading, sealed, asked, believed, must_open=True)
-    else:
-        guarded.refuse(ctx, guarded.concerned(ctx, reading.guarded, which))
     return found
 
 

@@ -19,11 +19,13 @@ from strongroom.control import (
     passwords,
     points,
     recovery,
+    recovery_request,
     report,
     repositories,
     rewrapping,
 )
 from strongroom.control.access import Access, open_reading
+from strongroom.control.recovery_answer import answer, consider
 from strongroom.crypto import random
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.index_reader import find_entry, pieces_of
@@ -324,6 +326,17 @@ def test_a_new_kit_opens_nothing_that_was_there_before_it(
     assert {one.state for one in result.keys} == {"closed"}
     kit = server.bare(recovery_keys=(tmp_path / "newer",))
     assert [view.details is not None for view in kit.reading().points] == [False, True]
+
+
+def test_the_holder_of_the_kit_may_open_one_point(server: Installation) -> None:
+    server.run()
+    older, newest = points.list_points(server.ctx, Access()).points
+    text = recovery_request.request(server.ctx, "nightly@latest").text
+    recovery_request.accept(server.ctx, answer(consider(text, [server.kit], ())))
+    reading = open_reading(server.ctx, Access(), which=[newest.id])
+    assert reading.select(newest.id).details is not None
+    with pytest.raises(UnlockError):
+        reading.select(older.id)
 
 
 def test_fewer_recipients_need_no_new_chain(server: Installation) -> None:

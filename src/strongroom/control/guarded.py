@@ -133,6 +133,20 @@ def prove(ctx: Context, job: Job, unlocker: Unlocker) -> None:
                 )
 
 
+def users_of(ctx: Context, repository_id: bytes) -> list[str]:
+    """Return the guarded chains with points in a repository, in words.
+
+    What is no longer known of could not be asked for by `prove`.
+    """
+    return [
+        f"guarded chain {row.chain_id.hex()[:12]}"
+        for row in chain_rows.of_repository(ctx.database, repository_id)
+        if row.sealed
+        and jobs.is_guarded(ctx.database, row.job_id)
+        and points.of_chain(ctx.database, row.chain_id)
+    ]
+
+
 def _chain(ctx: Context, row: chain_rows.ChainRow) -> Chain:
     known = repositories.by_id(ctx.database, row.repository_id)
     assert known is not None, "chains refer to it"

@@ -21,6 +21,7 @@ from strongroom.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
+    SecretNeededError,
     UnlockError,
 )
 from strongroom.model.ids import checked_name
@@ -365,6 +366,12 @@ def _prove(ctx: Context, job: Job, proof: Access | None) -> None:
 
     unlocker = unlocker_of(ctx, proof) if proof is not None else None
     if unlocker is None:
+        if not ctx.secrets.can_ask:
+            raise SecretNeededError(
+                f"job {job.name} is guarded: a secret that opens its points ends that",
+                hint="name it with --old-password-file, --old-password-env, "
+                "--old-password-command, --kms or --recovery-key",
+            )
         unlocker = PasswordUnlocker(ctx.secrets.get(f"password that opens job {job.name}"))
     try:
         guarded.prove(ctx, job, unlocker)
@@ -535,6 +542,11 @@ def _notices(ctx: Context, job: Job, changed: Job) -> list[str]:
         notices.append(
             f"encryption is turned {turned}: the next session makes a full in a new chain; what "
             "is there stays as it is"
+        )
+    if changed.secret_to_read and not job.secret_to_read:
+        notices.append(
+            "from now on a secret has to be given to restore, list or compare what is in its "
+            "points; who owns the home's files is not bound by that"
         )
     removed = [str(source) for source in job.sources if source not in changed.sources]
     if ran and removed:

@@ -33,6 +33,7 @@ from strongroom.engine.progress import NullProgress
 from strongroom.errors import (
     AttemptsLockedError,
     ConfirmationNeededError,
+    InUseError,
     InvalidInputError,
     NoRecipientMatchedError,
     SecretNeededError,
@@ -244,6 +245,15 @@ def test_a_chain_under_a_secret_of_ones_own_proves_nothing(shop, guarded, first,
     with pytest.raises(UnlockError):
         proof = Access(secret=shop.secret(second))
         jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True, proof=proof)
+
+
+def test_a_repository_with_guarded_points_is_not_forgotten(shop, guarded) -> None:
+    shop.repository("other")
+    jobs.edit(shop.ctx, "nightly", jobs.JobChanges(repository="other"))
+    with pytest.raises(InUseError, match="guarded chain"):
+        repositories.remove(shop.ctx, "main")
+    points.remove(shop.ctx, [guarded], yes=True)
+    repositories.remove(shop.ctx, "main")
 
 
 # --- nobody else is let in without it -------------------------------------------------------

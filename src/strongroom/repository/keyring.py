@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from strongroom.crypto.envelope import ChainKey, SessionSecrets, open_session
 from strongroom.crypto.recipients import KMS_PREFIX
-from strongroom.errors import EnvelopeDamagedError, UnlockError
+from strongroom.errors import (
+    EnvelopeDamagedError,
+    IntegrityError,
+    UnlockError,
+    UnsupportedVersionError,
+)
 from strongroom.format.header import session_context
 
 if TYPE_CHECKING:
@@ -50,7 +55,8 @@ class Keyring:
             chain_id: The chain they are for; sealed keys are bound to it.
             chain_keys: Opened chain keys by their id.
             metakeys: Metakeys by session id, as the keystore keeps them.
-            closed: Why chain keys stay closed, by their ids: a damaged link or envelope.
+            closed: Why chain keys stay closed, by their ids: a damaged link or envelope, or a KMS
+                that does not open one now.
             openers: Whose secrets open chain keys, in words, by their ids.
             later: Opens the chain keys when the first of them is needed: what it costs, a
                 call to a KMS, is not to be paid by who reads names only.
@@ -102,7 +108,7 @@ class Keyring:
             self._open_later(record.chain_key_id)
             chain_key = self.chain_keys.get(record.chain_key_id)
             reason = self.closed.get(record.chain_key_id)
-            if chain_key is None and reason is not None:
+            if chain_key is None and isinstance(reason, IntegrityError | UnsupportedVersionError):
                 raise EnvelopeDamagedError(
                     f"session {record.session_id.hex()[:12]} is sealed to chain key "
                     f"{record.chain_key_id.hex()[:12]}, which stays closed: "
@@ -114,7 +120,7 @@ class Keyring:
                 openers = self.openers.get(record.chain_key_id, "a secret of its time")
                 raise UnlockError(
                     f"session {record.session_id.hex()[:12]} is sealed for {openers}, and "
-                    "nothing at hand opens it",
+                    f"nothing at hand opens it{'' if reason is None else f': {reason}'}",
                     hint="give it with --password-file, --password-env, --password-command or "
                     "--recovery-key; a newer secret of the chain opens it too",
                     chain_key=record.chain_key_id.hex(),

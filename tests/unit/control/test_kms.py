@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from strongroom.control.sessions import SessionResult
+    from strongroom.engine.points import PointView
     from strongroom.kms.base import Kms, KmsKey, Surroundings
     from strongroom.storage.base import Storage
 
@@ -243,7 +244,7 @@ def test_a_bare_machine_with_the_kms_opens_everything_and_finds_the_key_by_itsel
     works.job()
     point = works.run().points[0]
     kms.add(works.machine("bare"), "same", (URL,), Given())
-    assert works.restored(point, "bare", where="/main", kms="same") == "first"
+    assert works.restored(point, "bare", where="/main", kms=("same",)) == "first"
     assert works.restored(point, "bare", where="/main") == "first"
 
 
@@ -253,7 +254,7 @@ def test_a_bare_machine_without_rights_at_the_kms_is_told_which_key_it_was(works
     kms.add(works.machine("bare"), "same", (URL,), Given())
     works.server.may = False
     with pytest.raises((RefusedError, UnlockError)):
-        works.restored(point, "bare", where="/main", kms="same")
+        works.restored(point, "bare", where="/main", kms=("same",))
 
 
 # --- vouching ---------------------------------------------------------------------------------
@@ -277,7 +278,7 @@ def test_a_forged_chain_sealed_to_the_public_half_is_refused(works: Works) -> No
     forged = _forge(works)
     kms.add(works.machine("bare"), "same", (URL,), Given())
     bare = works.machine("bare")
-    reading = open_reading(bare, Access(where="/main", kms="same"))
+    reading = open_reading(bare, Access(where="/main", kms=("same",)))
     problems = dict(reading.problems)
     assert isinstance(problems[forged], UnvouchedError)
     with pytest.raises(UnvouchedError):
@@ -296,10 +297,11 @@ def test_a_kms_that_cannot_vouch_needs_the_signer_pinned(tmp_path: Path) -> None
     bare = works.machine("bare")
     kms.add(bare, "same", (URL,), Given())
     with pytest.raises(UnvouchedError):
-        works.restored(point, "bare", where="/main", kms="same")
+        works.restored(point, "bare", where="/main", kms=("same",))
     fingerprint = works.ctx.identity.public.fingerprint
     assert (
-        works.restored(point, "bare", where="/main", kms="same", signers=(fingerprint,)) == "first"
+        works.restored(point, "bare", where="/main", kms=("same",), signers=(fingerprint,))
+        == "first"
     )
     for machine in works.machines.values():
         machine.close()
@@ -601,8 +603,72 @@ def test_from_a_password_to_a_kms_and_back_in_one_chain(works: Works) -> None:
     assert session.kind == "incremental"
     points.append(session.points[0])
     works.away(URL, OTHER_URL)
-    found = [works.restored(point, "bare", where="/main", secret=secret()) for point in points]
+    found = [works.restored(point, "bare", where="/main", secrets=(secret(),)) for point in points]
     assert found == ["by password", "by kms", "by password again"]
+
+
+def test_without_links_a_mixed_chain_needs_the_password_and_the_kms(works: Works) -> None:
+    (works.tree / "kept").write_text("kept")  # newer points build on it
+    passwords.add(works.ctx, "office", secret(), hint="drawer")
+    works.job("password:office")
+    points = [works.run(text="by password").points[0]]
+    jobs.edit(works.ctx, "nightly", JobChanges(encrypt="kms:corp"))
+    points.append(works.run(text="by kms").points[0])
+    for info in [one for one in works.storage.list() if "/links/" in one.key]:
+        works.storage.delete(info.key)
+    bare = works.machine("bare")
+    kms.add(bare, "same", (URL,), Given())
+
+    reading = open_reading(bare, Access(where="/main", kms=("same",)))
+    with pytest.raises(UnlockError, match=r"needs password \w{12} \(hint: drawer\)"):
+        reading.check_whole(reading.select(points[1]))
+    reading = open_reading(bare, Access(where="/main", secrets=(secret(),)))
+    with pytest.raises(UnlockError, match=r"needs KMS key \w{12} \(corp\)"):
+        reading.select(points[1])
+    both = {"where": "/main", "secrets": (secret(),), "kms": ("same",)}
+    found = [works.restored(point, "bare", **both) for point in points]
+    assert found == ["by password", "by kms"]
+    works.away(URL)
+    reading = open_reading(bare, Access(**both))  # type: ignore[arg-type]
+    assert [view.details is not None for view in reading.points] == [True, False]
+    assert any("KMS same" in warning for warning in reading.warnings)
+
+
+def test_while_its_kms_is_away_a_job_goes_on_under_a_password_and_the_link_follows(
+    works: Works,
+) -> None:
+    (works.tree / "kept").write_text("kept")
+    works.job()
+    points = [works.run(text="by kms").points[0]]
+    passwords.add(works.ctx, "office", secret())
+    works.away(URL, OTHER_URL)
+    changes = JobChanges(encrypt="password:office")
+    done = jobs.edit(works.ctx, "nightly", changes, link_later=True)
+    assert any("without a link" in notice for notice in done.notices)
+    session = works.run(text="by password")
+    assert session.kind == "incremental"
+    points.append(session.points[0])
+    alone = Access(where="/main", secrets=(secret(),))
+    assert open_reading(works.machine("bare"), alone).needs(_newest(works, alone)) != []
+    with pytest.raises(InUseError, match="2 points"):
+        kms.remove(works.ctx, "corp")
+    # What opens without the KMS opens, on the server too.
+    assert _newest(works, Access(), "server").details is not None
+
+    works.away()
+    assert works.run(text="and on").kind == "incremental"
+    works.away(URL, OTHER_URL)
+    assert [
+        works.restored(one, "bare", where="/main", secrets=alone.secrets) for one in points
+    ] == [
+        "by kms",
+        "by password",
+    ]
+    kms.remove(works.ctx, "corp")
+
+
+def _newest(works: Works, access: Access, machine: str = "bare") -> PointView:
+    return open_reading(works.machine(machine), access).points[-1]
 
 
 def test_the_newest_kms_key_opens_what_a_password_sealed_before(works: Works) -> None:
@@ -612,7 +678,7 @@ def test_the_newest_kms_key_opens_what_a_password_sealed_before(works: Works) ->
     jobs.edit(works.ctx, "nightly", JobChanges(encrypt="kms:corp"))
     works.run(text="by kms")
     kms.add(works.machine("bare"), "same", (URL,), Given())
-    assert works.restored(old, "bare", where="/main", kms="same") == "by password"
+    assert works.restored(old, "bare", where="/main", kms=("same",)) == "by password"
 
 
 def test_a_recovery_kit_joins_a_kms_job_with_an_increment(works: Works) -> None:
@@ -643,11 +709,11 @@ def test_with_a_local_half_the_kms_alone_opens_nothing(works: Works) -> None:
     assert works.restored(point) == "first"
     kms.add(works.machine("bare"), "same", (URL,), Given())
     with pytest.raises(UnlockError, match="local half"):
-        works.restored(point, "bare", where="/main", kms="same")
+        works.restored(point, "bare", where="/main", kms=("same",))
     kit = works.folder / "kit"
     with pytest.raises(StrongroomError):
         works.restored(point, "bare", where="/main", recovery_keys=(kit,))
-    both = works.restored(point, "bare", where="/main", kms="same", recovery_keys=(kit,))
+    both = works.restored(point, "bare", where="/main", kms=("same",), recovery_keys=(kit,))
     assert both == "first"
 
 

@@ -304,7 +304,9 @@ def test_a_copy_in_the_catalog_opens_with_an_old_password_that_is_given(
     assert (closed.state, closed.points) == ("closed", (point,))
     assert "river" in closed.shut_out or "nothing at hand" in closed.reason
 
-    assert [key.state for key in rewrap(installation, old=[secret(NEWER)]).keys] == ["rewrapped"]
+    assert [
+        key.state for key in rewrap(installation, old=Access(secrets=(secret(NEWER),))).keys
+    ] == ["rewrapped"]
     assert restored(installation, point, NEWER, tmp_path / "target") == "one"
 
 
@@ -323,7 +325,7 @@ def test_a_chain_that_nothing_heals_is_named_and_the_others_are_re_wrapped(
     assert keys["closed"].points == (lost,)
     assert "no intact envelope" in keys["closed"].reason
     assert keys["rewrapped"].chain == installation.chain_ids()[1]
-    machine = installation.bare(recovery_keys=(), secret=secret(NEWER))
+    machine = installation.bare(recovery_keys=(), secrets=(secret(NEWER),))
     machine.restore(kept, tmp_path / "target")
     with pytest.raises(errors.EnvelopeDamagedError):
         machine.restore(lost, tmp_path / "none")

@@ -167,6 +167,8 @@ class Reading:
         if isinstance(view.problem, IntegrityError):
             raise view.problem
         if view.details is None:
+            if view.chain.chain_id in self.refusals:
+                raise self.refusals[view.chain.chain_id]
             if not self.needs(view) and view.problem is not None and view.keyring is not None:
                 raise view.problem
             raise self._closed(view, f"point {view.id} is sealed, and nothing at hand opens it")

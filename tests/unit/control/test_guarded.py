@@ -163,7 +163,7 @@ def test_no_other_command_is_a_way_to_guess(shop, guarded, first, second, how) -
         if how == "password":
             passwords.edit(shop.ctx, "office", secret=shop.secret(OTHER), old=old)
         elif how == "rewrap":
-            rewrapping.rewrap(shop.ctx, "nightly", old=[old], dry_run=True)
+            rewrapping.rewrap(shop.ctx, "nightly", old=Access(secrets=(old,)), dry_run=True)
         else:
             jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True, proof=Access(secrets=(old,)))
 

@@ -266,7 +266,7 @@ def test_who_restores_elsewhere_has_the_vouch_verified_and_makes_none(works: Wor
     bare = works.machine("bare")
     kms.add(bare, "same", (URL,), Given())
     works.server.calls.clear()
-    assert works.restored(point, "bare", where="/main", kms="same") == "first"
+    assert works.restored(point, "bare", where="/main", kms=("same",)) == "first"
     assert works.server.calls["decrypt"] == 1
     assert works.server.calls["verify_mac"] == 1
     assert works.server.calls["mac"] == 0
@@ -441,7 +441,7 @@ def test_what_was_sealed_for_an_older_key_opens_although_the_newest_opens_nothin
     new = works.run(text="new").points[0]
     works.server.set_state(works.kms_key(), state)
     kms.add(works.machine("bare"), "same", (URL,), Given())
-    for machine, access in (("server", {}), ("bare", {"where": "/main", "kms": "same"})):
+    for machine, access in (("server", {}), ("bare", {"where": "/main", "kms": ("same",)})):
         assert works.restored(old, machine, **access) == "old"
         # A machine that knows nothing of a key that is destroyed finds none for the point.
         with pytest.raises((RefusedError, UnlockError)):
@@ -518,7 +518,7 @@ def test_a_guarded_job_asks_the_kms_only_where_it_was_named(works: Works) -> Non
     with pytest.raises(SecretRequiredError):
         open_reading(works.ctx, Access(), which=[point])
     assert not works.server.calls
-    assert works.restored(point, kms="corp") == "old"
+    assert works.restored(point, kms=("corp",)) == "old"
     kms_keys.rotate(works.ctx, "corp", "nightly")
     assert works.run(text="new").kind == "incremental"
 
@@ -532,7 +532,7 @@ def test_a_guarded_job_that_is_sealed_for_somebody_else_begins_a_new_chain(works
     assert works.run().kind == "full"
     mine = SecretSource(environment="P", variables={"P": PASSWORD})
     with pytest.raises(UnlockError):
-        works.restored(point, secret=mine)
+        works.restored(point, secrets=(mine,))
 
 
 # --- outage -----------------------------------------------------------------------------------
@@ -724,7 +724,7 @@ def test_a_point_that_stays_locked_beside_others_says_why(works: Works, kept: bo
     works.job(name="weekly", local_half=True, recovery=False)
     nightly, weekly = works.run().points[0], works.run("weekly").points[0]
     kms.add(works.machine("bare"), "same", (URL,), Given())
-    access = {"where": "/main"} if kept else {"where": "/main", "kms": "same"}
+    access = {"where": "/main"} if kept else {"where": "/main", "kms": ("same",)}
     assert works.restored(nightly, "bare", **access) == "first"
     with pytest.raises(UnlockError, match="local half"):
         works.restored(weekly, "bare", **access)

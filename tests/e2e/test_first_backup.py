@@ -209,22 +209,6 @@ def test_without_a_terminal_and_without_a_secret_a_clean_machine_is_told_what_to
     assert "--password-file" in done.stderr
 
 
-def test_no_secret_is_ever_shown(here: Transcript, first: dict[str, Any]) -> None:
-    secret = here.environment["PASSWORD"]
-    for words in (
-        ["password", "list"],
-        ["job", "show", "home"],
-        ["point", "show", "home@latest"],
-        ["repository", "show", "main"],
-        ["--debug", "job", "run", "home"],
-    ):
-        done = here.run(*words)
-        assert secret not in done.stdout + done.stderr
-    for path in here.folder.rglob("*"):
-        if path.is_file():
-            assert secret.encode() not in path.read_bytes()
-
-
 def test_scrub_verify_and_prune_find_a_new_repository_well(
     here: Transcript, first: dict[str, Any]
 ) -> None:

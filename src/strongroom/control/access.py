@@ -99,6 +99,8 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
     problems: list[tuple[bytes, StrongroomError]] = field(default_factory=list)
     """Chains that are damaged or not to be believed, and why."""
+    refusals: dict[bytes, StrongroomError] = field(default_factory=dict)
+    """Why what would have opened a chain did not: its KMS is away, say."""
     absent: list[Absent] = field(default_factory=list)
     """Repositories that are left out: none of them was named."""
 
@@ -127,6 +129,8 @@ class Reading:
         if view.details is None:
             if view.keyring is not None and view.problem is not None:
                 raise view.problem  # it says what of the chain would open it
+            if view.chain.chain_id in self.refusals:
+                raise self.refusals[view.chain.chain_id]
             raise UnlockError(
                 f"point {view.id} is sealed, and nothing at hand opens it",
                 hint="give its password with --password-file, --password-env or "
@@ -441,7 +445,7 @@ def _unlocked(
             refusal = refusal or error
         except (UnlockError, UnavailableError, RefusedError) as error:
             # A KMS that opens this one not, or not now, may open the next.
-            refusal = error
+            refusal = reading.refusals[chain.chain_id] = error
             reading.warnings.append(f"chain {chain.name} stays locked: {error}")
         except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
@@ -460,10 +464,11 @@ def _stored(
             found[chain.chain_id] = open_believed(
                 reading, chain, lambda part: keys.stored_keyring(ctx, part, believed, secrets)
             )
-        except UnlockError:
+        except NoRecipientMatchedError:
             continue
-        except (UnavailableError, RefusedError) as error:
+        except (UnlockError, UnavailableError, RefusedError) as error:
             # A KMS that is away keeps nobody from what opens without it.
+            reading.refusals[chain.chain_id] = error
             reading.warnings.append(f"chain {chain.name} stays locked: {error}")
         except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)

@@ -343,7 +343,7 @@ class ChainChoice:
         own = keys.trust(ctx).knows(chain.identity)
         keyring, record = self._keys_of(chain) if own else (Keyring(chain.chain_id), None)
         older = None
-        if record is not None and wanted.recipient_ids != row.recipient_ids:
+        if record is not None and wanted.recipient_ids != row.recipient_ids and not row.detached:
             older = self._present_key(chain, record)
         step = next_step(
             PresentChain(
@@ -619,6 +619,10 @@ class ChainChoice:
         except (UnavailableError, RefusedError) as error:
             self.warnings.append(f"no link to the present key of chain {chain.name}: {error}")
             return None
+        if present in keyring.refused:
+            self.warnings.append(
+                f"no link to the present key of chain {chain.name}: {keyring.refused[present]}"
+            )
         return keyring.chain_keys.get(present)
 
     def _change(

@@ -499,7 +499,7 @@ def chain_record(ctx: Context, chain_id: bytes) -> ChainRecord | None:
         return None
 
 
-def _kept_chain_keys(ctx: Context, chain: Chain) -> dict[bytes, ChainKey]:
+def kept_chain_keys(ctx: Context, chain: Chain) -> dict[bytes, ChainKey]:
     """Return the chain key that the keystore was told to keep, and all that it leads to."""
     record = chain_record(ctx, chain.chain_id)
     if record is None or record.chain_key_seed is None:
@@ -535,7 +535,7 @@ def stored_keyring(
     try:
         keyring = chain.unlock(secrets, believed)
     except NoRecipientMatchedError:
-        chain_keys = _kept_chain_keys(ctx, chain)
+        chain_keys = kept_chain_keys(ctx, chain)
         if not metakeys and not chain_keys:
             raise
         believed.refuse_unpinned(chain)
@@ -548,7 +548,14 @@ def stored_keyring(
             ) from None
         openers = openers_of(chain.envelopes())
         return Keyring(chain.chain_id, chain_keys, metakeys, openers=openers)
-    return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.closed, keyring.openers)
+    return Keyring(
+        chain.chain_id,
+        keyring.chain_keys,
+        metakeys,
+        keyring.closed,
+        keyring.refused,
+        keyring.openers,
+    )
 
 
 def _opens_offline(chain: Chain, secrets: StoredSecrets) -> bool:

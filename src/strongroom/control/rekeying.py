@@ -165,7 +165,10 @@ def _opened(ctx: Context, chain: Chain, unlocker: Unlocker) -> tuple[ChainKey, K
     except NoRecipientMatchedError:
         return None
     audit.record(ctx, "keys.unwrapped", by=unlocker.describe(), chains=[chain.chain_id.hex()])
-    present = None if row is None else keyring.chain_keys.get(row.chain_key_id or b"")
+    present_id = (row and row.chain_key_id) or b""
+    if present_id in keyring.refused:
+        raise keyring.refused[present_id]
+    present = keyring.chain_keys.get(present_id)
     return None if present is None else (present, keyring)
 
 

@@ -667,8 +667,8 @@ def run(
       10   there is no such job, or its repository is not there
       11   another session of the job is running
       12   the keystore does not open
-      13   storage or source did not answer
-      14   the storage refused: rights, quota, a full disk
+      13   storage, source or a strict KMS did not answer
+      14   storage or KMS refused: rights, quota, a full disk, a destroyed key
       16   a script, a command or every source failed; of several jobs more than one
       20   the repository is not what it was
       130  stopped on request; the next run goes on from there

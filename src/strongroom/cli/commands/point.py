@@ -244,7 +244,7 @@ def verify(door: Door, which: tuple[str, ...], reading: Reading) -> None:
       0    every block opens in its place
       10   there is no such point
       12   no key at hand opens it
-      13   the storage did not answer
+      13   the storage or the KMS did not answer
       20   something is damaged or missing
       130  stopped on request
     """

@@ -73,6 +73,7 @@ def _same(left: Path, right: Path) -> str:
 
 
 def test_four_commands_make_the_first_backup(here: Transcript, tree: Path, tmp_path: Path) -> None:
+    here.starts = True
     assert "strongroom repository add" in here.run().stdout
     said = here.run("repository", "add", "main", tmp_path / "repository").stdout
     assert said == f"created repository main at {tmp_path / 'repository'}\n"

@@ -12,18 +12,12 @@ it. Below `folder` all is looked through but `secrets`, where what is secret lie
 
 from __future__ import annotations
 
-import gc
-import importlib
 import os
 import pickle
-import pkgutil
-import pty
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -32,12 +26,11 @@ from pathlib import Path
 from typing import Final
 from unittest import mock
 
-import strongroom
-from strongroom.cli import main as entry
 from strongroom.cli import reference
 from strongroom.crypto import kdf
 from strongroom.crypto.envelope import SessionSecrets
 from strongroom.crypto.keys import SecretBytes
+from tests.support import forked_line
 from tests.support.secret_search import SHORTEST, SecretSearch
 
 LEAVES: Final = frozenset(
@@ -47,7 +40,6 @@ LEAVES: Final = frozenset(
 )
 """Every command there is, `job run` for example."""
 _LOOK_SECONDS: Final = 0.005
-_UNEXPECTED: Final = 99
 
 
 class Watch(threading.Thread):
@@ -118,9 +110,7 @@ class Observation:
     @contextmanager
     def begun(cls, folder: Path) -> Iterator[Observation]:
         """Watch what happens in a folder."""
-        for module in pkgutil.walk_packages(strongroom.__path__, "strongroom."):
-            if not module.name.endswith((".__main__", ".env")):
-                importlib.import_module(module.name)  # once, and not in each fork
+        forked_line.import_everything()
         for name in ("secrets", "temporary"):
             (folder / name).mkdir()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
@@ -272,17 +262,18 @@ def _forked(
     typed: Sequence[str],
     bug: AbstractContextManager[object] | None,
 ) -> tuple[int, bytes]:
-    child, terminal = pty.fork() if typed else (os.fork(), -1)
-    if child == 0:
-        status = _UNEXPECTED
-        try:
-            status = _in_fork(line, environment, outputs, bool(typed), bug)
-        except BaseException:  # noqa: BLE001 - nothing may go on in this copy of the tests
-            outputs[1].write_text(traceback.format_exc())
-        finally:
-            os._exit(status)
+    files = [] if typed else [Path(os.devnull), *outputs[:2]]
+
+    def work() -> int:
+        held = _recorded()
+        with bug or nullcontext():
+            status = forked_line.run_line(line, environment, *files)
+        outputs[2].write_bytes(pickle.dumps(held))
+        return status
+
+    child, terminal = forked_line.fork(work, terminal=bool(typed))
     shown = _answer(terminal, typed) if typed else b""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown
+    return forked_line.ended(child), shown
 
 
 def _answer(terminal: int, typed: Sequence[str]) -> bytes:
@@ -296,35 +287,6 @@ def _answer(terminal: int, typed: Sequence[str]) -> bytes:
                 os.write(terminal, next(asked).encode() + b"\n")
     os.close(terminal)
     return shown
-
-
-def _in_fork(
-    line: list[str],
-    environment: Mapping[str, str],
-    outputs: Sequence[Path],
-    terminal: bool,
-    bug: AbstractContextManager[object] | None,
-) -> int:
-    gc.freeze()  # what a collection would touch here would be copied first
-    os.environ.clear()
-    os.environ.update(environment)
-    tempfile.tempdir = None
-    if not terminal:
-        files = [os.open(os.devnull, os.O_RDONLY), *(os.open(p, os.O_WRONLY) for p in outputs[:2])]
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-    sys.stdin, sys.stdout, sys.stderr = (
-        os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))
-    )
-    held = _recorded()
-    # Calibration takes seconds, and what it finds is no matter here.
-    kdf.calibrate = lambda *_: kdf.MINIMUM  # type: ignore[assignment]
-    with bug or nullcontext():
-        status = entry.main(line)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    outputs[2].write_bytes(pickle.dumps(held))
-    return status
 
 
 def _recorded() -> dict[bytes, str]:

@@ -359,10 +359,7 @@ class Story:
             run(_STRONGROOM_COMPLETE="bash_complete", **asked)
 
 
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    folder = tmp_path_factory.mktemp("hygiene")
-    hsm = tmp_path_factory.mktemp("token")
+def _told(folder: Path, hsm: Path) -> Story:
     with SoftHsm.made(hsm, PIN) as token, echo() as gateway, Observation.begun(folder) as seen:
         variables = {"SOFTHSM2_CONF": str(token.configuration)}
         machines = [WatchedMachine(folder / name, seen, variables) for name in ("here", "away")]
@@ -380,16 +377,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     return story
 
 
-def test_every_command_there_is_has_been_run_and_done_its_work(story: Story) -> None:
+def _check_that_every_command_did_its_work(story: Story) -> None:
     well = {command for command, statuses in story.seen.ended.items() if statuses & {0, 3}}
     assert LEAVES - well == set()
 
 
-def test_no_secret_is_written_said_sent_or_shown_to_other_processes(story: Story) -> None:
-    assert story.seen.leaks() == {}
-
-
-def test_secrets_of_every_kind_were_held_and_searched_for(story: Story) -> None:
+def _check_that_secrets_of_every_kind_were_held(story: Story) -> None:
     kinds = {*story.seen.secrets.values()}
     assert kinds >= {
         *("first", "Seed", "SessionKey", "MetaKey", "DedupKey", "PackedSecrets", "chunker seed"),
@@ -399,7 +392,7 @@ def test_secrets_of_every_kind_were_held_and_searched_for(story: Story) -> None:
     assert len(story.seen.secrets) > 200
 
 
-def test_what_was_searched_is_what_there_is(story: Story) -> None:
+def _check_that_all_there_is_was_searched(story: Story) -> None:
     """Whatever the commands wrote, started and sent is among what was looked through."""
     everything, watch = story.seen.everything(), story.seen.watch
     assert b"session.finished" in everything["here/home.before-restore-1/strongroom.log"]
@@ -412,7 +405,7 @@ def test_what_was_searched_is_what_there_is(story: Story) -> None:
     assert {name.partition("/")[0] for name in everything} >= {"here", "away", "repository"}
 
 
-def test_nothing_that_is_protected_is_readable_in_the_repository_or_the_home(story: Story) -> None:
+def _check_that_nothing_protected_is_readable(story: Story) -> None:
     """A home knows the jobs, so their names and sources stand there; contents do not."""
     everything = story.seen.everything()
     marks = {"here/home/": (CONTENT, NAME), "away/home/": (CONTENT, NAME)}
@@ -425,11 +418,24 @@ def test_nothing_that_is_protected_is_readable_in_the_repository_or_the_home(sto
             assert [name for name in files if mark in name] == []
 
 
-def test_home_keystore_log_and_key_file_are_their_owners_alone(story: Story) -> None:
+def _check_that_files_are_their_owners_alone(story: Story) -> None:
     home = story.here.home
     paths = [home, home / "strongroom.log", home / "keystore", *(home / "keystore").rglob("*")]
     for path in (*paths, Path(story.here.environment["STRONGROOM_KEY_FILE"])):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_no_secret_is_written_said_sent_or_shown_to_other_processes(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """One test and not one for each claim: the story would be told in every worker."""
+    story = _told(tmp_path_factory.mktemp("hygiene"), tmp_path_factory.mktemp("token"))
+    _check_that_every_command_did_its_work(story)
+    _check_that_secrets_of_every_kind_were_held(story)
+    _check_that_all_there_is_was_searched(story)
+    _check_that_nothing_protected_is_readable(story)
+    _check_that_files_are_their_owners_alone(story)
+    assert story.seen.leaks() == {}
 
 
 # --- the search itself ---------------------------------------------------------------------------

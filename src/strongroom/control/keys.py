@@ -361,16 +361,19 @@ def keeps_secret(ctx: Context, job: Job) -> bool:
 
     Not if its password is write-only, nor if a KMS is what opens it.
     """
-    if isinstance(job.encryption, KmsEncryption):
-        return False
-    return not needs_old_password(ctx, job)
+    if not isinstance(job.encryption, PasswordEncryption):
+        return not isinstance(job.encryption, KmsEncryption)
+    return not passwords.get(ctx.database, job.encryption.name).write_only
 
 
 def needs_old_password(ctx: Context, job: Job) -> bool:
-    """Tell whether linking the job's chain to a new key takes a password that is not kept."""
+    """Tell whether linking the job's chain to a new key takes a password that has to be given.
+
+    Of a guarded job it has to be, though it may be kept.
+    """
     if not isinstance(job.encryption, PasswordEncryption):
         return False
-    return passwords.get(ctx.database, job.encryption.name).write_only
+    return job.secret_to_read or passwords.get(ctx.database, job.encryption.name).write_only
 
 
 # --- what this machine opens ----------------------------------------------------------------

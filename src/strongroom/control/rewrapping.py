@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import chains, jobs, repositories
-from strongroom.control import audit, job_lock, keys, rekeying
+from strongroom.control import audit, guarded, job_lock, keys, rekeying
 from strongroom.control.known_chains import compare_with_seen
 from strongroom.control.views import RewrappedKey, RewrapResult
 from strongroom.crypto import random
@@ -128,7 +128,7 @@ def rewrap(
         )
     wanted = frozenset(recipient.id for recipient in recipients)
     unlockers = [
-        *keys.stored_unlockers(ctx, job),
+        *([] if job.secret_to_read else keys.stored_unlockers(ctx, job)),
         *(PasswordUnlocker(source.get("old password")) for source in old),
     ]
     warnings: list[str] = []
@@ -208,10 +208,11 @@ def _plan(
     known = {chain.present_key_id, *envelopes, *chain.envelope_names().values()}
     plan = _Plan(row, chain, envelopes=envelopes)
     plan.copies = _kept_copies(ctx, chain, known - set(envelopes))
-    plan.opened = keys.kept_chain_keys(ctx, chain)
+    if not guarded.is_guarded(ctx, chain):
+        plan.opened = keys.kept_chain_keys(ctx, chain)
     refused: dict[bytes, StrongroomError] = {}
-    for unlocker in unlockers:
-        plan.opened |= _opened_by(ctx, plan, unlocker, refused)
+    with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
+        _open(ctx, plan, unlockers, refused)
     for chain_key_id in known - set(plan.opened):
         whole = plan.envelope(chain_key_id) is not None
         plan.closed[chain_key_id] = (
@@ -220,6 +221,25 @@ def _plan(
             else "no intact envelope of it is left"
         )
     return plan
+
+
+def _open(
+    ctx: Context,
+    plan: _Plan,
+    unlockers: Sequence[Unlocker],
+    refused: dict[bytes, StrongroomError],
+) -> None:
+    """Add the chain keys that secrets open; why they do not open others goes to `refused`.
+
+    Raises:
+        NoRecipientMatchedError: they open none.
+    """
+    opened: dict[bytes, ChainKey] = {}
+    for unlocker in unlockers:
+        opened |= _opened_by(ctx, plan, unlocker, refused)
+    plan.opened |= opened
+    if not opened and unlockers:
+        raise NoRecipientMatchedError(f"nothing at hand opens chain {plan.chain.name}")
 
 
 def _opened_by(

@@ -35,6 +35,7 @@ from strongroom.errors import (
     KmsUnavailableError,
     NotFoundError,
     RefusedError,
+    SecretRequiredError,
     StrongroomError,
     UnlockError,
     UnvouchedError,
@@ -501,6 +502,35 @@ def test_a_key_that_nobody_needs_any_longer_is_not_reported(works: Works) -> Non
     works.server.set_state(old, KeyState.DESTROYED)
     assert kms_keys.sync(works.ctx, "corp").warnings == ()
     assert works.run().state == "success"
+
+
+# --- guarded jobs -----------------------------------------------------------------------------
+
+
+def test_a_guarded_job_asks_the_kms_only_where_it_was_named(works: Works) -> None:
+    works.job(secret_to_read=True)
+    point = works.run(text="old").points[0]
+    works.server.calls.clear()
+    with pytest.raises(UnlockError):
+        works.restored(point)
+    with pytest.raises(SecretRequiredError):
+        open_reading(works.ctx, Access(), which=[point])
+    assert not works.server.calls
+    assert works.restored(point, kms="corp") == "old"
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    assert works.run(text="new").kind == "incremental"
+
+
+def test_a_guarded_job_that_is_sealed_for_somebody_else_begins_a_new_chain(works: Works) -> None:
+    works.job(secret_to_read=True)
+    point = works.run(text="old").points[0]
+    passwords.add(works.ctx, "mine", SecretSource(environment="P", variables={"P": PASSWORD}))
+    result = jobs.edit(works.ctx, "nightly", JobChanges(encrypt="password:mine"))
+    assert any("new chain" in notice for notice in result.notices)
+    assert works.run().kind == "full"
+    mine = SecretSource(environment="P", variables={"P": PASSWORD})
+    with pytest.raises(UnlockError):
+        works.restored(point, secret=mine)
 
 
 # --- outage -----------------------------------------------------------------------------------

@@ -177,6 +177,8 @@ def _detail_lines(details: PointDetailsView) -> list[str]:
             ("encrypted", yes_or_no(row.encrypted)),
             ("cipher", details.block_cipher),
             ("key exchange", details.key_exchange),
+            ("content hash", details.content_hash),
+            ("signatures", details.signatures),
             ("password kdf", details.password_kdf),
             ("recipients", details.recipients),
         ]

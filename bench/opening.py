@@ -67,7 +67,7 @@ def open_once(environment: dict[str, str]) -> tuple[float, CountedKms]:
 
     started = time.perf_counter()
     with Context(settings.load(environment), SystemClock(), open_kms=counting) as ctx:
-        open_reading(ctx, Access(kms="bench")).select("bench@latest")
+        open_reading(ctx, Access(kms=("bench",))).select("bench@latest")
     (asked,) = opened
     return time.perf_counter() - started, asked
 

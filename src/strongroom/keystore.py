@@ -254,6 +254,15 @@ class AuditHeadRecord(Record, frozen=True, kw_only=True):
     tag: bytes
 
 
+class AuditKeyRecord(Record, frozen=True, kw_only=True):
+    """The audit log's key, where it is none that this keystore's own key yields.
+
+    So it is where the keystore was sealed anew: the log goes on, and so has its key to.
+    """
+
+    key: AuditKey
+
+
 class Exported(msgspec.Struct, frozen=True):
     """All that a keystore keeps, in plain: to be sealed again at once, for somebody or somewhere.
 
@@ -308,13 +317,15 @@ _FOLDERS: Final[dict[type[Record], str]] = {
     ChainRecord: "chains",
     HeadRecord: "heads",
     AuditHeadRecord: "audit",
+    AuditKeyRecord: "audit-key",
     RequestRecord: "requests",
     OpenedPointRecord: "opened-points",
 }
 
 
-_STAYS_HERE: Final = (AuditHeadRecord, RequestRecord, OpenedPointRecord)
-"""The audit log's key is this keystore's own, and a recovery response is for one machine."""
+_STAYS_HERE: Final = (AuditHeadRecord, AuditKeyRecord, RequestRecord, OpenedPointRecord)
+"""The audit log is this home's own, and a recovery response is for one machine."""
+_AUDIT_KEY: Final = "key"
 
 
 class Keystore:
@@ -337,6 +348,8 @@ class Keystore:
     @property
     def audit_key(self) -> AuditKey:
         """What the audit log's lines are authenticated with: the key file's, as all is here."""
+        with suppress(NotFoundError):
+            return self.get(AuditKeyRecord, _AUDIT_KEY).key
         return AuditKey(expand(self._key, "audit log", KEY_LENGTH))
 
     def get(self, kind: type[R], name: str) -> R:
@@ -449,8 +462,11 @@ class Keystore:
         with _explaining(f"remove {file}"):
             _remove(file)
 
-    def export(self) -> Exported:
-        """Return all records and metakeys in plain.
+    def export(self, *, moves: bool = False) -> Exported:
+        """Return records and metakeys in plain.
+
+        Args:
+            moves: The keystore itself goes on elsewhere, with what is this home's alone.
 
         Raises:
             IntegrityError: one of them was altered.
@@ -458,7 +474,7 @@ class Keystore:
         records: list[tuple[str, bytes]] = []
         metakeys: list[tuple[bytes, bytes, bytes]] = []
         for kind, folder in _FOLDERS.items():
-            if kind in _STAYS_HERE:
+            if kind in _STAYS_HERE and not moves:
                 continue
             records += [
                 (folder, _encoder.encode((name, self.get(kind, name)))) for name in self.names(kind)
@@ -586,12 +602,15 @@ def reprotect(path: Path, old: KeystoreKey, new: KeystoreKey) -> int:
         IntegrityError: a record was altered.
     """
     settle(path)
-    exported = Keystore(path, old).export()
+    before = Keystore(path, old)
+    exported = before.export(moves=True)
     making = path.with_name(f"{path.name}{_MAKING}")
     with _explaining(f"write {making}"):
         if making.exists():
             shutil.rmtree(making)  # of an attempt that died
-        Keystore(making, new).take_in(exported)
+        after = Keystore(making, new)
+        after.take_in(exported)
+        after.put(_AUDIT_KEY, AuditKeyRecord(key=before.audit_key))
         making.rename(path.with_name(f"{path.name}{_MADE}"))
         sync_folder(path.parent)
     settle(path)

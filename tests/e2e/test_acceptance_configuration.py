@@ -208,6 +208,7 @@ def test_a_home_on_another_machine_opens_once_it_is_re_protected(
     elsewhere.run("config", "reprotect", "--old-key-file", here.folder / "none", status=12)
     elsewhere.run("config", "reprotect", "--old-key-file", elsewhere.folder / "old-key")
     (elsewhere.folder / "old-key").unlink()
+    elsewhere.run("audit", "verify")
     elsewhere.run("restore", "office@latest", "--to", elsewhere.folder / "got")
     assert elsewhere.json("job", "run", "office")["kind"] == "incremental"
 

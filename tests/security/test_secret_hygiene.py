@@ -223,8 +223,8 @@ class Story:
         run(*edit, *self.command("second", "old-password"))
         run("job", "run", "office", fresh=True)
         run("job", "rewrap", "office", "--yes", *self.command("second", "old-password"), status=3)
-        olds = [*self.password("second", "old-password"), *self.password("first", "old-password")]
-        run("job", "rewrap", "office", "--yes", *olds, *self.password("third", "old-password"))
+        olds = [*self.password("first", "old-password"), *self.password("third", "old-password")]
+        run("job", "rewrap", "office", "--yes", *olds)
         run("job", "edit", "office", "--encrypt", "none", status=2)
         run("password", "remove", "mine", status=15)
         run("password", "remove", "typed")

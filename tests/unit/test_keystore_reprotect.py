@@ -10,6 +10,7 @@ from strongroom.crypto import random
 from strongroom.crypto.keys import DedupKey, MetaKey
 from strongroom.errors import KeystoreLockedError, UnsupportedVersionError
 from strongroom.keystore import (
+    AuditHeadRecord,
     ChainRecord,
     Exported,
     IdentityRecord,
@@ -62,6 +63,17 @@ def test_every_record_opens_under_the_new_key_and_none_under_the_old(path: Path)
     assert opens_whole(path, NEW)
     assert Keystore(path, NEW).export() == before
     assert [one.name for one in path.parent.iterdir()] == ["keystore"]
+
+
+def test_the_audit_log_goes_on_and_open_requests_stay(path: Path) -> None:
+    before = Keystore(path, OLD)
+    before.put("head", AuditHeadRecord(number=7, tag=bytes(32)))
+    reprotect(path, OLD, NEW)
+    reprotect(path, NEW, OLD)
+    after = Keystore(path, OLD)
+    assert after.audit_key == before.audit_key
+    assert after.get(AuditHeadRecord, "head").number == 7
+    assert after.export() == before.export()
 
 
 def test_whatever_rename_it_dies_at_one_key_opens_all(

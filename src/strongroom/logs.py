@@ -49,6 +49,11 @@ def debug(name: str, **fields: object) -> None:
     event(name, level=logging.DEBUG, **fields)
 
 
+def wants_debug() -> bool:
+    """Tell whether anybody reads such details."""
+    return _logger.isEnabledFor(logging.DEBUG)
+
+
 def warning(name: str, **fields: object) -> None:
     """Record something that needs a look."""
     event(name, level=logging.WARNING, **fields)

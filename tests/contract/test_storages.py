@@ -13,6 +13,7 @@ from strongroom.storage.observing import ObservingStorage
 from strongroom.storage.readonly import ReadOnlyStorage
 from strongroom.storage.retrying import RetryingStorage, backoff
 from strongroom.storage.throttling import ThrottlingStorage
+from strongroom.storage.tracing import TracingStorage
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
@@ -79,6 +80,12 @@ class TestObservingStorage(StorageContract):
     @pytest.fixture
     def storage(self) -> Storage:
         return ObservingStorage(MemoryStorage(), SystemClock())
+
+
+class TestTracingStorage(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return TracingStorage(MemoryStorage(), SystemClock())
 
 
 class TestThrottlingStorage(StorageContract):

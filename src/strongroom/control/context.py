@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from strongroom import logs
 from strongroom.control.secrets import SecretSource
 
 if TYPE_CHECKING:
@@ -80,7 +81,12 @@ class Context(AbstractContextManager["Context"]):
         Raises:
             InvalidInputError: it is no location.
         """
-        return self._open_storage(location, create)
+        storage = self._open_storage(location, create)
+        if not logs.wants_debug():
+            return storage
+        from strongroom.storage.tracing import TracingStorage
+
+        return TracingStorage(storage, self.clock)
 
     def kms(self, kms_id: bytes, urls: tuple[str, ...]) -> Kms:
         """Return a KMS of the catalog at some of its endpoints, with what it is to know us by.

@@ -344,6 +344,9 @@ def edit(
     notices = _notices(ctx, job, changed)
     _ensure_kms_key(ctx, changed)
     rekeyed = _rekey(ctx, job, changed, old, notices, link_later=link_later)
+    if changed == job and rekeyed is None:
+        # To say for whom it is sealed already is how a link is made that was not made.
+        return JobResult(job=_view(ctx, job), notices=tuple(notices), changed=False)
     with ctx.database.transaction():
         jobs.update(ctx.database, changed)
         audit.weakened(ctx, _weakens(job, changed), job=changed.name)

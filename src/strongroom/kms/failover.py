@@ -44,47 +44,52 @@ class FailoverKms:
         return self._endpoints[0].can_vouch
 
     def make_key(self, name: str, bits: int) -> KmsKey:
-        return self._first(lambda one: one.make_key(name, bits))
+        return self._first("make_key", lambda one: one.make_key(name, bits))
 
     def newest_key(self, name: str) -> KmsKey:
-        return self._first(lambda one: one.newest_key(name))
+        return self._first("newest_key", lambda one: one.newest_key(name))
 
     def rotate(self, name: str, bits: int) -> KmsKey:
-        return self._first(lambda one: one.rotate(name, bits))
+        return self._first("rotate", lambda one: one.rotate(name, bits))
 
     def state(self, key: str) -> KeyState:
-        return self._first(lambda one: one.state(key))
+        return self._first("state", lambda one: one.state(key))
 
     def decrypt(self, key: str, ciphertext: bytes, oaep: OaepHash) -> bytes:
-        return self._first(lambda one: one.decrypt(key, ciphertext, oaep))
+        return self._first("decrypt", lambda one: one.decrypt(key, ciphertext, oaep))
 
     def keys(self) -> Iterator[str]:
-        return iter(self._first(lambda one: list(one.keys())))
+        return iter(self._first("keys", lambda one: list(one.keys())))
 
     def make_vouching_key(self, name: str) -> str:
-        return self._first(lambda one: one.make_vouching_key(name))
+        return self._first("make_vouching_key", lambda one: one.make_vouching_key(name))
 
     def vouching_keys(self) -> Iterator[str]:
-        return iter(self._first(lambda one: list(one.vouching_keys())))
+        return iter(self._first("vouching_keys", lambda one: list(one.vouching_keys())))
 
     def mac(self, key: str, message: bytes) -> bytes:
-        return self._first(lambda one: one.mac(key, message))
+        return self._first("mac", lambda one: one.mac(key, message))
 
     def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
-        return self._first(lambda one: one.verify_mac(key, message, mac))
+        return self._first("verify_mac", lambda one: one.verify_mac(key, message, mac))
 
     def close(self) -> None:
         for one in self._endpoints:
             one.close()
 
-    def _first(self, call: Callable[[Kms], T]) -> T:
+    def _first(self, what: str, call: Callable[[Kms], T]) -> T:
         """Return what the first endpoint that answers says.
+
+        Args:
+            what: Names the call in the log.
+            call: Makes it.
 
         Raises:
             KmsUnavailableError: none does; it names every endpoint, and why.
         """
         failures: list[KmsUnavailableError] = []
         for one in tuple(self._endpoints):
+            logs.debug("kms.asked", endpoint=one.endpoint, what=what)
             try:
                 result = call(one)
             except KmsUnavailableError as error:

@@ -10,7 +10,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from strongroom.catalog import chains, jobs, passwords, recovery_keys, repositories, sessions
+from strongroom.catalog import (
+    chains,
+    jobs,
+    passwords,
+    recovery_keys,
+    reencryptions,
+    repositories,
+    sessions,
+)
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.control import audit, keys, rekeying, retention
@@ -552,8 +560,14 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
 
     Raises:
         ConfirmationNeededError: nobody said yes.
+        ConflictError: it is being re-encrypted, and nobody else would clear away what was made.
     """
     job = jobs.get(ctx.database, name)
+    if reencryptions.of_job(ctx.database, job.job_id):
+        raise ConflictError(
+            f"re-encrypting job {name} is not finished",
+            hint=f"'strongroom job reencrypt {name}' goes on with it, --abandon drops it",
+        )
     if not yes:
         count = len(point_rows.of_job(ctx.database, job.job_id))
         raise ConfirmationNeededError(

@@ -1,0 +1,486 @@
+"""Re-encryption of a job's chains: new keys for what was backed up, without its source.
+
+Each sealed chain with live points is cloned into a new one (`engine.reencryption`) for the job's
+recipients of today. Only when all of it has been read back and compared is the new chain
+published; only then are the old chain's points given up, and prune removes them as ever.
+
+What is unfinished stands in the catalog. Jobs go on in the old chain meanwhile, and the next call
+goes on where this one was cut short, with what was published since as well.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from strongroom.catalog import chains, heads, jobs, reencryptions, repositories
+from strongroom.catalog import points as point_rows
+from strongroom.control import audit, job_lock, keys
+from strongroom.control.chain_choice import ChainChoice
+from strongroom.control.known_chains import compare_with_seen, keep_envelope, remember_head
+from strongroom.control.views import ReencryptedChain, ReencryptResult
+from strongroom.crypto import random
+from strongroom.crypto.recipients import PasswordUnlocker
+from strongroom.engine import reencryption
+from strongroom.errors import (
+    CancelledError,
+    ConfirmationNeededError,
+    ConflictError,
+    IntegrityError,
+    InvalidInputError,
+    NoRecipientMatchedError,
+    NotFoundError,
+    UnlockError,
+    UnsupportedVersionError,
+)
+from strongroom.format.journal import SessionBody
+from strongroom.keystore import ChainRecord
+from strongroom.model.phrases import counted
+from strongroom.repository import promises, rekey, unpublished
+from strongroom.repository.keyring import Keyring
+from strongroom.repository.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from strongroom.catalog.chains import ChainRow
+    from strongroom.catalog.reencryptions import ReencryptionRow
+    from strongroom.control.context import Context
+    from strongroom.control.secrets import SecretSource
+    from strongroom.crypto.envelope import ChainKey
+    from strongroom.crypto.recipients import Recipient, Unlocker
+    from strongroom.engine.cancellation import Cancellation
+    from strongroom.engine.progress import Progress
+    from strongroom.errors import StrongroomError
+    from strongroom.format.journal import EntryRef
+    from strongroom.model.job import Job
+    from strongroom.repository.chain import Chain
+    from strongroom.repository.locks import Lock
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is to become of one chain."""
+
+    row: ChainRow
+    repository: Repository
+    unfinished: ReencryptionRow | None
+    chain: Chain | None = None
+    keyring: Keyring | None = None
+    what: reencryption.Carried = field(default_factory=lambda: reencryption.Carried([], {}))
+    reason: str = ""
+    """Why it is left as it is."""
+
+    def view(self, state: str = "") -> ReencryptedChain:
+        planned = "left" if self.reason else "unfinished" if self.unfinished else "due"
+        return ReencryptedChain(
+            chain=self.row.chain_id.hex(),
+            state=state or planned,
+            new_chain=self.unfinished.chain_id.hex() if self.unfinished else None,
+            points=len(self.what.live),
+            stored_bytes=self.what.byte_count,
+            reason=self.reason,
+        )
+
+
+def reencrypt(
+    ctx: Context,
+    name: str,
+    *,
+    old: Sequence[SecretSource] = (),
+    dry_run: bool = False,
+    yes: bool = False,
+    progress: Progress,
+    cancel: Cancellation,
+) -> ReencryptResult:
+    """Give the live points of a job's sealed chains new keys, in new chains.
+
+    Args:
+        ctx: Surroundings.
+        name: The job's.
+        old: Passwords that open what nothing stored does.
+        dry_run: Only say what would be done.
+        yes: Agrees that the old chains' points are given up once the new ones are verified.
+        progress: Is told how it goes.
+        cancel: Stops it between two packs.
+
+    Raises:
+        ConfirmationNeededError: nobody agreed.
+        InvalidInputError: the job is not encrypted.
+        ConflictError: it is unfinished, and sealed for others than the job's recipients now.
+        LockedError: a session of the job is running.
+        UnavailableError: a repository of the job does not answer.
+        IntegrityError: what was made is not what it should be; the old chain is untouched.
+        CancelledError: on request; called again, it goes on.
+    """
+    job = jobs.get(ctx.database, name)
+    recipients = keys.recipients(ctx, job)
+    if not recipients:
+        raise InvalidInputError(
+            f"job {name} is not encrypted: there is nobody to seal its old points for",
+            hint="'job edit --encrypt' says for whom",
+        )
+    unlockers = [
+        *keys.stored_unlockers(ctx, job),
+        *(PasswordUnlocker(source.get("old password")) for source in old),
+    ]
+    warnings: list[str] = []
+    with ExitStack() as held:
+        locks = {} if dry_run else _lock(ctx, job, held)
+        plans = _plans(ctx, job, unlockers)
+        views = [plan.view() for plan in plans]
+        if not dry_run:
+            _ask(name, views, yes)
+            work = _Work(ctx, job, recipients, unlockers, warnings, cancel)
+            try:
+                views = [
+                    work.carry_out(
+                        plan,
+                        locks[plan.row.repository_id],
+                        job_lock.Beating(progress, locks[plan.row.repository_id]),
+                    )
+                    for plan in plans
+                ]
+            except CancelledError as error:
+                error.hint = (
+                    f"'strongroom job reencrypt {name}' goes on from here, --abandon drops what "
+                    "was made; points and jobs are as they were"
+                )
+                raise
+    return ReencryptResult(
+        job=name, done=not dry_run, chains=tuple(views), warnings=tuple(warnings)
+    )
+
+
+def abandon(ctx: Context, name: str) -> ReencryptResult:
+    """Remove what unfinished re-encryptions of a job have made. Its points are as they were.
+
+    Raises:
+        NotFoundError: none is unfinished.
+        ConflictError: its new chain is published already: it can only be finished.
+        LockedError: a session of the job is running.
+        RefusedError: the storage does not let go of an object.
+    """
+    job = jobs.get(ctx.database, name)
+    rows = reencryptions.of_job(ctx.database, job.job_id)
+    if not rows:
+        raise NotFoundError(f"no re-encryption of job {name} is unfinished")
+    views = []
+    with ExitStack() as held:
+        for row in rows:
+            repository = _open_repository(ctx, row.repository_id)
+            held.enter_context(_acquire(ctx, job, repository))
+            try:
+                unpublished.remove(repository.storage, row.chain_id)
+            except ConflictError as error:
+                error.hint = f"'strongroom job reencrypt {name}' finishes it"
+                raise
+            _forget(ctx, row)
+            views.append(
+                ReencryptedChain(
+                    chain=row.old_chain_id.hex(),
+                    state="abandoned",
+                    new_chain=row.chain_id.hex(),
+                    points=0,
+                    stored_bytes=0,
+                )
+            )
+        audit.record(ctx, "job.reencryption_abandoned", job=name)
+    return ReencryptResult(job=name, done=True, chains=tuple(views))
+
+
+def _forget(ctx: Context, row: ReencryptionRow) -> None:
+    ctx.keystore.delete(ChainRecord, row.chain_id.hex())
+    reencryptions.remove(ctx.database, row.chain_id)
+
+
+def _open_repository(ctx: Context, repository_id: bytes) -> Repository:
+    rows = repositories.all_rows(ctx.database)
+    location = next(row.location for row in rows if row.repository_id == repository_id)
+    return Repository.open(ctx.storage(location))
+
+
+def _acquire(ctx: Context, job: Job, repository: Repository) -> Lock:
+    return job_lock.acquire(
+        ctx,
+        job,
+        repository,
+        holder=random.token(16),
+        command="job reencrypt",
+        hint="wait for it to end, then re-encrypt",
+    )
+
+
+def _lock(ctx: Context, job: Job, held: ExitStack) -> dict[bytes, Lock]:
+    """Take the job's lock in every repository where it has sealed chains."""
+    rows = [row for row in chains.of_job(ctx.database, job.job_id) if row.sealed]
+    return {
+        one: held.enter_context(_acquire(ctx, job, _open_repository(ctx, one)))
+        for one in dict.fromkeys(row.repository_id for row in rows)
+    }
+
+
+# --- planning -------------------------------------------------------------------------------
+
+
+def _plans(ctx: Context, job: Job, unlockers: Sequence[Unlocker]) -> list[_Plan]:
+    """Return what is to be done, the chain that the job goes on in last: it names the others.
+
+    While some are unfinished, those alone: whatever else there is was re-encrypted before.
+    """
+    unfinished = {row.old_chain_id: row for row in reencryptions.of_job(ctx.database, job.job_id)}
+    plans = []
+    for row in sorted(chains.of_job(ctx.database, job.job_id), key=lambda one: one.current):
+        if not row.sealed or (unfinished and row.chain_id not in unfinished):
+            continue
+        repository = _open_repository(ctx, row.repository_id)
+        plan = _Plan(row, repository, unfinished.get(row.chain_id))
+        try:
+            _look(ctx, plan, unlockers)
+        except (IntegrityError, UnsupportedVersionError, NotFoundError, UnlockError) as error:
+            # One chain that is damaged does not keep the others from getting new keys.
+            plan.reason = str(error)
+        if plan.what.live or plan.reason or plan.unfinished:
+            plans.append(plan)
+    return plans
+
+
+def _look(ctx: Context, plan: _Plan, unlockers: Iterable[Unlocker]) -> None:
+    chain = plan.chain = plan.repository.chain(plan.row.chain_id)
+    compare_with_seen(ctx, chain)
+    if chain.signs_as(ctx.identity.public) is None:
+        raise UnlockError(
+            f"it is signed by {chain.identity.fingerprint}, and only who signs a chain can give "
+            "its points up"
+        )
+    plan.what = reencryption.carried(chain)
+    chain_keys: dict[bytes, ChainKey] = {}
+    openers: dict[bytes, str] = {}
+    closed: dict[bytes, StrongroomError] = {}
+    for unlocker in unlockers:
+        try:
+            opened = chain.unlock(unlocker, keys.trust(ctx))
+        except NoRecipientMatchedError:
+            continue
+        chain_keys |= opened.chain_keys
+        openers |= opened.openers
+        closed |= opened.closed
+        audit.record(
+            ctx,
+            "keys.unwrapped",
+            needed=False,
+            by=unlocker.describe(),
+            chains=[chain.chain_id.hex()],
+        )
+    plan.keyring = Keyring(chain.chain_id, chain_keys, closed=closed, openers=openers)
+    reencryption.check_keys(plan.what, plan.keyring)
+
+
+def _ask(name: str, views: Sequence[ReencryptedChain], yes: bool) -> None:
+    due = [one for one in views if one.state != "left"]
+    if yes or not due:
+        return
+    points = sum(one.points for one in due)
+    size = sum(one.stored_bytes for one in due)
+    raise ConfirmationNeededError(
+        f"{counted(points, 'point')} of job {name} in {counted(len(due), 'chain')} get new keys: "
+        f"about {size:,} bytes are written, and the old chains go with a later prune",
+        hint="say --yes if that is meant; --dry-run shows each",
+        job=name,
+    )
+
+
+# --- carrying out ---------------------------------------------------------------------------
+
+
+class _Work:
+    """Carries plans out, one chain after the other."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        job: Job,
+        recipients: Sequence[Recipient],
+        unlockers: Sequence[Unlocker],
+        warnings: list[str],
+        cancel: Cancellation,
+    ) -> None:
+        self._ctx = ctx
+        self._job = job
+        self._recipients = recipients
+        self._ids = frozenset(recipient.id for recipient in recipients)
+        self._unlockers = unlockers
+        self._warnings = warnings
+        self._cancel = cancel
+
+    def carry_out(self, plan: _Plan, lock: Lock, progress: Progress) -> ReencryptedChain:
+        """Make, verify and publish the chain that takes one's place; return what was done."""
+        ctx = self._ctx
+        if plan.reason or plan.chain is None or plan.keyring is None:
+            return plan.view()
+        storage = plan.repository.storage
+        if plan.unfinished is not None and unpublished.is_published(
+            storage, plan.unfinished.chain_id
+        ):
+            self._settle(plan, plan.unfinished)
+            return plan.view("reencrypted")
+        if not plan.what.live and plan.unfinished is not None:
+            unpublished.remove(storage, plan.unfinished.chain_id)
+            _forget(ctx, plan.unfinished)
+            return plan.view("abandoned")
+        row, new, chain_key = self._resumed(plan) if plan.unfinished else self._begun(plan)
+        self._keep(plan, new, chain_key)
+        counter, older = self._place_in_job(plan)
+        reencryption.reencrypt(
+            plan.chain,
+            plan.keyring,
+            new,
+            chain_key,
+            counter=counter,
+            older=older,
+            signer=ctx.identity,
+            clock=ctx.clock,
+            keep_metakey=lambda session_id, metakey: ctx.keystore.put_metakey(
+                row.chain_id, session_id, metakey
+            ),
+            progress=progress,
+            cancel=self._cancel,
+        )
+        self._cancel.check()
+        lock.confirm()
+        unpublished.publish(storage, row.chain_id, row.header)
+        self._settle(plan, row)
+        return plan.view("reencrypted")
+
+    def _begun(self, plan: _Plan) -> tuple[ReencryptionRow, Chain, ChainKey]:
+        """Begin a new chain, and remember it before anything but its envelopes is stored."""
+        ctx = self._ctx
+        assert plan.chain is not None
+        storage, header = plan.repository.storage, plan.chain.header
+        chain_id, data, chain_key = rekey.prepare_chain(
+            storage,
+            self._job.job_id,
+            self._recipients,
+            ctx.identity,
+            header.created_at,
+            header.previous,
+        )
+        assert chain_key is not None, "a job that is re-encrypted has recipients"
+        row = plan.unfinished = reencryptions.ReencryptionRow(
+            chain_id=chain_id,
+            old_chain_id=plan.chain.chain_id,
+            job_id=self._job.job_id,
+            repository_id=plan.repository.repository_id,
+            header=data,
+        )
+        reencryptions.insert(ctx.database, row)
+        new = unpublished.view(storage, chain_id, data)
+        audit.wrapped(ctx, self._job, new, chain_key.id, self._ids)
+        return row, new, chain_key
+
+    def _resumed(self, plan: _Plan) -> tuple[ReencryptionRow, Chain, ChainKey]:
+        """Open the chain that an earlier call began.
+
+        Raises:
+            ConflictError: it is sealed for others than the job's recipients are now.
+            UnlockError: nothing at hand opens it.
+        """
+        ctx, row = self._ctx, plan.unfinished
+        assert row is not None
+        new = unpublished.view(plan.repository.storage, row.chain_id, row.header)
+        chain_key_id = new.header.recipients
+        stanzas = new.envelopes()[chain_key_id].stanzas
+        if frozenset(stanza.recipient_id for stanza in stanzas) != self._ids:
+            raise ConflictError(
+                f"the recipients of job {self._job.name} have changed since its re-encryption "
+                "began, and what was made is sealed for those before",
+                hint="--abandon drops it; then begin anew",
+            )
+        for unlocker in self._unlockers:
+            try:
+                opened = new.unlock(unlocker, keys.trust(ctx))
+            except NoRecipientMatchedError:
+                continue
+            if chain_key_id in opened.chain_keys:
+                return row, new, opened.chain_keys[chain_key_id]
+        raise UnlockError(
+            f"nothing at hand opens the chain that the re-encryption of job {self._job.name} began",
+            hint="give the job's present password with --old-password-file as well",
+        )
+
+    def _keep(self, plan: _Plan, new: Chain, chain_key: ChainKey) -> None:
+        """Keep what the job's next session in the new chain needs."""
+        ctx = self._ctx
+        assert plan.keyring is not None
+        record = next(iter(plan.what.records.values()))
+        secrets = plan.keyring.secrets(record)
+        kept = ChainRecord(
+            chain_id=new.chain_id,
+            dedup_key=secrets.dedup_key,
+            chunker_seed=secrets.chunker_seed,
+            chain_key_public=chain_key.public.raw,
+            chain_key_seed=chain_key.seed if keys.keeps_secret(ctx, self._job) else None,
+        )
+        ctx.keystore.put(new.chain_id.hex(), kept)
+
+    def _place_in_job(self, plan: _Plan) -> tuple[int | None, list[EntryRef] | None]:
+        """Return what the newest entry counts as and says of other chains, if it is the job's.
+
+        Of a chain that the job does not go on in, nothing changes.
+        """
+        ctx, job = self._ctx, self._job
+        choice = ChainChoice(
+            ctx, job, plan.repository, full=False, old=None, warnings=self._warnings
+        )
+        newest = choice.newest_of_job()
+        if newest is None or newest[0].chain_id != plan.row.chain_id:
+            return None, None
+        counter = 1 + max(jobs.counter(ctx.database, job.job_id), newest[1].counter)
+        older = [ref for chain_id, ref in choice.older.items() if chain_id != plan.row.chain_id]
+        return counter, older
+
+    def _settle(self, plan: _Plan, row: ReencryptionRow) -> None:
+        """Let the new chain take the old one's place; may be done again after a crash."""
+        ctx, job = self._ctx, self._job
+        assert plan.chain is not None
+        chain = plan.repository.chain(row.chain_id)
+        live = [one.point.point_id for one in chain.live_points()]
+        newest = chain.newest_session
+        with ctx.database.transaction():
+            if chains.find(ctx.database, row.chain_id) is None:
+                chains.insert(
+                    ctx.database,
+                    chains.ChainRow(
+                        chain_id=row.chain_id,
+                        job_id=job.job_id,
+                        repository_id=row.repository_id,
+                        sealed=True,
+                        chain_key_id=chain.header.recipients,
+                        recipient_ids=self._ids,
+                        started_at=plan.row.started_at,
+                        current=plan.row.current,
+                        detached=plan.row.detached,
+                    ),
+                )
+            keep_envelope(ctx, chain, chain.header.recipients)
+            point_rows.move_many(ctx.database, live, row.chain_id)
+            remember_head(ctx, chain)
+            if newest is not None and isinstance(newest.body, SessionBody):
+                jobs.remember_counter(ctx.database, job.job_id, newest.body.counter)
+            audit.record(
+                ctx,
+                "job.reencrypted",
+                job=job.name,
+                chain=row.old_chain_id.hex(),
+                new_chain=row.chain_id.hex(),
+                points=len(live),
+            )
+        still = {one.point.point_id for one in plan.chain.live_points()} & {*live}
+        if still:
+            entry = promises.take_back(plan.chain, still, ctx.identity, ctx.clock, "re-encrypted")
+            heads.remember(
+                ctx.database, row.old_chain_id, entry.number, entry.hash, ctx.clock.now()
+            )
+        reencryptions.remove(ctx.database, row.chain_id)
+        keys.link_made(ctx, job)

@@ -341,11 +341,12 @@ class _Reencryption:
 
     def write_journal(self, counter: int | None, older: list[EntryRef] | None) -> None:
         """Write every carried entry, and one that says what of them is live and held."""
-        new = self._new
-        for prefix in (layout.journal(new.chain_id), layout.all_tables(new.chain_id)):
-            for info in list(new.storage.list(prefix)):
-                new.storage.delete(info.key)
-        new.refresh()
+        storage, chain_id = self._new.storage, self._new.chain_id
+        for prefix in (layout.journal(chain_id), layout.all_tables(chain_id)):
+            for info in list(storage.list(prefix)):
+                storage.delete(info.key)
+        # A view of before remembers the entries that are gone.
+        new = self._new = Chain(storage, chain_id)
         records: dict[int, SessionRecord] = {}
         before: Entry | None = None
         written: Entry | None = None

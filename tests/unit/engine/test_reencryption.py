@@ -26,10 +26,7 @@ from tests.support.jobs import Job, a_job, write_tree
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@pytest.fixture(autouse=True)
-def _with_small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "PACK_RAW_BYTES", CLUSTER)
+    from strongroom.testing.memory_storage import Snapshot
 
 
 def write_image(image: Path, *clusters: int) -> None:
@@ -40,37 +37,54 @@ def write_image(image: Path, *clusters: int) -> None:
             file.write(random.token(CLUSTER))
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    """Return a job with a tree, an image and a stream, and five points of each.
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("job")
 
-    One session died and was taken over; two points are given up, and one is held.
+
+@pytest.fixture(scope="module")
+def made(folder: Path) -> tuple[Job, Snapshot]:
+    """Return a job with a tree, an image and a stream, five points of each, and what is stored.
+
+    One session died and was taken over; three points are given up, and one is held.
     """
-    tree, image = tmp_path / "tree", tmp_path / "image"
+    tree, image = folder / "tree", folder / "image"
+    memory = MemoryStorage()
     job = a_job(
-        MemoryStorage(),
+        memory,
         source("files", tree),
         source("image", image),
         source("command", "echo words"),
-        cache=tmp_path / "cache",
+        cache=folder / "cache",
     )
-    for turn in range(5):
-        write_tree(
-            tree,
-            {
-                "same": b"same" * 9_000,
-                "own": random.token(3_000 + turn),
-                "large": random.token(5 * CLUSTER) if turn in (0, 2) else b"small",
-            },
-        )
-        write_image(image, turn, 5)
-        if turn == 2:
-            die(job)
-        job.run()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pipeline, "PACK_RAW_BYTES", CLUSTER)
+        for turn in range(5):
+            write_tree(
+                tree,
+                {
+                    "same": b"same" * 9_000,
+                    "own": random.token(3_000 + turn),
+                    "large": random.token(5 * CLUSTER) if turn in (0, 2) else b"small",
+                },
+            )
+            write_image(image, turn, 5)
+            if turn == 2:
+                die(job)
+            job.run()
     assert job.taken_over()
     points = job.points()
     job.remove(points[0], points[3], points[4])
     job.hold(points[8])
+    return job, memory.snapshot()
+
+
+@pytest.fixture
+def job(made: tuple[Job, Snapshot]) -> Job:
+    job, snapshot = made
+    assert isinstance(job.storage, MemoryStorage)
+    job.storage.restore(snapshot)
+    job.cache = None
     return job
 
 
@@ -131,13 +145,13 @@ def test_every_point_is_what_it_was_and_nothing_opens_with_the_keys_before(job: 
 
 
 def test_the_next_session_is_an_increment_and_prune_removes_all_of_the_old_chain(
-    job: Job, tmp_path: Path
+    job: Job, folder: Path
 ) -> None:
     clone = Clone.begin(job)
     clone.fill()
     newer = clone.publish()
     before = newer.contents()
-    write_tree(tmp_path / "tree", {"same": b"same" * 9_000, "new": b"new"})
+    write_tree(folder / "tree", {"same": b"same" * 9_000, "new": b"new"})
 
     outcome = newer.run()
 
@@ -166,12 +180,12 @@ def test_what_no_live_point_uses_is_left_behind(job: Job) -> None:
 
 
 def test_nobody_sees_an_unfinished_chain_and_the_job_goes_on_in_the_old_one(
-    job: Job, tmp_path: Path
+    job: Job, folder: Path
 ) -> None:
     clone = Clone.begin(job)
     clone.fill()
     assert job.repository.chain_ids() == [job.chain_id]
-    write_tree(tmp_path / "tree", {"new": b"new"})
+    write_tree(folder / "tree", {"new": b"new"})
     job.run()
     contents = job.contents()
     job.prune()

@@ -139,6 +139,16 @@ class NoRecipientMatchedError(UnlockError):
     code = "no-recipient-matched"
 
 
+class SecretRequiredError(UnlockError):
+    """The job is read only with a secret that is given, and none was."""
+
+    code = "secret-required"
+    hint = (
+        "give its password with --password-file, --password-env or --password-command, name its "
+        "KMS with --kms, or its recovery kit with --recovery-key"
+    )
+
+
 class KeystoreLockedError(UnlockError):
     """The server's keystore does not open with the key file of this machine."""
 

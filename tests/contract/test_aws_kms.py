@@ -220,11 +220,15 @@ class TestThePoliciesOfTheDocument:
         made: KmsKey,
     ) -> None:
         vouching = server.kms(owner).make_vouching_key(VOUCHING_PREFIX + random.token(4).hex())
+        mac = server.kms(owner).mac(vouching, b"m")
         kms = server.kms(server.user(policies[1]))
         assert kms.decrypt(made.key, seal(made, b"secret"), made.oaep) == b"secret"
         assert made.key in set(kms.keys())
         assert vouching in set(kms.vouching_keys())
-        assert len(kms.mac(vouching, b"m")) == 32
+        assert kms.verify_mac(vouching, b"m", mac)
+        assert not kms.verify_mac(vouching, b"n", mac)
+        with pytest.raises(errors.RefusedError, match="kms:GenerateMac"):
+            kms.mac(vouching, b"m")
         with pytest.raises(errors.RefusedError):
             kms.make_key(fresh(), 3072)
 

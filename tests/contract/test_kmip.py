@@ -138,6 +138,46 @@ def test_the_public_half_of_an_administrators_pair_is_its_own(decrypting: KmipSe
     assert kms.decrypt(newest.key, seal(newest, b"secret"), newest.oaep) == b"secret"
 
 
+# --- names that nothing else has --------------------------------------------------------------
+
+
+def test_a_server_whose_names_are_unique_gets_the_next_key_under_a_longer_name(
+    tmp_path: Path,
+) -> None:
+    name = "strongroom-nightly-0a1b2c3d"
+    with KmipServer.running(tmp_path, "unique") as server:
+        kms = server.kms()
+        with pytest.raises(errors.NotFoundError):
+            kms.newest_key(name)
+        first = kms.make_key(name, 3072)
+        assert kms.newest_key(name) == first
+        second = kms.rotate(name, 3072)
+        third = kms.rotate(name, 3072)
+        other = kms.make_key(name + "-else", 3072)
+        kms.rotate(name + "-else", 3072)
+        assert kms.newest_key(name) == third
+        for key in (first, second, third, other):
+            assert kms.decrypt(key.key, seal(key, b"secret"), key.oaep) == b"secret"
+        with server.administration() as client:
+            _, (attribute,) = client.get_attributes(second.key, ["Name"])
+            assert str(attribute.attribute_value.name_value.value).startswith(name + "-")
+        KmipAdministrator(server).disable(third.key)
+        assert kms.newest_key(name) == second
+        vouching = kms.make_vouching_key(VOUCHING_PREFIX + "again")
+        assert kms.make_vouching_key(VOUCHING_PREFIX + "again") == vouching
+        assert kms.mac(vouching, b"m")
+
+
+def test_a_pair_that_is_refused_for_another_reason_is_not_asked_for_twice(
+    decrypting: KmipServer,
+) -> None:
+    before = len(decrypting.operations())
+    with pytest.raises(errors.RefusedError):
+        decrypting.kms().make_key("strongroom-small", 100)
+    asked = decrypting.operations()[before:]
+    assert asked.count("CreateKeyPair") == 1
+
+
 # --- only what is needed is asked for -------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from strongroom import errors
 from strongroom.crypto import random, rsa
 from strongroom.crypto.keys import SecretBytes
 from strongroom.crypto.rsa import OaepHash
-from strongroom.kms.base import VOUCHING_PREFIX, Credentials, Surroundings
+from strongroom.kms.base import VOUCHING_PREFIX, Credentials, KeyState, Surroundings
 from strongroom.kms.location import parse
 from strongroom.kms.pkcs11 import Pkcs11Kms
 from strongroom.testing.kms_contract import KmsContract
@@ -117,6 +117,14 @@ def test_a_module_that_is_missing_is_away() -> None:
     kms = Pkcs11Kms(address, Surroundings(Credentials(secret=SecretBytes(b"1234"))))
     with pytest.raises(errors.KmsUnavailableError, match="/nonexistent"):
         list(kms.keys())
+
+
+def test_a_token_that_is_taken_away_while_its_module_is_loaded_is_away(token: SoftHsm) -> None:
+    kms = token.kms()
+    assert kms.state("00") is KeyState.DESTROYED
+    with token.taken_away(), pytest.raises(errors.KmsUnavailableError):
+        kms.state("00")
+    assert kms.state("00") is KeyState.DESTROYED
 
 
 def test_keys_that_vouch_are_found_by_their_names(token: SoftHsm) -> None:

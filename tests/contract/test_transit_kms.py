@@ -141,6 +141,8 @@ class TestTransitKms(KmsContract):
         before = kms.mac(key, b"m")
         server.write(f"transit/keys/{name}/rotate")
         assert kms.mac(key, b"m") == before
+        assert kms.verify_mac(key, b"m", before)
+        assert not kms.verify_mac(f"{name}:2", b"m", before)
         assert kms.mac(f"{name}:2", b"m") != before
 
     def test_a_mount_that_is_not_there_is_no_key_that_was_destroyed(self, server: OpenBao) -> None:
@@ -244,12 +246,16 @@ class TestThePoliciesOfTheDocument:
         self, server: OpenBao, kms: TransitKms, policies: list[str], made: KmsKey
     ) -> None:
         vouching = kms.make_vouching_key(VOUCHING_PREFIX + random.token(4).hex())
+        mac = kms.mac(vouching, b"m")
         kms.make_key(f"other-{random.token(4).hex()}", 3072)  # listed, and not ours to read
         ours = server.kms(server.token(policies[1]))
         assert ours.decrypt(made.key, seal(made, b"secret"), made.oaep) == b"secret"
         assert made.key in set(ours.keys())
         assert vouching in set(ours.vouching_keys())
-        assert len(ours.mac(vouching, b"m")) == 32
+        assert ours.verify_mac(vouching, b"m", mac)
+        assert not ours.verify_mac(vouching, b"n", mac)
+        with pytest.raises(errors.RefusedError, match="make a MAC"):
+            ours.mac(vouching, b"m")
         with pytest.raises(errors.RefusedError):
             ours.make_key(fresh(), 3072)
 

@@ -1,15 +1,21 @@
-"""The installed command, run as a person or a timer runs it: a process of its own."""
+"""The command, run as a person or a timer runs it: in a process of its own, or in this one."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from strongroom import app
+from strongroom.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +78,52 @@ class Transcript:
     def json(self, *words: str | Path, status: int = 0) -> Any:
         """Run one command line with `--json` and return its one document."""
         return json.loads(self.run(*words, "--json", status=status).stdout)
+
+
+@dataclass
+class SameProcess(Transcript):
+    """The same for tests that say a lot: a process of its own takes half a second to begin."""
+
+    said: list[bytes] = field(default_factory=list)
+    """Everything that a command wrote to the screen, to be looked through."""
+
+    @property
+    def temporary(self) -> Path:
+        """Where its temporary files are."""
+        return self.folder / "temporary"
+
+    def run(
+        self, *words: str | Path, status: int = 0, stdout: io.BytesIO | None = None, **_: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command line and check its exit status.
+
+        Args:
+            words: The command line.
+            status: What it is to end with.
+            stdout: Where its output goes; it may do something when it is written to.
+        """
+        self.temporary.mkdir(exist_ok=True)
+        raw = stdout or io.BytesIO()
+        output, errors = io.TextIOWrapper(raw, "utf-8", write_through=True), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(output),
+            redirect_stderr(errors),
+        ):
+            for name in set(os.environ) - set(self.environment) - {"SOFTHSM2_CONF"}:
+                patch.delenv(name)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            patch.setattr(tempfile, "tempdir", str(self.temporary))
+            # It holds for as long as the process does, and this one is the tests'.
+            patch.setattr(app, "harden", lambda: True)
+            ended = main([*map(str, words)])
+        output.detach()
+        written = raw.getvalue()
+        self.said += [written, errors.getvalue().encode()]
+        text = written.decode(errors="replace")
+        assert ended == status, f"{words} ended with {ended}\n{text}\n{errors.getvalue()}"
+        return subprocess.CompletedProcess([*map(str, words)], ended, text, errors.getvalue())
 
 
 @pytest.fixture

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from strongroom import errors
 from strongroom.catalog import chains
 from strongroom.control import jobs, passwords, rewrapping
 from strongroom.crypto.content import fingerprint
+from strongroom.keystore import ChainRecord
 from strongroom.repository import layout
 from tests.support.installation import PASSWORD, Installation, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from strongroom.control.views import RewrapResult
@@ -214,6 +216,112 @@ def test_an_envelope_that_the_storage_keeps_is_named_and_removed_later(
     assert len(envelopes(installation)) == 6
     assert {key.state for key in rewrap(installation).keys} == {"current"}
     assert len(envelopes(installation)) == 4
+
+
+# --- envelopes that the storage lost ----------------------------------------------------------
+
+
+def lose(installation: Installation, way: str, chain_id: str) -> None:
+    """Leave no intact envelope of a chain's present key."""
+    present = installation.repository().chain(bytes.fromhex(chain_id)).present_key_id.hex()
+    for key in envelopes(installation):
+        if present in key:
+            if way == "damaged":
+                installation.storage.flip(key, 100)
+            else:
+                installation.storage.delete(key)
+
+
+def forget_seeds(installation: Installation) -> None:
+    """Leave nothing in the keystore that opens a chain by itself."""
+    keystore = installation.ctx.keystore
+    for name in keystore.names(ChainRecord):
+        record = keystore.get(ChainRecord, name)
+        keystore.put(name, msgspec.structs.replace(record, chain_key_seed=None))
+
+
+def forget_copies(installation: Installation) -> None:
+    installation.ctx.database.execute("DELETE FROM envelopes")
+
+
+@pytest.mark.parametrize("way", ["damaged", "removed"])
+@pytest.mark.parametrize("forget", [forget_seeds, forget_copies], ids=["catalog", "keystore"])
+def test_an_envelope_that_is_lost_is_made_anew_from_what_this_server_has(
+    installation: Installation, tmp_path: Path, way: str, forget: Callable[[Installation], None]
+) -> None:
+    point = run(installation, "one")
+    forget(installation)
+    (chain_id,) = installation.chain_ids()
+    lose(installation, way, chain_id)
+    with pytest.raises(errors.EnvelopeDamagedError):
+        restored(installation, point, PASSWORD, tmp_path / "before")
+
+    result = rewrap(installation)
+
+    assert [key.state for key in result.keys] == ["rewrapped"]
+    assert not result.warnings
+    assert restored(installation, point, PASSWORD, tmp_path / "after") == "one"
+    assert len(envelopes(installation)) == 2
+    assert [key.state for key in rewrap(installation).keys] == ["current"]
+    (installation.tree / "file").write_text("two")
+    assert installation.run().kind == "incremental"
+
+
+def test_an_envelope_that_comes_back_after_it_was_made_anew_counts_for_nothing(
+    installation: Installation,
+) -> None:
+    run(installation, "one")
+    change(installation, NEWER)
+    run(installation, "two")
+    rewrap(installation)
+    (chain_id,) = installation.chain_ids()
+    lost = {key: installation.storage.get(key) for key in envelopes(installation)}
+    lose(installation, "removed", chain_id)
+    rewrap(installation)
+    made = envelopes(installation)
+    for key in set(lost) - made:
+        installation.storage.plant(key, lost[key])
+    chain = installation.repository().chain(bytes.fromhex(chain_id))
+    present = chain.envelopes()[chain.present_key_id]
+    names = [key for key in made if layout.envelope_parts(key) == (present.chain_key_id, 2)]
+    assert present.generation == 2
+    assert len(names) == 2
+
+
+def test_a_copy_in_the_catalog_opens_with_an_old_password_that_is_given(
+    installation: Installation, tmp_path: Path
+) -> None:
+    change(installation, NEWER, hint="river", write_only=True)
+    point = run(installation, "one")
+    (chain_id,) = installation.chain_ids()
+    lose(installation, "damaged", chain_id)
+    (closed,) = rewrap(installation).keys
+    assert (closed.state, closed.points) == ("closed", (point,))
+    assert "river" in closed.shut_out or "nothing at hand" in closed.reason
+
+    assert [key.state for key in rewrap(installation, old=[secret(NEWER)]).keys] == ["rewrapped"]
+    assert restored(installation, point, NEWER, tmp_path / "target") == "one"
+
+
+def test_a_chain_that_nothing_heals_is_named_and_the_others_are_re_wrapped(
+    installation: Installation, tmp_path: Path
+) -> None:
+    lost = run(installation, "lost")
+    kept = run(installation, "kept", full=True)
+    forget_seeds(installation)
+    forget_copies(installation)
+    lose(installation, "damaged", installation.chain_ids()[0])
+    change(installation, NEWER)
+
+    keys = {key.state: key for key in rewrap(installation).keys}
+
+    assert keys["closed"].points == (lost,)
+    assert "no intact envelope" in keys["closed"].reason
+    assert keys["rewrapped"].chain == installation.chain_ids()[1]
+    machine = installation.bare(recovery_keys=(), secret=secret(NEWER))
+    machine.restore(kept, tmp_path / "target")
+    with pytest.raises(errors.EnvelopeDamagedError):
+        machine.restore(lost, tmp_path / "none")
 
 
 def test_a_plain_job_has_nobody_to_re_wrap_for(installation: Installation) -> None:

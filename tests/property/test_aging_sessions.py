@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.aging import AgingJob, Disk, Draw, Tree, hot, uniform
 
-SESSIONS = 320
+SESSIONS = 200
 
 
 @pytest.mark.parametrize("draw", [uniform, hot])

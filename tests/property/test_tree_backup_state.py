@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from strongroom.engine.wear import load_wear
 from strongroom.format.point import TreeRoot
 from strongroom.testing.memory_storage import MemoryStorage
 from tests.support.engine_job import (
@@ -253,13 +254,14 @@ class Tree(RuleBasedStateMachine):
 
     @rule()
     def session_after_nothing(self) -> None:
-        """What has not changed is not read, and nothing is stored but perhaps a few pages."""
+        """What has not changed is not read, but to move it out of a place that is worn."""
         self.session(keep=6)
+        moves = load_wear(self.job.cache, self.job.chain().hash_of).active
         outcome = self.job.run(give_up=lambda _: frozenset())
         (result,) = outcome.results
         assert result.point_id is not None
         self.moments[result.point_id] = look_at(self.root)
-        assert outcome.read_bytes == 0
+        assert moves or outcome.read_bytes == 0
         assert outcome.changed_bytes == 0
 
     @precondition(lambda self: self.moments)

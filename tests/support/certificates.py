@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _HASH = hashes.SHA256()
+_DAYS = 90
+"""How long a certificate holds: long enough for nobody to be warned."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,13 @@ class Authority:
     def pem(self) -> bytes:
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name: str, *hosts: str, expired: bool = False) -> Issued:
+    def issue(self, name: str, *hosts: str, expired: bool = False, days: int = _DAYS) -> Issued:
         """Return a certificate for a server at `hosts`, or, without any, for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
-        builder = self._builder(_name(name), key.public_key(), expired=expired).add_extension(
-            x509.ExtendedKeyUsage([usage]), critical=False
-        )
+        builder = self._builder(
+            _name(name), key.public_key(), timedelta(hours=-1) if expired else timedelta(days)
+        ).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         if hosts:
             names = x509.SubjectAlternativeName([_alternative(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)
@@ -82,12 +84,15 @@ class Authority:
         return builder.sign(self._key, _HASH).public_bytes(serialization.Encoding.PEM)
 
     def _builder(
-        self, name: x509.Name, public: ec.EllipticCurvePublicKey, *, expired: bool = False
+        self,
+        name: x509.Name,
+        public: ec.EllipticCurvePublicKey,
+        holds: timedelta = timedelta(_DAYS),
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
-        until = now - timedelta(hours=1) if expired else now + timedelta(days=1)
+        begin, end = now - timedelta(days=1), now + holds
         return x509.CertificateBuilder(
-            self._name, name, public, x509.random_serial_number(), now - timedelta(days=1), until
+            self._name, name, public, x509.random_serial_number(), begin, end
         )
 
     def _sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from kmip.core import enums, exceptions
 from kmip.core.messages import payloads
+from kmip.pie.sqltypes import ManagedObjectName
 from kmip.services.server import engine, server
 
 
@@ -55,6 +56,19 @@ class LiteralEngine(DecryptingEngine):
         return key.decrypt(payload.data, padding.OAEP(padding.MGF1(hashes.SHA1()), used, None))
 
 
+class UniqueEngine(DecryptingEngine):
+    """Insists on names that nothing else has, as the specification says it may."""
+
+    def _set_attributes_on_managed_object(self, managed_object, attributes):
+        for name in attributes.get("Name", ()):
+            taken = self._data_session.query(ManagedObjectName).filter_by(
+                name=name.name_value.value
+            )
+            if taken.count():
+                raise exceptions.IllegalOperation("The name is in use.")
+        super()._set_attributes_on_managed_object(managed_object, attributes)
+
+
 class UnsupportingEngine(engine.KmipEngine):
     """Knows no Decrypt at all."""
 
@@ -66,6 +80,7 @@ ENGINES = {
     "stock": engine.KmipEngine,
     "decrypting": DecryptingEngine,
     "literal": LiteralEngine,
+    "unique": UniqueEngine,
     "unsupporting": UnsupportingEngine,
 }
 

@@ -65,7 +65,7 @@ class KmipServer:
         self.authority = Authority()
         self.client = self.authority.issue("strongroom")
         self.port = free_port()
-        self._engine = engine
+        self.engine = engine
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "policy").mkdir()
         (folder / "ca.pem").write_bytes(self.authority.pem)
@@ -102,7 +102,7 @@ class KmipServer:
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-W", "ignore", str(_PROGRAM), self._engine),
+                    *(sys.executable, "-W", "ignore", str(_PROGRAM), self.engine),
                     *("-f", str(self.folder / "server.conf"), "-l", str(log)),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -204,6 +204,7 @@ class KmipAdministrator:
         raise AssertionError("KMIP knows no way back")
 
     def destroy(self, key: str) -> None:
-        self.disable(key)
         with self._server.administration() as client:
+            # The one reason that a server takes in any state.
+            client.revoke(enums.RevocationReasonCode.KEY_COMPROMISE, key)
             client.destroy(key)

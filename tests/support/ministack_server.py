@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import boto3
@@ -22,9 +23,12 @@ REGION = "eu-central-1"
 
 
 class Ministack:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, process: Popen[bytes], kept: Path) -> None:
         self.url = url
         self.address = f"aws://{REGION}?endpoint={url}"
+        self.process = process
+        self.kept = kept
+        """What it holds, keys and all, once it has stopped."""
 
     def client(self, service: str) -> Any:
         """Return a client of the account's owner, who may do everything."""
@@ -79,9 +83,11 @@ def ministack(folder: Path) -> Iterator[Ministack]:
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
         "MINISTACK_HOST": "127.0.0.1",
+        "PERSIST_STATE": "1",
         "SERVICES": "kms,iam,sts",
+        "STATE_DIR": str(folder / "kept"),
     }
     command = [str(Path(sys.executable).with_name("ministack"))]
     ready = f"{url}/_ministack/health"
-    with running(command, folder, lambda: answers(ready), environment):
-        yield Ministack(url)
+    with running(command, folder, lambda: answers(ready), environment) as process:
+        yield Ministack(url, process, folder / "kept")

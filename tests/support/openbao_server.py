@@ -33,6 +33,10 @@ class OpenBao:
     def read(self, path: str) -> Any:
         return self._adapter.get(f"/v1/{path}")["data"]
 
+    def list(self, path: str) -> list[str]:
+        found: list[str] = self._adapter.list(f"/v1/{path}")["data"]["keys"]
+        return found
+
     def delete(self, path: str) -> None:
         self._adapter.delete(f"/v1/{path}")
 

@@ -27,7 +27,7 @@ from strongroom.kms.pkcs11 import Pkcs11Kms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PIN = "1234"
+PIN = "pin-of-tests"
 LABEL = "strongroom-test"
 _CHANGE = """
 import sys
@@ -56,10 +56,11 @@ class SoftHsm:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.module = module()
-        (folder / "tokens").mkdir()
+        self._there, self._elsewhere = folder / "tokens", folder / "taken-away"
+        self._there.mkdir()
         self.configuration = folder / "softhsm2.conf"
         self.configuration.write_text(
-            f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\n"
+            f"directories.tokendir = {self._there}\nobjectstore.backend = file\n"
         )
         self._util("--init-token", "--free", "--label", LABEL, "--so-pin", "0000", "--pin", PIN)
 
@@ -76,12 +77,30 @@ class SoftHsm:
             finally:
                 pkcs11.unload(made.module)
 
+    def take_away(self) -> None:
+        """Have no token there, in this process and in others; harmless where there is none."""
+        if self._there.exists():
+            self._there.rename(self._elsewhere)
+
+    def put_back(self) -> None:
+        if self._elsewhere.exists():
+            self._elsewhere.rename(self._there)
+            pkcs11.unload(self.module)
+
+    @contextmanager
+    def taken_away(self) -> Iterator[None]:
+        self.take_away()
+        try:
+            yield
+        finally:
+            self.put_back()
+
     def kms(self, pin: str = PIN, token: str = LABEL) -> Pkcs11Kms:
         address = parse(f"pkcs11:token={token}?module-path={self.module}")
         return Pkcs11Kms(address, Surroundings(Credentials(secret=SecretBytes(pin.encode()))))
 
-    def rotate(self, name: str, identifier: str = "f0") -> None:
-        """Make a key with SoftHSM's own program, which takes one from a file."""
+    def rotate(self, name: str, identifier: str = "f0") -> bytes:
+        """Make a key with SoftHSM's own program, which takes one from a file; return that."""
         private, _ = rsa.generate(3072)
         file = self.folder / "key.pem"
         conversion = ["openssl", "pkey", "-inform", "DER", "-out", str(file)]
@@ -93,6 +112,7 @@ class SoftHsm:
             )
         finally:
             file.unlink()
+        return private
 
     def disable(self, key: str) -> None:
         self._change(key, "disable")

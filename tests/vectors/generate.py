@@ -306,6 +306,15 @@ def envelopes(base: Base) -> Iterator[Vector]:
     data = base.objects[names[0]]
     yield vector("one-envelope-flipped", "success", "the other copy", flipped(data, 3000), 1)
     yield vector("envelopes-flipped", "envelope-altered", "both copies", flipped(data, 3000))
+    yield Vector(
+        "envelope-of-another-generation",
+        "envelope-altered",
+        "a replaced envelope under the names of the next: its signature holds, its name does not",
+        "sealed",
+        NEW,
+        put={layout.envelope(base.id, envelope.chain_key_id, 2, copy): data for copy in "ab"},
+        remove=list(names),
+    )
     stanza = envelope.stanzas[0]
     damaged = msgspec.structs.replace(stanza, sealed=flipped(stanza.sealed, -1))
     yield vector(

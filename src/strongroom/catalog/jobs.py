@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from strongroom.catalog.database import Database, Row, Value
 
 _SELECT = (
-    "SELECT j.*, r.name AS repository, p.name AS password, k.name AS kms FROM jobs j "
+    "SELECT j.*, r.name AS repository, p.name AS password, k.name AS kms, "
+    "g.job_id IS NOT NULL AS secret_to_read FROM jobs j "
     "JOIN repositories r ON r.repository_id = j.repository_id "
     "LEFT JOIN passwords p ON p.password_id = j.password_id "
     "LEFT JOIN kms k ON k.kms_id = j.kms_id "
+    "LEFT JOIN guarded_jobs g ON g.job_id = j.job_id "
 )
 _COLUMNS = (
     "name",
@@ -73,6 +75,7 @@ def insert(database: Database, job: Job, created_at: datetime) -> None:
             (*_values(database, job), job.job_id, to_microseconds(created_at)),
         )
         _put_sources(database, job)
+        _put_guard(database, job)
 
 
 def update(database: Database, job: Job) -> None:
@@ -91,6 +94,7 @@ def update(database: Database, job: Job) -> None:
         if not touched:
             raise NotFoundError(f"there is no job {job.name}", job=job.name)
         _put_sources(database, job)
+        _put_guard(database, job)
 
 
 def find(database: Database, name: str) -> Job | None:
@@ -142,8 +146,14 @@ def of_kms(database: Database, kms_id: bytes) -> list[Job]:
 
 
 def remove(database: Database, job_id: bytes) -> None:
-    """Forget a job; its points and what is known of its chains stay."""
+    """Forget a job; its points, what is known of its chains and whether they are guarded stay."""
     database.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
+
+
+def is_guarded(database: Database, job_id: bytes) -> bool:
+    """Tell whether the points of a job, which may be removed, are read with a given secret only."""
+    row = database.one("SELECT job_id FROM guarded_jobs WHERE job_id = ?", (job_id,))
+    return row is not None
 
 
 def counter(database: Database, job_id: bytes) -> int:
@@ -217,6 +227,12 @@ def _put_sources(database: Database, job: Job) -> None:
     )
 
 
+def _put_guard(database: Database, job: Job) -> None:
+    database.execute("DELETE FROM guarded_jobs WHERE job_id = ?", (job.job_id,))
+    if job.secret_to_read:
+        database.execute("INSERT INTO guarded_jobs (job_id) VALUES (?)", (job.job_id,))
+
+
 def _job(database: Database, row: Row) -> Job:
     sources = database.query(
         "SELECT source_id, kind, value FROM job_sources WHERE job_id = ? ORDER BY position",
@@ -249,4 +265,5 @@ def _job(database: Database, row: Row) -> Job:
         post_script=row["post_script"],
         on_failure=row["on_failure"],
         recovery=bool(row["recovery"]),
+        secret_to_read=bool(row["secret_to_read"]),
     )

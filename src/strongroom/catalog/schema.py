@@ -163,6 +163,13 @@ jobs = Table(
     CheckConstraint("(encryption = 'kms') = (kms_id IS NOT NULL)", name="kms"),
 )
 
+guarded_jobs = Table(
+    "guarded_jobs",
+    metadata,
+    # Of no table: the points of a job that was removed stay guarded.
+    Column("job_id", LargeBinary(16), primary_key=True),
+)
+
 job_sources = Table(
     "job_sources",
     metadata,

@@ -29,13 +29,14 @@ def report_page(made: KeyReport) -> str:
         for one in made.findings
     )
     jobs = _table(
-        ("Job", "Encryption", "Key age", "Protected", "Points", "Opened by", "Copies"),
+        ("Job", "Encryption", "Key age", "Protected", "Guarded", "Points", "Opened by", "Copies"),
         (
             (
                 one.job,
                 one.encrypt,
                 "" if one.key_age_days is None else f"{one.key_age_days} days",
                 "yes" if one.protected else "no",
+                "yes" if one.secret_to_read else "no",
                 str(one.points),
                 str(one.opened_by),
                 str(one.copies),

@@ -16,7 +16,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
-from strongroom.control import audit, keys
+from strongroom.control import audit, guarded, keys
 from strongroom.control.opened_points import OpenedPoints
 from strongroom.control.recovery_files import read_kit
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker, local_half_of
@@ -99,8 +99,12 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
     problems: list[tuple[bytes, StrongroomError]] = field(default_factory=list)
     """Chains that are damaged or not to be believed, and why."""
+    refusals: dict[bytes, StrongroomError] = field(default_factory=dict)
+    """Why what would have opened a chain did not: its KMS is away, say."""
     absent: list[Absent] = field(default_factory=list)
     """Repositories that are left out: none of them was named."""
+    guarded: list[Chain] = field(default_factory=list)
+    """Chains that what the keystore holds was not used for: a secret has to be given."""
 
     def select(self, text: str) -> PointView:
         """Return the point that the operator named, fit to be read.
@@ -127,6 +131,8 @@ class Reading:
         if view.details is None:
             if view.keyring is not None and view.problem is not None:
                 raise view.problem  # it says what of the chain would open it
+            if view.chain.chain_id in self.refusals:
+                raise self.refusals[view.chain.chain_id]
             raise UnlockError(
                 f"point {view.id} is sealed, and nothing at hand opens it",
                 hint="give its password with --password-file, --password-env or "
@@ -215,7 +221,14 @@ def location_of(ctx: Context, where: str) -> str:
     return repositories.get(ctx.database, where).location
 
 
-def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Reading:
+def open_reading(
+    ctx: Context,
+    access: Access,
+    *,
+    job: str | None = None,
+    which: Sequence[str] = (),
+    unseen: bool = False,
+) -> Reading:
     """Open what the operator named, and find its points.
 
     Where no repository was named, one of the catalog's that is not there is left out, with a
@@ -225,8 +238,12 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
         ctx: Surroundings.
         access: Where, and with what.
         job: With the catalog: only repositories that hold points of this job are opened.
+        which: Points that are going to be read. Of those of a guarded job the secret is asked
+            for; others of guarded jobs stay locked where none is given.
+        unseen: Nothing of what is opened is shown, so guarded jobs are opened like others.
 
     Raises:
+        SecretRequiredError: a point to be read is a guarded job's, and no secret was given.
         NoRecipientMatchedError: a secret was given, and it opens no chain at all.
         NotARepositoryError: there is no repository.
         InvalidInputError: no repository was named and there is no catalog.
@@ -247,7 +264,9 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
     believed = keys.readers_trust(ctx, access.signers)
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
-    keyrings = _recorded_keyrings(ctx, reading, believed)
+    if not access.expects_sealed and not unseen:
+        reading.guarded = [chain for chain in reading.chains if guarded.is_guarded(ctx, chain)]
+    keyrings = _recorded_keyrings(ctx, reading, believed, which)
     recovered = _recovered(ctx, reading)
     _look_at_plain(reading, believed)
     _look_at_older(reading, keyrings, believed)
@@ -264,6 +283,9 @@ def open_reading(ctx: Context, access: Access, *, job: str | None = None) -> Rea
             for view in views
             if isinstance(view.problem, IntegrityError)
         ]
+    opened = {view.chain.chain_id for view in reading.points if view.details is not None}
+    locked = [chain for chain in reading.guarded if chain.chain_id not in opened]
+    guarded.refuse(ctx, guarded.concerned(ctx, locked, which))
     reading.points.sort(key=lambda view: (view.taken_at, view.live.entry.number))
     _look_at_locked(ctx, reading, keyrings)
     reading.warnings.extend(f"{error}" for _, error in reading.problems)
@@ -367,7 +389,9 @@ def unlocker_of(ctx: Context, access: Access) -> Unlocker | None:
     return None
 
 
-def _recorded_keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[bytes, Keyring]:
+def _recorded_keyrings(
+    ctx: Context, reading: Reading, believed: Trust, which: Sequence[str]
+) -> dict[bytes, Keyring]:
     """Return the keys of what opens, and write down that they were used.
 
     Where what this machine keeps opens it, the record is a condition; who brings the secret
@@ -384,7 +408,7 @@ def _recorded_keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[
         given = "password" if access.secret is not None else "recovery kit"
     stored = not access.expects_sealed
     try:
-        found = _keyrings(ctx, reading, believed)
+        found = _keyrings(ctx, reading, believed, which)
     except UnlockError as error:
         audit.failure(ctx, "keys.unwrapped", error, needed=False, by=given)
         raise
@@ -400,24 +424,29 @@ def _recorded_keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[
     return found
 
 
-def _keyrings(ctx: Context, reading: Reading, believed: Trust) -> dict[bytes, Keyring]:
+def _keyrings(
+    ctx: Context, reading: Reading, believed: Trust, which: Sequence[str]
+) -> dict[bytes, Keyring]:
     sealed = [chain for chain in reading.chains if chain.sealed]
     unlocker = unlocker_of(ctx, reading.access)
     if unlocker is not None:
-        return _unlocked(reading, sealed, unlocker, believed, must_open=True)
+        with guarded.guessing(ctx, sealed):
+            return _unlocked(reading, sealed, unlocker, believed, must_open=True)
     if not sealed:
         return {}
     if ctx.has_catalog:
-        found = _stored(ctx, reading, sealed, believed)
+        free = [chain for chain in sealed if chain not in reading.guarded]
+        found = _stored(ctx, reading, free, believed)
         sealed = [chain for chain in sealed if chain.chain_id not in found]
         if reading.access.where is None or not is_location(reading.access.where):
-            return found
+            sealed = guarded.concerned(ctx, reading.guarded, which)
     else:
         found = {}
     if sealed and reading.access.ask and ctx.secrets.can_ask:
         hints = _hints(sealed)
         asked = PasswordUnlocker(ctx.secrets.get("password", hint="; ".join(hints)))
-        found |= _unlocked(reading, sealed, asked, believed, must_open=True)
+        with guarded.guessing(ctx, sealed):
+            found |= _unlocked(reading, sealed, asked, believed, must_open=True)
     return found
 
 
@@ -441,7 +470,7 @@ def _unlocked(
             refusal = refusal or error
         except (UnlockError, UnavailableError, RefusedError) as error:
             # A KMS that opens this one not, or not now, may open the next.
-            refusal = error
+            refusal = reading.refusals[chain.chain_id] = error
             reading.warnings.append(f"chain {chain.name} stays locked: {error}")
         except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
@@ -460,10 +489,11 @@ def _stored(
             found[chain.chain_id] = open_believed(
                 reading, chain, lambda part: keys.stored_keyring(ctx, part, believed, secrets)
             )
-        except UnlockError:
+        except NoRecipientMatchedError:
             continue
-        except (UnavailableError, RefusedError) as error:
+        except (UnlockError, UnavailableError, RefusedError) as error:
             # A KMS that is away keeps nobody from what opens without it.
+            reading.refusals[chain.chain_id] = error
             reading.warnings.append(f"chain {chain.name} stays locked: {error}")
         except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
@@ -627,9 +657,12 @@ def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyrin
             reading.warnings.append(str(error))
             continue
         shown = f" (hint: {hints})" if hints else ""
-        reading.warnings.append(
-            f"chain {chain.name} is encrypted and locked: nothing at hand opens it{shown}"
+        why = (
+            "it is read only with a secret that is given"
+            if chain in reading.guarded
+            else ("nothing at hand opens it")
         )
+        reading.warnings.append(f"chain {chain.name} is encrypted and locked: {why}{shown}")
     if _has_seen(ctx, reading):
         return
     newest = max(

@@ -2,7 +2,7 @@
 
 It keeps this machine from being the place where a password is guessed. Who has a copy of the
 repository guesses there, against Argon2id and nothing of ours, so commands that open a
-repository with a given password do not count.
+repository with a given password count only where the catalog says that its job is guarded.
 
 An attempt counts as failed before it is looked at, and is taken back if it was right: many at
 once get no more tries than one after the other. A right answer takes back its own attempt and no
@@ -23,7 +23,7 @@ from strongroom.crypto import random
 from strongroom.errors import AttemptsLockedError, UnlockError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from strongroom.catalog.passwords import PasswordRow
@@ -46,6 +46,35 @@ def counted(ctx: Context, row: PasswordRow, purpose: str) -> Iterator[None]:
     Raises:
         AttemptsLockedError: there were too many wrong ones; nothing was tried.
     """
+    with counted_together(ctx, [row], purpose):
+        yield
+    audit.record(ctx, "password.attempted", password=row.name, purpose=purpose)
+
+
+@contextmanager
+def counted_together(ctx: Context, rows: Sequence[PasswordRow], purpose: str) -> Iterator[None]:
+    """Let one attempt be made inside at passwords of which any may be meant.
+
+    Args:
+        ctx: Surroundings.
+        rows: The passwords.
+        purpose: What they are asked for: `read`.
+
+    Raises:
+        AttemptsLockedError: there were too many wrong ones at one of them; nothing was tried.
+    """
+    begun = [_begin(ctx, row, purpose) for row in rows]
+    try:
+        yield
+    except UnlockError as error:
+        for row in rows:
+            _record(ctx, row, purpose, error, audit.Outcome.FAILED)
+        raise
+    for attempt in begun:
+        failed_attempts.take_back(ctx.database, attempt)
+
+
+def _begin(ctx: Context, row: PasswordRow, purpose: str) -> bytes:
     attempt = random.token(16)
     try:
         with ctx.database.transaction():
@@ -54,13 +83,7 @@ def counted(ctx: Context, row: PasswordRow, purpose: str) -> Iterator[None]:
     except AttemptsLockedError as error:
         _record(ctx, row, purpose, error, audit.Outcome.REFUSED)
         raise
-    try:
-        yield
-    except UnlockError as error:
-        _record(ctx, row, purpose, error, audit.Outcome.FAILED)
-        raise
-    failed_attempts.take_back(ctx.database, attempt)
-    audit.record(ctx, "password.attempted", password=row.name, purpose=purpose)
+    return attempt
 
 
 def refuse_if_locked(ctx: Context, row: PasswordRow) -> None:

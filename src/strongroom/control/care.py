@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, reencryptions
-from strongroom.control import audit, keys
+from strongroom.control import audit, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.repository.chain import Head
@@ -97,7 +97,7 @@ def verify(
     """
     from strongroom.engine.verify import verify as open_all
 
-    reading = open_reading(ctx, access)
+    reading = open_reading(ctx, access, unseen=True)
     views: list[PointView]
     if which:
         views = list({view.point_id: view for view in map(reading.select, which)}.values())
@@ -113,10 +113,20 @@ def verify(
     for warning in reading.warnings:
         ctx.report(warning)
     report = open_all(views, progress=progress, cancel=cancel)
+    if not access.expects_sealed:
+        _withhold_names(ctx, views, report)
     audit.record(
         ctx, "points.verified", needed=False, points=[view.id for view in views], ok=report.ok
     )
     return report
+
+
+def _withhold_names(ctx: Context, views: list[PointView], report: VerifyReport) -> None:
+    """Take the paths of guarded jobs out of a report that nobody gave a secret for."""
+    closed = {view.id for view in views if guarded.is_guarded(ctx, view.chain)}
+    for damage in report.damaged:
+        if not closed.isdisjoint(damage.points):
+            damage.paths.clear()
 
 
 def prune(

@@ -343,7 +343,12 @@ class ChainChoice:
         own = keys.trust(ctx).knows(chain.identity)
         keyring, record = self._keys_of(chain) if own else (Keyring(chain.chain_id), None)
         older = None
-        if record is not None and wanted.recipient_ids != row.recipient_ids:
+        if (
+            record is not None
+            and wanted.recipient_ids != row.recipient_ids
+            and not row.detached
+            and self._may_link(row, wanted)
+        ):
             older = self._present_key(chain, record)
         step = next_step(
             PresentChain(
@@ -607,6 +612,14 @@ class ChainChoice:
         self.ctx.keystore.put(chain.chain_id.hex(), record)
         return record
 
+    def _may_link(self, row: chain_rows.ChainRow, wanted: WantedEncryption) -> bool:
+        if not self.job.secret_to_read:
+            return True
+        # Not at the top: most sessions have no use for it.
+        from strongroom.control import guarded
+
+        return guarded.may_link(self.ctx, self.job, row, wanted.recipient_ids)
+
     def _present_key(self, chain: Chain, record: ChainRecord) -> ChainKey | None:
         """Return the chain's present key, kept or opened by a KMS; None if nothing does."""
         if record.chain_key_seed is not None:
@@ -619,6 +632,10 @@ class ChainChoice:
         except (UnavailableError, RefusedError) as error:
             self.warnings.append(f"no link to the present key of chain {chain.name}: {error}")
             return None
+        if present in keyring.refused:
+            self.warnings.append(
+                f"no link to the present key of chain {chain.name}: {keyring.refused[present]}"
+            )
         return keyring.chain_keys.get(present)
 
     def _change(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import jobs as job_rows
-from strongroom.control import audit, chains, jobs, keys, known_chains, succession
+from strongroom.control import audit, chains, guarded, jobs, keys, known_chains, succession
 from strongroom.control.access import Reading
 from strongroom.crypto import random
 from strongroom.engine.points import open_points
@@ -147,7 +147,8 @@ def _open(
     if not chain.sealed:
         return _open_plain(ctx, repository, chain, access), Keyring(chain.chain_id)
     believed = keys.readers_trust(ctx, access.signers)
-    if not access.expects_sealed and believed.knows(chain.identity):
+    given = access.expects_sealed or guarded.is_guarded(ctx, chain)
+    if not given and believed.knows(chain.identity):
         with suppress(UnlockError):
             keyring = keys.stored_keyring(ctx, chain, believed)
             if chain.present_key_id in keyring.chain_keys:

@@ -14,7 +14,7 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import jobs, repositories, signers
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, keys, known_chains
+from strongroom.control import audit, guarded, keys, known_chains
 from strongroom.control.access import (
     Access,
     Reading,
@@ -419,7 +419,8 @@ def open_with(
     reading = Reading(access, [repository], [chain])
     known_chains.compare_with_seen(ctx, chain)
     believed = keys.readers_trust(ctx, access.signers)
-    keyring = open_believed(reading, chain, lambda part: part.unlock(unlocker, believed))
+    with guarded.guessing(ctx, [chain]):
+        keyring = open_believed(reading, chain, lambda part: part.unlock(unlocker, believed))
     reading.points = open_points(reading.chains, lambda _: keyring)
     for view in reading.points:
         if isinstance(view.problem, IntegrityError):

@@ -138,8 +138,10 @@ def views(
         known: The secrets.
         whole: By chain, which of them open all of it.
     """
-    wanted = {job.name: _recipient_ids(ctx, job.name) for job in jobs.all_jobs(ctx.database)}
-    found = [_view(ctx, secret, wanted, whole) for secret in known]
+    found_jobs = jobs.all_jobs(ctx.database)
+    wanted = {job.name: _recipient_ids(ctx, job.name) for job in found_jobs}
+    guarded = frozenset(job.name for job in found_jobs if job.secret_to_read)
+    found = [_view(ctx, secret, wanted, guarded, whole) for secret in known]
     return (*found, *_signers(ctx))
 
 
@@ -172,6 +174,7 @@ def _view(
     ctx: Context,
     secret: Secret,
     wanted: dict[str, frozenset[bytes]],
+    guarded: frozenset[str],
     whole: dict[bytes, frozenset[bytes]],
 ) -> KeyView:
     uses = []
@@ -190,6 +193,7 @@ def _view(
                 alone=opens_whole and whole[chain.chain_id] <= {secret.key_id},
             )
         )
+    sealed = tuple(name for name, ids in wanted.items() if secret.key_id in ids)
     return KeyView(
         kind=secret.kind,
         name=secret.name,
@@ -200,7 +204,8 @@ def _view(
         made_at=secret.made_at,
         age_days=(ctx.clock.now() - secret.made_at).days,
         proven_at=secret.proven_at,
-        jobs=tuple(name for name, ids in wanted.items() if secret.key_id in ids),
+        jobs=sealed,
+        guarded=tuple(name for name in sealed if name in guarded),
         chains=tuple(uses),
         points=sum(use.points for use in uses if use.whole),
         alone=sum(use.points for use in uses if use.alone),

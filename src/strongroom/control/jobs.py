@@ -29,6 +29,8 @@ from strongroom.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
+    SecretNeededError,
+    UnlockError,
 )
 from strongroom.model.ids import checked_name
 from strongroom.model.job import (
@@ -49,6 +51,7 @@ from strongroom.model.job import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strongroom.control.access import Access
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
 
@@ -96,6 +99,7 @@ class JobRequest:
     post_script: str | None = None
     on_failure: str | None = None
     recovery: bool = True
+    secret_to_read: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,7 @@ class JobChanges:
     post_script: str | Unset | None = UNSET
     on_failure: str | Unset | None = UNSET
     recovery: bool | Unset = UNSET
+    secret_to_read: bool | Unset = UNSET
 
 
 # --- create ---------------------------------------------------------------------------------
@@ -172,6 +177,8 @@ def build(ctx: Context, request: JobRequest, job_id: bytes, sources: tuple[Sourc
     encryption = parse_encryption(request.encrypt, local_half=request.local_half)
     repositories.get(ctx.database, request.repository)
     _check_present(ctx, encryption)
+    if request.secret_to_read:
+        _check_has_secret(request.name, encryption)
     return Job(
         name=request.name,
         job_id=job_id,
@@ -191,6 +198,8 @@ def build(ctx: Context, request: JobRequest, job_id: bytes, sources: tuple[Sourc
         post_script=request.post_script,
         on_failure=request.on_failure,
         recovery=request.recovery,
+        # Of a chain that another job here made before, the guard stays.
+        secret_to_read=request.secret_to_read or jobs.is_guarded(ctx.database, job_id),
     )
 
 
@@ -206,6 +215,14 @@ def _check_present(ctx: Context, encryption: Encryption) -> None:
         passwords.get(ctx.database, encryption.name)
     elif isinstance(encryption, KmsEncryption):
         kms_rows.get(ctx.database, encryption.name)
+
+
+def _check_has_secret(name: str, encryption: Encryption) -> None:
+    if isinstance(encryption, NoEncryption):
+        raise InvalidInputError(
+            f"job {name} is not encrypted: there is no secret that reading it could need",
+            hint="--secret-to-read goes with --encrypt password:NAME or kms:NAME",
+        )
 
 
 def _ensure_kms_key(ctx: Context, job: Job) -> None:
@@ -292,6 +309,7 @@ def edit(
     yes: bool = False,
     yes_weaken: bool = False,
     old: SecretSource | None = None,
+    proof: Access | None = None,
 ) -> JobResult:
     """Change a job.
 
@@ -303,11 +321,14 @@ def edit(
         yes_weaken: Confirms every weakening.
         old: How to get the present password, if it is write-only and another takes its place:
             it is asked for once, to link the chain. Without it a new chain starts.
+        proof: A secret that opens all that the job stored, to be given by who has it read
+            without one from now on; None asks for its password.
 
     Raises:
         ConfirmationNeededError: the change weakens, and nobody said so; `fields["weakens"]`
             and `fields["would_remove"]` say how.
         InvalidInputError: the job cannot be like that.
+        UnlockError: it is not to be guarded any longer, and the secret given does not open it.
         UnavailableError: a write-only job's chain cannot be reached: nothing was changed.
     """
     job = jobs.get(ctx.database, name)
@@ -316,6 +337,8 @@ def edit(
         return JobResult(job=_view(ctx, job), changed=False)
     would_remove = _would_remove(ctx, job, changed)
     _confirm(job, changed, would_remove, yes=yes, yes_weaken=yes_weaken)
+    if job.secret_to_read and not changed.secret_to_read:
+        _prove(ctx, job, proof)
     notices = _notices(ctx, job, changed)
     _ensure_kms_key(ctx, changed)
     rekeyed = _rekey(ctx, job, changed, old, notices)
@@ -343,6 +366,28 @@ def edit(
     )
 
 
+def _prove(ctx: Context, job: Job, proof: Access | None) -> None:
+    """Go on if who asks could read the job's points anyway."""
+    from strongroom.control import guarded
+    from strongroom.control.access import unlocker_of
+    from strongroom.crypto.recipients import PasswordUnlocker
+
+    unlocker = unlocker_of(ctx, proof) if proof is not None else None
+    if unlocker is None:
+        if not ctx.secrets.can_ask:
+            raise SecretNeededError(
+                f"job {job.name} is guarded: a secret that opens its points ends that",
+                hint="name it with --old-password-file, --old-password-env, "
+                "--old-password-command, --kms or --recovery-key",
+            )
+        unlocker = PasswordUnlocker(ctx.secrets.get(f"password that opens job {job.name}"))
+    try:
+        guarded.prove(ctx, job, unlocker)
+    except UnlockError as error:
+        audit.failure(ctx, "job.changed", error, job=job.name)
+        raise
+
+
 def _told_changes(job: Job, changed: Job) -> dict[str, object]:
     """Return the settings that are others than before, in the words of the command line."""
     told: dict[str, object] = {}
@@ -358,7 +403,7 @@ def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
     for same in (
         *("exclude", "one_file_system", "exclude_caches", "full_every_points"),
         *("full_every_days", "expect_every_hours", "pre_script", "post_script", "on_failure"),
-        "recovery",
+        *("recovery", "secret_to_read"),
     ):
         value = getattr(changes, same)
         if value is not UNSET:
@@ -385,7 +430,10 @@ def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
     if keep:
         given["retention"] = replace(job.retention, **keep)
     given["sources"] = _changed_sources(job, changes)
-    return replace(job, **given)
+    changed = replace(job, **given)
+    if changed.secret_to_read and not job.secret_to_read:
+        _check_has_secret(changed.name, changed.encryption)
+    return changed
 
 
 def _changed_encryption(job: Job, changes: JobChanges) -> Encryption:
@@ -429,6 +477,8 @@ def _weakens(job: Job, changed: Job) -> list[str]:
         weakens.append("the recovery key no longer opens new backups")
     if _has_half(job) and changed.encrypted and not _has_half(changed):
         weakens.append("new backups open without the local half")
+    if job.secret_to_read and not changed.secret_to_read:
+        weakens.append("its points can be read here without giving a secret")
     if _is_shorter(job.retention, changed.retention):
         weakens.append(f"retention is shortened from {job.retention} to {changed.retention}")
     return weakens
@@ -501,6 +551,11 @@ def _notices(ctx: Context, job: Job, changed: Job) -> list[str]:
             f"encryption is turned {turned}: the next session makes a full in a new chain; what "
             "is there stays as it is"
         )
+    if changed.secret_to_read and not job.secret_to_read:
+        notices.append(
+            "from now on a secret has to be given to restore, list or compare what is in its "
+            "points; who owns the home's files is not bound by that"
+        )
     removed = [str(source) for source in job.sources if source not in changed.sources]
     if ran and removed:
         notices.append(
@@ -521,6 +576,15 @@ def _rekey(
         return None
     recipients = keys.recipients(ctx, changed)
     if frozenset(recipient.id for recipient in recipients) == row.recipient_ids:
+        return None
+    if job.secret_to_read and isinstance(job.encryption, KmsEncryption):
+        from strongroom.control import guarded
+
+        if not guarded.may_link(ctx, job, row, frozenset(one.id for one in recipients)):
+            notices.append(
+                f"the next session of job {job.name} starts a new chain with a full: what is "
+                "there was sealed for others, and the job is guarded"
+            )
         return None
     name = job.encryption.name
     hint = (
@@ -628,6 +692,7 @@ def _view(ctx: Context, job: Job) -> JobView:
         post_script=job.post_script,
         on_failure=job.on_failure,
         recovery=job.recovery,
+        secret_to_read=job.secret_to_read,
         protected=job.encrypted and job.recovery and active,
         local_half=_has_half(job),
         chain=chain.chain_id.hex() if chain else None,

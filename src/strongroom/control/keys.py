@@ -361,16 +361,19 @@ def keeps_secret(ctx: Context, job: Job) -> bool:
 
     Not if its password is write-only, nor if a KMS is what opens it.
     """
-    if isinstance(job.encryption, KmsEncryption):
-        return False
-    return not needs_old_password(ctx, job)
+    if not isinstance(job.encryption, PasswordEncryption):
+        return not isinstance(job.encryption, KmsEncryption)
+    return not passwords.get(ctx.database, job.encryption.name).write_only
 
 
 def needs_old_password(ctx: Context, job: Job) -> bool:
-    """Tell whether linking the job's chain to a new key takes a password that is not kept."""
+    """Tell whether linking the job's chain to a new key takes a password that has to be given.
+
+    Of a guarded job it has to be, though it may be kept.
+    """
     if not isinstance(job.encryption, PasswordEncryption):
         return False
-    return passwords.get(ctx.database, job.encryption.name).write_only
+    return job.secret_to_read or passwords.get(ctx.database, job.encryption.name).write_only
 
 
 # --- what this machine opens ----------------------------------------------------------------
@@ -499,7 +502,7 @@ def chain_record(ctx: Context, chain_id: bytes) -> ChainRecord | None:
         return None
 
 
-def _kept_chain_keys(ctx: Context, chain: Chain) -> dict[bytes, ChainKey]:
+def kept_chain_keys(ctx: Context, chain: Chain) -> dict[bytes, ChainKey]:
     """Return the chain key that the keystore was told to keep, and all that it leads to."""
     record = chain_record(ctx, chain.chain_id)
     if record is None or record.chain_key_seed is None:
@@ -535,7 +538,7 @@ def stored_keyring(
     try:
         keyring = chain.unlock(secrets, believed)
     except NoRecipientMatchedError:
-        chain_keys = _kept_chain_keys(ctx, chain)
+        chain_keys = kept_chain_keys(ctx, chain)
         if not metakeys and not chain_keys:
             raise
         believed.refuse_unpinned(chain)
@@ -548,7 +551,14 @@ def stored_keyring(
             ) from None
         openers = openers_of(chain.envelopes())
         return Keyring(chain.chain_id, chain_keys, metakeys, openers=openers)
-    return Keyring(chain.chain_id, keyring.chain_keys, metakeys, keyring.closed, keyring.openers)
+    return Keyring(
+        chain.chain_id,
+        keyring.chain_keys,
+        metakeys,
+        keyring.closed,
+        keyring.refused,
+        keyring.openers,
+    )
 
 
 def _opens_offline(chain: Chain, secrets: StoredSecrets) -> bool:

@@ -9,6 +9,7 @@ warning, unless the operator asked for more.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -95,15 +96,26 @@ def sync(ctx: Context, name: str) -> KmsSyncResult:
         NotFoundError: there is none of this name.
         KmsUnavailableError, RefusedError: it does not say.
     """
-    row = rows.get(ctx.database, name)
-    rotated = _learn(ctx, row)
+    return _synced(ctx, rows.get(ctx.database, name))[0]
+
+
+def _synced(ctx: Context, row: rows.KmsRow) -> tuple[KmsSyncResult, dict[str, RefusedError]]:
+    """Do the same for a KMS; return also of which names of keys it says nothing, and why."""
+    rotated, refused = _learn(ctx, row)
     row = replace(row, synced_at=ctx.clock.now())
     rows.update(ctx.database, row)
-    warnings = [*_lost(ctx, row), *kms_views.expiry_warnings(ctx, row)]
-    audit.record(ctx, "kms.synced", needed=False, kms=name, rotated=rotated, warnings=len(warnings))
-    return KmsSyncResult(
+    warnings = [
+        *map(str, refused.values()),
+        *_lost(ctx, row),
+        *kms_views.expiry_warnings(ctx, row),
+    ]
+    audit.record(
+        ctx, "kms.synced", needed=False, kms=row.name, rotated=rotated, warnings=len(warnings)
+    )
+    result = KmsSyncResult(
         kms=kms_views.view(ctx, row), rotated=tuple(rotated), warnings=tuple(warnings)
     )
+    return result, refused
 
 
 def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
@@ -126,33 +138,70 @@ def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
         if present is None:
             ensure(ctx, one)
             continue
-        made = _kms(ctx, row).rotate(present.name, row.bits)
-        _remember(ctx, row, one.job_id, present.name, present.version + 1, made)
-        rotated.append(present.name)
+        key, made = _next_key(ctx, row, one, present)
+        _remember(ctx, row, one.job_id, key, present.version + 1, made)
+        rotated.append(key)
         audit.record(ctx, "kms.rotated", kms=name, key=made.key, job=one.name)
     result = sync(ctx, name)
     return msgspec.structs.replace(result, rotated=(*rotated, *result.rotated))
 
 
-def _learn(ctx: Context, row: rows.KmsRow) -> list[str]:
-    """Take in newer keys and present states; return the names of keys that are newer."""
+def _next_key(
+    ctx: Context, row: rows.KmsRow, job: Job, present: rows.KmsKeyRow
+) -> tuple[str, KmsKey]:
+    """Have the key made that comes after a job's present one; return its name too."""
+    kms = _kms(ctx, row)
+    with suppress(NotFoundError):
+        made = kms.rotate(present.name, row.bits)
+        if made.key not in {key.key for key in rows.keys_of(ctx.database, row.kms_id)}:
+            return present.name, made
+    # Where one name has all versions, they are destroyed together, and whoever makes the name
+    # anew counts from 1 again: such a key has the id of one that we have seen.
+    name = f"{key_name(job.name, job.job_id)}-{present.version + 1}"
+    return name, kms.make_key(name, row.bits)
+
+
+def _learn(ctx: Context, row: rows.KmsRow) -> tuple[list[str], dict[str, RefusedError]]:
+    """Take in newer keys and present states.
+
+    Returns:
+        The names of keys that are newer, and of those that the KMS refuses to speak of.
+
+    Raises:
+        KmsUnavailableError: it does not answer.
+        RefusedError: it speaks of none.
+    """
     kms = _kms(ctx, row)
     rotated: list[str] = []
-    known = rows.keys_of(ctx.database, row.kms_id)
-    for key in known:
-        rows.seen(ctx.database, row.kms_id, key.key, kms.state(key.key), ctx.clock.now())
-    newest: dict[str, rows.KmsKeyRow] = {}
-    for key in known:
-        newest.setdefault(key.name, key)
-    for name, key in newest.items():
+    refused: dict[str, RefusedError] = {}
+    named: dict[str, list[rows.KmsKeyRow]] = {}
+    for key in rows.keys_of(ctx.database, row.kms_id):
+        named.setdefault(key.name, []).append(key)
+    for name, known in named.items():
         try:
+            for key in known:
+                rows.seen(ctx.database, row.kms_id, key.key, kms.state(key.key), ctx.clock.now())
             found = kms.newest_key(name)
         except NotFoundError:
             continue  # none of this name opens anything: its state says why
-        if found.key not in {one.key for one in known}:
-            _remember(ctx, row, key.job_id, name, key.version + 1, found)
+        except RefusedError as error:
+            # What is wrong with the key of one job keeps the others from nothing.
+            refused[name] = error
+            continue
+        if found.key not in {key.key for key in known}:
+            _remember(ctx, row, known[0].job_id, name, known[0].version + 1, found)
             rotated.append(name)
-    return rotated
+        elif _public(ctx, row, found.key) != PublicKey(found.public).der:
+            # Another key stands under its id, and opens nothing of what it did.
+            rows.seen(ctx.database, row.kms_id, found.key, KeyState.DESTROYED, ctx.clock.now())
+    if refused and len(refused) == len(named):
+        raise next(iter(refused.values()))
+    return rotated, refused
+
+
+def _public(ctx: Context, row: rows.KmsRow, key: str) -> bytes:
+    """Return the public half that is sealed to for a key."""
+    return ctx.keystore.get(KmsKeyRecord, keys.kms_key_name(row.kms_id, key)).public
 
 
 def _lost(ctx: Context, row: rows.KmsRow) -> list[str]:
@@ -203,7 +252,10 @@ def before_session(ctx: Context, job: Job) -> list[str]:
     try:
         ensure(ctx, job)
         if row.synced_at is None or now - row.synced_at > SYNC_EVERY:
-            sync(ctx, row.name)
+            _, refused = _synced(ctx, row)
+            key = rows.key_of_job(ctx.database, row.kms_id, job.job_id)
+            if key is not None and key.name in refused:
+                raise refused[key.name]
         else:
             _look(ctx, row, job)
     except StrongroomError as error:
@@ -232,7 +284,8 @@ def before_session(ctx: Context, job: Job) -> list[str]:
 
 def _look(ctx: Context, row: rows.KmsRow, job: Job) -> None:
     key = rows.key_of_job(ctx.database, row.kms_id, job.job_id)
-    if key is not None:
+    # Of what is destroyed a sync learns that it is there again, and whether it is the same.
+    if key is not None and key.state != KeyState.DESTROYED:
         state = _kms(ctx, row).state(key.key)
         rows.seen(ctx.database, row.kms_id, key.key, state, ctx.clock.now())
 

@@ -249,10 +249,12 @@ def _prepared(
 ) -> rekeying.Prepared | rekeying.Pending | None:
     """Open the job's chain; the old secret, where it is asked for, is an attempt like others."""
     what = f"present password {row.name}"
-    if not row.write_only or old is None:
-        return rekeying.prepare(ctx, job, row.write_only, old, what, row.hint)
+    given = keys.needs_old_password(ctx, job)
+    # What is tried on a guarded chain is counted there.
+    if job.secret_to_read or not given or old is None:
+        return rekeying.prepare(ctx, job, given, old, what, row.hint)
     with attempts.counted(ctx, row, "link a chain"):
-        return rekeying.prepare(ctx, job, row.write_only, old, what, row.hint)
+        return rekeying.prepare(ctx, job, given, old, what, row.hint)
 
 
 def _if_present(ctx: Context, row: passwords.PasswordRow, text: Password) -> Seed | None:

@@ -134,6 +134,8 @@ def show(ctx: Context, access: Access, which: str) -> PointDetailsView:
         next_due=from_microseconds(body.next_due) if body.next_due else None,
         block_cipher="AES-256-GCM" if view.encrypted else "none",
         key_exchange="ML-KEM-768 + X25519 (HPKE)" if view.encrypted else "none",
+        content_hash="BLAKE3, keyed" if view.encrypted else "BLAKE3",
+        signatures="Ed25519 + ML-DSA-65",
         password_kdf=tuple(
             f"Argon2id, {stanza.memory_kib >> 10} MiB, {stanza.passes} passes, "
             f"{stanza.lanes} lanes, salt {stanza.salt.hex()}"
@@ -168,14 +170,14 @@ def diff(ctx: Context, access: Access, before: str, after: str) -> Iterator[Chan
     """Yield how one point differs from another."""
     from strongroom.engine.diff import diff as compare
 
-    reading = open_reading(ctx, access)
+    reading = open_reading(ctx, access, which=(before, after))
     first, second = reading.select(before), reading.select(after)
     _tell(ctx, reading)
     return compare(first, second)
 
 
 def _selected(ctx: Context, access: Access, which: str) -> PointView:
-    reading = open_reading(ctx, access)
+    reading = open_reading(ctx, access, which=(which,))
     view = reading.select(which)
     _tell(ctx, reading)
     return view
@@ -236,7 +238,7 @@ def remove(
         ConfirmationNeededError: nobody said yes; `fields["would_remove"]` lists the points.
         InUseError: one of them is held.
     """
-    reading = open_reading(ctx, Access(where=where))
+    reading = open_reading(ctx, Access(where=where), unseen=True)
     views = _found(reading, which)
     held = [view.id for view in views if view.held]
     if held:
@@ -280,7 +282,7 @@ def _change(
     where: str | None,
     publish: Callable[[Chain, list[bytes]], Entry],
 ) -> list[PointView]:
-    reading = open_reading(ctx, Access(where=where))
+    reading = open_reading(ctx, Access(where=where), unseen=True)
     views = _found(reading, which)
     _publish(ctx, views, publish)
     return views

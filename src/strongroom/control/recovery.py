@@ -272,7 +272,8 @@ def _notices(ctx: Context, *, replaced: bool) -> list[str]:
     if replaced:
         notices.append("keep the older kit as well: it opens what was sealed for it")
     notices += [
-        f"job {job.name} is write-only: its next session starts a new chain with a full, unless "
+        f"job {job.name} is {'guarded' if job.secret_to_read else 'write-only'}: its next session "
+        "starts a new chain with a full, unless "
         f"'strongroom job edit {job.name} --encrypt {job.encryption}' is given the password once"
         for job in _protected(ctx)
         if keys.needs_old_password(ctx, job)

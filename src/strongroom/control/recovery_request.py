@@ -216,7 +216,7 @@ def forget(ctx: Context, which: str) -> OpenRequests:
 
 def _view(ctx: Context, which: str, where: str | None, signers: tuple[str, ...]) -> PointView:
     """Return a sealed point of a chain whose signer is believed, be it locked."""
-    reading = open_reading(ctx, Access(where=where, signers=signers, ask=False))
+    reading = open_reading(ctx, Access(where=where, signers=signers, ask=False), unseen=True)
     for warning in reading.warnings:
         ctx.report(warning)
     try:

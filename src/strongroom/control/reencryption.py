@@ -10,13 +10,13 @@ goes on where this one was cut short, with what was published since as well.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains, heads, jobs, reencryptions, repositories
 from strongroom.catalog import points as point_rows
-from strongroom.control import audit, job_lock, keys
+from strongroom.control import audit, guarded, job_lock, keys
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.control.known_chains import compare_with_seen, keep_envelope, remember_head
 from strongroom.control.views import ReencryptedChain, ReencryptResult
@@ -31,6 +31,7 @@ from strongroom.errors import (
     InvalidInputError,
     NoRecipientMatchedError,
     NotFoundError,
+    RefusedError,
     UnlockError,
     UnsupportedVersionError,
 )
@@ -38,11 +39,11 @@ from strongroom.format.journal import SessionBody
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository import promises, rekey, unpublished
-from strongroom.repository.keyring import Keyring
+from strongroom.repository.keyring import Keyring, openers_of
 from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from strongroom.catalog.chains import ChainRow
     from strongroom.catalog.reencryptions import ReencryptionRow
@@ -52,11 +53,14 @@ if TYPE_CHECKING:
     from strongroom.crypto.recipients import Recipient, Unlocker
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
-    from strongroom.errors import StrongroomError
     from strongroom.format.journal import EntryRef
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
     from strongroom.repository.locks import Lock
+
+
+_LEFT_FOR = (IntegrityError, UnsupportedVersionError, NotFoundError, RefusedError, UnlockError)
+"""What leaves one chain as it is, and does not keep others from being re-encrypted."""
 
 
 @dataclass(slots=True)
@@ -122,7 +126,7 @@ def reencrypt(
             hint="'job edit --encrypt' says for whom",
         )
     unlockers = [
-        *keys.stored_unlockers(ctx, job),
+        *([] if job.secret_to_read else keys.stored_unlockers(ctx, job)),
         *(PasswordUnlocker(source.get("old password")) for source in old),
     ]
     warnings: list[str] = []
@@ -238,15 +242,14 @@ def _plans(ctx: Context, job: Job, unlockers: Sequence[Unlocker]) -> list[_Plan]
         plan = _Plan(row, repository, unfinished.get(row.chain_id))
         try:
             _look(ctx, plan, unlockers)
-        except (IntegrityError, UnsupportedVersionError, NotFoundError, UnlockError) as error:
-            # One chain that is damaged does not keep the others from getting new keys.
+        except _LEFT_FOR as error:
             plan.reason = str(error)
         if plan.what.live or plan.reason or plan.unfinished:
             plans.append(plan)
     return plans
 
 
-def _look(ctx: Context, plan: _Plan, unlockers: Iterable[Unlocker]) -> None:
+def _look(ctx: Context, plan: _Plan, unlockers: Sequence[Unlocker]) -> None:
     chain = plan.chain = plan.repository.chain(plan.row.chain_id)
     compare_with_seen(ctx, chain)
     if chain.signs_as(ctx.identity.public) is None:
@@ -255,26 +258,32 @@ def _look(ctx: Context, plan: _Plan, unlockers: Iterable[Unlocker]) -> None:
             "its points up"
         )
     plan.what = reencryption.carried(chain)
-    chain_keys: dict[bytes, ChainKey] = {}
-    openers: dict[bytes, str] = {}
-    closed: dict[bytes, StrongroomError] = {}
-    for unlocker in unlockers:
-        try:
-            opened = chain.unlock(unlocker, keys.trust(ctx))
-        except NoRecipientMatchedError:
-            continue
-        chain_keys |= opened.chain_keys
-        openers |= opened.openers
-        closed |= opened.closed
-        audit.record(
-            ctx,
-            "keys.unwrapped",
-            needed=False,
-            by=unlocker.describe(),
-            chains=[chain.chain_id.hex()],
-        )
-    plan.keyring = Keyring(chain.chain_id, chain_keys, closed=closed, openers=openers)
+    plan.keyring = _opened(ctx, chain, unlockers)
     reencryption.check_keys(plan.what, plan.keyring)
+
+
+def _opened(ctx: Context, chain: Chain, unlockers: Sequence[Unlocker]) -> Keyring:
+    """Return all keys of a chain that are kept or that secrets open, perhaps none."""
+    kept = {} if guarded.is_guarded(ctx, chain) else keys.kept_chain_keys(ctx, chain)
+    keyring = Keyring(chain.chain_id, kept, openers=openers_of(chain.envelopes()))
+    with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
+        for unlocker in unlockers:
+            try:
+                opened = chain.unlock(unlocker, keys.trust(ctx))
+            except NoRecipientMatchedError:
+                continue
+            keyring.chain_keys |= opened.chain_keys
+            keyring.closed |= opened.closed
+            audit.record(
+                ctx,
+                "keys.unwrapped",
+                needed=False,
+                by=unlocker.describe(),
+                chains=[chain.chain_id.hex()],
+            )
+        if not keyring.chain_keys:
+            raise NoRecipientMatchedError(f"nothing at hand opens chain {chain.name}")
+    return keyring
 
 
 def _ask(name: str, views: Sequence[ReencryptedChain], yes: bool) -> None:
@@ -397,13 +406,9 @@ class _Work:
                 "began, and what was made is sealed for those before",
                 hint="--abandon drops it; then begin anew",
             )
-        for unlocker in self._unlockers:
-            try:
-                opened = new.unlock(unlocker, keys.trust(ctx))
-            except NoRecipientMatchedError:
-                continue
-            if chain_key_id in opened.chain_keys:
-                return row, new, opened.chain_keys[chain_key_id]
+        chain_key = _opened(ctx, new, self._unlockers).chain_keys.get(chain_key_id)
+        if chain_key is not None:
+            return row, new, chain_key
         raise UnlockError(
             f"nothing at hand opens the chain that the re-encryption of job {self._job.name} began",
             hint="give the job's present password with --old-password-file as well",

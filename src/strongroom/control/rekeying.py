@@ -83,7 +83,7 @@ def prepare(
     Args:
         ctx: Surroundings.
         job: The job as it was before the change.
-        write_only: Nothing stored opens the chain.
+        write_only: Nothing stored opens the chain, or nothing stored may: the job is guarded.
         old: How to get the old password, where it is needed; None has a new chain start.
         prompt: What to ask for.
         hint: The old password's.
@@ -102,7 +102,7 @@ def prepare(
     try:
         chain = open_chain(ctx, job, row.chain_id)
         own = chain.signs_as(ctx.identity.public) is not None
-        older = _stored_key(ctx, chain) if own else None
+        older = _stored_key(ctx, chain) if own and not job.secret_to_read else None
         if older is not None:
             return Prepared(job, chain, older)
     except (UnavailableError, NotFoundError, RefusedError) as error:
@@ -148,12 +148,16 @@ def _stored_key(ctx: Context, chain: Chain) -> ChainKey | None:
 
 
 def _with_password(ctx: Context, job: Job, chain: Chain, unlocker: Unlocker) -> Prepared:
-    opened = _opened(ctx, chain, unlocker)
-    if opened is None:
-        raise UnlockError(
-            f"this password does not open the present key of chain {chain.name}",
-            hint="the password before the change is what is needed; nothing was changed",
-        )
+    # Not at the top: sessions import this, and have no use for it.
+    from strongroom.control import guarded
+
+    with guarded.guessing(ctx, [chain]):
+        opened = _opened(ctx, chain, unlocker)
+        if opened is None:
+            raise UnlockError(
+                f"this password does not open the present key of chain {chain.name}",
+                hint="the password before the change is what is needed; nothing was changed",
+            )
     return Prepared(job, chain, *opened)
 
 
@@ -165,7 +169,10 @@ def _opened(ctx: Context, chain: Chain, unlocker: Unlocker) -> tuple[ChainKey, K
     except NoRecipientMatchedError:
         return None
     audit.record(ctx, "keys.unwrapped", by=unlocker.describe(), chains=[chain.chain_id.hex()])
-    present = None if row is None else keyring.chain_keys.get(row.chain_key_id or b"")
+    present_id = (row and row.chain_key_id) or b""
+    if present_id in keyring.refused:
+        raise keyring.refused[present_id]
+    present = keyring.chain_keys.get(present_id)
     return None if present is None else (present, keyring)
 
 

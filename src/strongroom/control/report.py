@@ -78,6 +78,7 @@ def _job(
         points=len(points.of_job(ctx.database, job.job_id)),
         opened_by=len(opened_by),
         copies=_copies(ctx, job),
+        secret_to_read=job.secret_to_read,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, chains, config_backup, keys, signers
+from strongroom.control import audit, chains, config_backup, guarded, keys, signers
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.errors import (
@@ -115,11 +115,12 @@ def remove(ctx: Context, name: str) -> RepositoryView:
     """Forget a repository; what is stored in it stays.
 
     Raises:
-        InUseError: a job writes to it.
+        InUseError: a job writes to it, or a guarded job has points in it.
     """
     row = repositories.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_repository(ctx.database, row.repository_id)]
     users += config_backup.users_of(ctx.database, repository_id=row.repository_id)
+    users += guarded.users_of(ctx, row.repository_id)
     if users:
         raise InUseError(f"repository {name} is used by {', '.join(users)}", users=users)
     view = _view(ctx, row)
@@ -142,7 +143,7 @@ def rescan(ctx: Context, where: str, access: Access | None = None) -> Repository
     With a bare location and no repository of that id in the catalog, nothing is remembered.
     """
     chosen = access if access is not None else Access(where=where)
-    reading = open_reading(ctx, chosen)
+    reading = open_reading(ctx, chosen, unseen=True)
     if ctx.has_catalog:
         for repository in reading.repositories:
             if repositories.by_id(ctx.database, repository.repository_id) is not None:

@@ -47,7 +47,7 @@ def restore(
     """
     from strongroom.engine.restore import restore as bring_back
 
-    reading = open_reading(ctx, access)
+    reading = open_reading(ctx, access, which=(which,))
     for warning in reading.warnings:
         ctx.report(warning)
     view = reading.select(which)

@@ -4,30 +4,36 @@ Envelopes are replaced, and nothing else: blocks, sessions and points stay as th
 out who has an old secret and never copied an old envelope. Who did has the chain keys, and what
 was sealed to them stays open to them; only re-encryption changes that.
 
+It heals, too. A chain key without an intact envelope in the repository gets one again if the
+keystore has it, or if the catalog's copy of its envelope opens; the rest is as above.
+
 Where a change of recipients still waits for the job's next session, it is made here first. The
 present chain key would otherwise seal what is to come, and an old envelope opens it.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from strongroom.catalog import chains, jobs, repositories
-from strongroom.control import audit, job_lock, keys, rekeying
+from strongroom.control import audit, guarded, job_lock, keys, rekeying
 from strongroom.control.known_chains import compare_with_seen
 from strongroom.control.views import RewrappedKey, RewrapResult
 from strongroom.crypto import random
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.errors import (
     ConfirmationNeededError,
+    EnvelopeDamagedError,
     IntegrityError,
     InvalidInputError,
     NoRecipientMatchedError,
     NotFoundError,
+    RefusedError,
+    UnlockError,
     UnsupportedVersionError,
     UnvouchedError,
 )
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.envelope import ChainKey
     from strongroom.crypto.recipients import Recipient, Unlocker
+    from strongroom.errors import StrongroomError
     from strongroom.format.header import Envelope
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
@@ -62,8 +69,15 @@ class _Plan:
     chain: Chain
     opened: dict[bytes, ChainKey] = field(default_factory=dict)
     envelopes: dict[bytes, Envelope] = field(default_factory=dict)
+    """The intact ones in the repository."""
+    copies: dict[bytes, Envelope] = field(default_factory=dict)
+    """The catalog's, of chain keys that have no intact one in the repository."""
     closed: dict[bytes, str] = field(default_factory=dict)
     """Why chain keys stay closed."""
+
+    def envelope(self, chain_key_id: bytes) -> Envelope | None:
+        """Return the newest envelope of a chain key that is known."""
+        return self.envelopes.get(chain_key_id) or self.copies.get(chain_key_id)
 
     def outdated(self, wanted: frozenset[bytes]) -> list[bytes]:
         """Return the open chain keys that lack two envelopes for those wanted and nobody else."""
@@ -114,7 +128,7 @@ def rewrap(
         )
     wanted = frozenset(recipient.id for recipient in recipients)
     unlockers = [
-        *keys.stored_unlockers(ctx, job),
+        *([] if job.secret_to_read else keys.stored_unlockers(ctx, job)),
         *(PasswordUnlocker(source.get("old password")) for source in old),
     ]
     warnings: list[str] = []
@@ -187,20 +201,90 @@ def _plan(
             hint="its points open with the secrets that they were sealed for",
             fingerprint=chain.identity.fingerprint,
         )
-    envelopes = chain.envelopes()
+    envelopes, damaged = chain.read_envelopes()
+    present = damaged.get(chain.present_key_id)
+    if isinstance(present, UnsupportedVersionError):
+        raise present
+    known = {chain.present_key_id, *envelopes, *chain.envelope_names().values()}
     plan = _Plan(row, chain, envelopes=envelopes)
-    for unlocker in unlockers:
-        try:
-            keyring = chain.unlock(unlocker, keys.trust(ctx))
-        except NoRecipientMatchedError:
-            continue
-        plan.opened |= keyring.chain_keys
-    for chain_key_id in {*envelopes, *chain.envelope_names().values()} - set(plan.opened):
-        whole = chain_key_id in envelopes
+    plan.copies = _kept_copies(ctx, chain, known - set(envelopes))
+    if not guarded.is_guarded(ctx, chain):
+        plan.opened = keys.kept_chain_keys(ctx, chain)
+    refused: dict[bytes, StrongroomError] = {}
+    with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
+        _open(ctx, plan, unlockers, refused)
+    for chain_key_id in known - set(plan.opened):
+        whole = plan.envelope(chain_key_id) is not None
         plan.closed[chain_key_id] = (
-            "nothing at hand opens it" if whole else "no intact envelope of it is left"
+            str(refused.get(chain_key_id, "nothing at hand opens it"))
+            if whole
+            else "no intact envelope of it is left"
         )
     return plan
+
+
+def _open(
+    ctx: Context,
+    plan: _Plan,
+    unlockers: Sequence[Unlocker],
+    refused: dict[bytes, StrongroomError],
+) -> None:
+    """Add the chain keys that secrets open; why they do not open others goes to `refused`.
+
+    Raises:
+        NoRecipientMatchedError: they open none.
+    """
+    opened: dict[bytes, ChainKey] = {}
+    for unlocker in unlockers:
+        opened |= _opened_by(ctx, plan, unlocker, refused)
+    plan.opened |= opened
+    if not opened and unlockers:
+        raise NoRecipientMatchedError(f"nothing at hand opens chain {plan.chain.name}")
+
+
+def _opened_by(
+    ctx: Context, plan: _Plan, unlocker: Unlocker, refused: dict[bytes, StrongroomError]
+) -> dict[bytes, ChainKey]:
+    """Return the chain keys that a secret opens, with the catalog's copies where those lack.
+
+    Why it does not open others that are sealed for it goes to `refused`.
+    """
+    chain = plan.chain
+    opened: dict[bytes, ChainKey] = {}
+    try:
+        keyring = chain.unlock(unlocker, keys.trust(ctx))
+        opened |= keyring.chain_keys
+        refused |= keyring.refused
+    except NoRecipientMatchedError:
+        pass
+    except EnvelopeDamagedError:
+        if chain.present_key_id in plan.envelopes:
+            raise
+    except (RefusedError, UnlockError) as error:
+        refused[chain.present_key_id] = error
+    for chain_key_id, copy in plan.copies.items():
+        if chain_key_id in {*plan.opened, *opened}:
+            continue
+        try:
+            opened |= chain.opened_from(chain.open_envelope(copy, unlocker))
+        except NoRecipientMatchedError:
+            continue
+        except (RefusedError, UnlockError) as error:
+            refused[chain_key_id] = error
+    return opened
+
+
+def _kept_copies(
+    ctx: Context, chain: Chain, chain_key_ids: Collection[bytes]
+) -> dict[bytes, Envelope]:
+    """Return the catalog's copies of the envelopes of these chain keys, as far as it has some."""
+    copies = {}
+    for chain_key_id in chain_key_ids:
+        data = chains.envelope(ctx.database, chain.chain_id, chain_key_id)
+        if data is not None:
+            with suppress(IntegrityError, UnsupportedVersionError):
+                copies[chain_key_id] = chain.read_envelope(data, "the catalog's copy")
+    return copies
 
 
 def _planned(plan: _Plan, wanted: frozenset[bytes]) -> list[RewrappedKey]:
@@ -242,7 +326,7 @@ def _sealed_for(envelope: Envelope) -> frozenset[bytes]:
 
 def _shut_out(plan: _Plan, chain_key_id: bytes, wanted: frozenset[bytes]) -> str:
     """Say whose secrets open the chain key now and are none of those wanted."""
-    envelope = plan.envelopes.get(chain_key_id)
+    envelope = plan.envelope(chain_key_id)
     if envelope is None:
         return ""
     others = [stanza for stanza in envelope.stanzas if stanza.recipient_id not in wanted]
@@ -296,7 +380,7 @@ def _carry_out(
     results: list[RewrappedKey] = []
     for chain_key_id, chain_key in plan.opened.items():
         shut_out = _shut_out(plan, chain_key_id, wanted)
-        held = plan.envelopes.get(chain_key_id)
+        held = plan.envelope(chain_key_id)
         if held is None or chain_key_id in outdated:
             state = "rewrapped"
             replaced = replace_envelope(plan.chain, chain_key, held, recipients, ctx.identity)

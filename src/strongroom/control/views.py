@@ -320,6 +320,8 @@ class JobView(View, frozen=True, kw_only=True):
     """A lost password or KMS does not lose the data: a recovery key exists and is a recipient."""
     local_half: bool = False
     """A KMS's key opens the backups only together with a local half."""
+    secret_to_read: bool = False
+    """Its points are read only with a secret that is given with the command."""
     chain: str | None = None
     """Id of the chain that the newest session wrote to."""
     last_state: str | None = None
@@ -408,6 +410,9 @@ class PointDetailsView(View, frozen=True, kw_only=True):
     next_due: datetime | None
     block_cipher: str
     key_exchange: str
+    content_hash: str
+    """What tells whether content is the same as before."""
+    signatures: str
     password_kdf: tuple[str, ...]
     """Parameters of each password stanza: algorithm, memory, passes, lanes, salt."""
     recipients: tuple[str, ...]
@@ -715,6 +720,8 @@ class KeyView(View, frozen=True, kw_only=True):
     """When it was last seen to be the right secret, or to open something."""
     jobs: tuple[str, ...] = ()
     """Jobs whose next session is sealed for it."""
+    guarded: tuple[str, ...] = ()
+    """Those of them that are read only with a secret that is given with the command."""
     chains: tuple[KeyUse, ...] = ()
     points: int = 0
     """Points of the chains that it opens whole."""
@@ -747,6 +754,8 @@ class JobKeysView(View, frozen=True, kw_only=True):
     """How many known secrets open its newest points."""
     copies: int
     """Repositories that have its points besides its own."""
+    secret_to_read: bool = False
+    """Its points are read only with a secret that is given with the command."""
 
 
 class KeyReport(View, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from strongroom.errors import (
     InvalidInputError,
     NotFoundError,
     PointDamagedError,
+    RefusedError,
     StrongroomError,
     UnlockError,
 )
@@ -138,7 +139,7 @@ def open_point(chain: Chain, live: LivePoint, keyring: Keyring | None) -> PointV
     """Return one live point, opened as far as a keyring opens it."""
     try:
         return PointView(chain, live, open_details(chain, keyring, live.body, live.point), keyring)
-    except (UnlockError, IntegrityError) as error:
+    except (UnlockError, RefusedError, IntegrityError) as error:
         return PointView(chain, live, None, keyring, problem=error)
 
 

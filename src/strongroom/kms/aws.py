@@ -177,6 +177,17 @@ class AwsKms:
             )["Mac"]
             return mac
 
+    def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
+        with self._asking(f"verify a MAC with key {key}"):
+            client = self._connected()
+            try:
+                valid: bool = client.verify_mac(
+                    KeyId=key, Message=message, MacAlgorithm="HMAC_SHA_256", Mac=mac
+                )["MacValid"]
+            except client.exceptions.KMSInvalidMacException:
+                return False
+            return valid
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()

@@ -132,6 +132,7 @@ class Kms(Protocol):
         """Make the next key under a name; the ones before go on opening what is sealed to them.
 
         Raises:
+            NotFoundError: there is none of this name, and the server counts from one that is.
             RefusedError: the server does not allow it.
         """
         ...
@@ -171,6 +172,17 @@ class Kms(Protocol):
 
     def mac(self, key: str, message: bytes) -> bytes:
         """Return a MAC over a short message; the same one each time.
+
+        Raises:
+            RefusedError, NotFoundError: as for `decrypt`.
+        """
+        ...
+
+    def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
+        """Tell whether `mac` is what `mac` makes of this key and message.
+
+        The server decides, so that who may verify need not be able to make one; where it has no
+        such operation, the provider says so and compares.
 
         Raises:
             RefusedError, NotFoundError: as for `decrypt`.

@@ -70,6 +70,9 @@ class FailoverKms:
     def mac(self, key: str, message: bytes) -> bytes:
         return self._first(lambda one: one.mac(key, message))
 
+    def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
+        return self._first(lambda one: one.verify_mac(key, message, mac))
+
     def close(self) -> None:
         for one in self._endpoints:
             one.close()

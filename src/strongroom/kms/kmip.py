@@ -5,6 +5,9 @@ pair under the same names. So each half of a pair that is made here has a second
 which nothing else has: the tag says which halves belong together and which hash the server
 decrypts with. A pair without tags, an administrator's own, shows both by decrypting a token.
 
+Some servers insist on names that nothing else has. There the next pair has its tag alone, which
+begins with the name, and the name itself as information that is specific to this application.
+
 One call is one connection, so that a server may be restarted between two. A server that decrypts
 with symmetric keys only hands the private half out instead, if it is allowed to; that is logged
 each time, and the operator is warned.
@@ -12,6 +15,7 @@ each time, and the operator is warned.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 import re
@@ -57,7 +61,10 @@ logging.getLogger("kmip").propagate = False
 _PAGE: Final = 500
 _CRL: Final = b"-----BEGIN X509 CRL-----"
 _PUBLIC: Final = "-public"
-_TAG: Final = re.compile(r".+-[0-9a-f]{16}-(sha1|sha256)")
+_NAMESPACE: Final = "strongroom"
+"""Of the information by which a pair is found whose name another has already."""
+_TAIL: Final = r"-[0-9a-f]{16}-(sha1|sha256)"
+_TAG: Final = re.compile(".+" + _TAIL)
 _HASHES: Final = {
     OaepHash.SHA256: enums.HashingAlgorithm.SHA_256,
     OaepHash.SHA1: enums.HashingAlgorithm.SHA_1,
@@ -112,7 +119,9 @@ class KmipKms:
         with self._connected(f"make key {name}") as server:
             for oaep in _HASHES:
                 tag = f"{name}-{random.token(8).hex()}-{oaep.name.lower()}"
-                private, public = server.make_pair((name, tag), bits)
+                private, public = self._make_pair(server, name, tag, bits)
+                server.activate(private)
+                server.activate(public)
                 key = KmsKey(private, server.public_half(public).der, oaep)
                 if self._opens(server, key):
                     return key
@@ -127,6 +136,7 @@ class KmipKms:
     def newest_key(self, name: str) -> KmsKey:
         with self._connected(f"look for key {name}") as server:
             held = [server.held(key) for key in server.find(enums.ObjectType.PRIVATE_KEY, name)]
+            held += _tagged(server, name)
             # Some servers count their keys, and "10" is newer than "9".
             for one in sorted(held, key=lambda one: (one.made, len(one.id), one.id), reverse=True):
                 if one.state.opens:
@@ -153,7 +163,12 @@ class KmipKms:
 
     def make_vouching_key(self, name: str) -> str:
         with self._connected(f"make vouching key {name}") as server:
-            key = server.make_mac_key(name)
+            try:
+                key = server.make_mac_key(name)
+            except OperationFailure:
+                key = _mac_key_there(server, name)
+                if not key:
+                    raise
             # Now, and not when somebody has to be vouched for.
             self._check_mac(key, server.mac(key, b"strongroom"))
             return key
@@ -169,10 +184,23 @@ class KmipKms:
         with self._connected(f"make a MAC with key {key}") as server:
             return self._check_mac(key, server.mac(key, message))
 
+    def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
+        # PyKMIP knows no MAC Verify: who verifies here needs the right to make one.
+        return hmac.compare_digest(self.mac(key, message), mac)
+
     def close(self) -> None:
         """No connection outlives its call."""
 
     # --- halves of a pair ---------------------------------------------------------------------
+
+    def _make_pair(self, server: _Server, name: str, tag: str, bits: int) -> tuple[str, str]:
+        try:
+            return server.make_pair((name, tag), bits)
+        except OperationFailure:
+            # No two servers say in the same words that a name is taken.
+            if not server.find(enums.ObjectType.PRIVATE_KEY, name):
+                raise
+            return server.make_pair((tag,), bits, belongs_to=name)
 
     def _whole(self, server: _Server, private: _Held, name: str) -> KmsKey:
         """Return a key that is known by its private half."""
@@ -318,6 +346,24 @@ class KmipKms:
             ) from None
 
 
+def _tagged(server: _Server, name: str) -> list[_Held]:
+    """Return the private halves that go by their tags alone, since their name was taken."""
+    try:
+        found = server.find_belonging(enums.ObjectType.PRIVATE_KEY, name)
+    except OperationFailure:
+        return []  # it knows no such information, and so has none of these
+    held = (server.held(key) for key in found)
+    own = re.compile(re.escape(name) + _TAIL)
+    # A server that passes over what it does not know shows all keys.
+    return [one for one in held if name not in one.names and any(map(own.fullmatch, one.names))]
+
+
+def _mac_key_there(server: _Server, name: str) -> str:
+    """Return the key for MACs that goes by a name already; empty where none does."""
+    held = [server.held(key) for key in server.find(enums.ObjectType.SYMMETRIC_KEY, name)]
+    return next((one.id for one in held if one.state.opens), "")
+
+
 def _only_symmetric(failure: OperationFailure) -> bool:
     """Return whether a server says that it cannot decrypt with RSA, and not that we may not."""
     return failure.reason in _UNSUPPORTED or "symmetric decryption" in str(failure)
@@ -359,13 +405,24 @@ class _Server:
     def __exit__(self, *_: object) -> None:
         self._proxy.close()
 
-    def make_pair(self, names: tuple[str, ...], bits: int) -> tuple[str, str]:
-        """Make and activate an RSA key pair; return the ids of private and public half."""
+    def make_pair(
+        self, names: tuple[str, ...], bits: int, *, belongs_to: str = ""
+    ) -> tuple[str, str]:
+        """Make an RSA key pair; return the ids of private and public half.
+
+        Args:
+            names: Of the private half.
+            bits: Of the modulus.
+            belongs_to: What `find_belonging` finds it by.
+        """
         made = self._ask(
             enums.Operation.CREATE_KEY_PAIR,
             payloads.CreateKeyPairRequestPayload(
                 common_template_attribute=self._template(
-                    enums.Tags.COMMON_TEMPLATE_ATTRIBUTE, enums.CryptographicAlgorithm.RSA, bits
+                    enums.Tags.COMMON_TEMPLATE_ATTRIBUTE,
+                    enums.CryptographicAlgorithm.RSA,
+                    bits,
+                    belongs_to=belongs_to,
                 ),
                 private_key_template_attribute=self._template(
                     enums.Tags.PRIVATE_KEY_TEMPLATE_ATTRIBUTE,
@@ -381,8 +438,6 @@ class _Server:
         )
         private: str = made.private_key_unique_identifier
         public: str = made.public_key_unique_identifier
-        self._activate(private)
-        self._activate(public)
         return private, public
 
     def make_mac_key(self, name: str) -> str:
@@ -394,7 +449,7 @@ class _Server:
                 raise
             # PyKMIP's server makes none, but MACs with whatever key it has.
             key = self._make_secret(name, enums.CryptographicAlgorithm.AES)
-        self._activate(key)
+        self.activate(key)
         return key
 
     def find(self, kind: enums.ObjectType, name: str = "") -> list[str]:
@@ -405,6 +460,15 @@ class _Server:
         elif kind is enums.ObjectType.PRIVATE_KEY:
             rsa_keys = enums.CryptographicAlgorithm.RSA
             wanted.append(self._attribute(enums.AttributeType.CRYPTOGRAPHIC_ALGORITHM, rsa_keys))
+        return self._located(wanted)
+
+    def find_belonging(self, kind: enums.ObjectType, name: str) -> list[str]:
+        """Return the ids of all objects of a kind that were made to belong to a name."""
+        return self._located(
+            [self._attribute(enums.AttributeType.OBJECT_TYPE, kind), self._belonging(name)]
+        )
+
+    def _located(self, wanted: list[objects.Attribute]) -> list[str]:
         found: dict[str, None] = {}
         offset = 0
         while True:
@@ -494,7 +558,7 @@ class _Server:
             payloads.RevokeRequestPayload(attributes.UniqueIdentifier(key), reason),
         )
 
-    def _activate(self, key: str) -> None:
+    def activate(self, key: str) -> None:
         identifier = attributes.UniqueIdentifier(key)
         self._ask(enums.Operation.ACTIVATE, payloads.ActivateRequestPayload(identifier))
 
@@ -524,6 +588,7 @@ class _Server:
         *,
         names: tuple[str, ...] = (),
         masks: tuple[enums.CryptographicUsageMask, ...] = (),
+        belongs_to: str = "",
     ) -> objects.TemplateAttribute:
         kinds = enums.AttributeType
         wanted = [
@@ -534,7 +599,15 @@ class _Server:
             wanted.append(self._attribute(kinds.CRYPTOGRAPHIC_LENGTH, bits))
         if masks:
             wanted.append(self._attribute(kinds.CRYPTOGRAPHIC_USAGE_MASK, list(masks)))
+        if belongs_to:
+            wanted.append(self._belonging(belongs_to))
         return objects.TemplateAttribute(attributes=wanted, tag=tag)
+
+    def _belonging(self, name: str) -> objects.Attribute:
+        return self._attribute(
+            enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
+            {"application_namespace": _NAMESPACE, "application_data": name},
+        )
 
     def _attribute(
         self, kind: enums.AttributeType, value: object, number: int | None = None

@@ -55,6 +55,8 @@ _AWAY: Final = (
     refusals.DeviceError,
     refusals.DeviceMemory,
     refusals.DeviceRemoved,
+    # Whatever else it is, it is no answer: SoftHSM says it of a token that was taken away.
+    refusals.GeneralError,
     refusals.HostMemory,
     refusals.NoSuchToken,
     refusals.SessionClosed,
@@ -178,7 +180,7 @@ class Pkcs11Kms:
                 id=identifier,
                 label=name,
                 store=True,
-                capabilities=MechanismFlag.SIGN,
+                capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
                 template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
             )
             # Now, and not when somebody has to be vouched for.
@@ -196,6 +198,11 @@ class Pkcs11Kms:
         with self._session(f"make a MAC with key {key}") as session:
             held = self._one(session, ObjectClass.SECRET_KEY, key)
             return bytes(held.sign(message, mechanism=Mechanism.SHA256_HMAC))
+
+    def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
+        with self._session(f"verify a MAC with key {key}") as session:
+            held = self._one(session, ObjectClass.SECRET_KEY, key)
+            return bool(held.verify(message, mac, mechanism=Mechanism.SHA256_HMAC))
 
     def close(self) -> None:
         """No session outlives its call."""

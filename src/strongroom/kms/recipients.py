@@ -7,13 +7,12 @@ With a local half a second capsule, HPKE to a post-quantum key pair of ours, car
 value is sealed under both. RSA falls to a quantum computer, and a second recipient would be no
 help, since any one opens; a second half is, since both are needed (docs/format.md, "Stanza").
 
-A KMS vouches with a MAC over the identity, by a key of its own; the reader has the KMS make it
-again. Whose it is, the reader's KMS decides and never the stanza.
+A KMS vouches with a MAC over the identity, by a key of its own; the reader has the KMS verify
+it, and needs no right to make one. Whose it is, the reader's KMS decides and never the stanza.
 """
 
 from __future__ import annotations
 
-import hmac
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -274,7 +273,7 @@ class KmsUnlocker:
         for key in kms.vouching_keys():
             if _vouching_id(self._kind, key) == named:
                 with suppress(NotFoundError):
-                    return hmac.compare_digest(kms.mac(key, _vouched(identity)), mac)
+                    return kms.verify_mac(key, _vouched(identity), mac)
         return False
 
     def _is_kind(self, stanza: Stanza) -> bool:

@@ -108,6 +108,10 @@ class _Mac(msgspec.Struct):
     hmac: str
 
 
+class _Verified(msgspec.Struct):
+    valid: bool
+
+
 class TransitKms:
     """The keys of one mount."""
 
@@ -206,6 +210,20 @@ class TransitKms:
             },
         )
         return base64.b64decode(self._understood(answer, _Mac).hmac.rpartition(":")[2])
+
+    def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
+        name, version = self._parts(key)
+        answer = self._ask(
+            f"verify a MAC with key {key}",
+            "post",
+            f"verify/{quote(name, '')}",
+            {
+                "input": base64.b64encode(message).decode(),
+                "algorithm": "sha2-256",
+                "hmac": f"vault:v{version}:{base64.b64encode(mac).decode()}",
+            },
+        )
+        return self._understood(answer, _Verified).valid
 
     def close(self) -> None:
         if self._adapter is not None:

@@ -235,6 +235,8 @@ class Job:
     on_failure: str | None = None
     recovery: bool = True
     """Seal for the recovery key too, if there is one: protection from a lost password."""
+    secret_to_read: bool = False
+    """Its points are read only with a secret that is given, whatever the keystore holds."""
 
     def __post_init__(self) -> None:
         checked_name("job", self.name)

@@ -28,8 +28,10 @@ from strongroom.errors import (
     ObjectMissingError,
     PointDamagedError,
     PointWithheldError,
+    RefusedError,
     RolledBackError,
     StrongroomError,
+    UnlockError,
     UnsupportedVersionError,
     UnvouchedError,
 )
@@ -589,7 +591,7 @@ class Chain:
             EnvelopeDamagedError: the present chain key has envelopes, and none is intact.
             UnsupportedVersionError: it has, and all are of another format.
         """
-        found, damaged = self._read_envelopes()
+        found, damaged = self.read_envelopes()
         if self.present_key_id in damaged:
             raise damaged[self.present_key_id]
         return found
@@ -605,7 +607,7 @@ class Chain:
             return PublicKey(body.chain_public).id
         return self.header.recipients
 
-    def _read_envelopes(
+    def read_envelopes(
         self,
     ) -> tuple[dict[bytes, headers.Envelope], dict[bytes, StrongroomError]]:
         """Return intact envelopes, and why there is none of a chain key that has some."""
@@ -658,24 +660,42 @@ class Chain:
         return EnvelopeDamagedError(
             f"chain {self.name}: no intact envelope of chain key "
             f"{chain_key_id.hex()[:12]}: {reason}",
-            hint="a second copy stands in the catalog of the server that made it, "
-            "and in every copy of the repository",
+            hint="the catalog of the server that made it has a copy, and 'job rewrap' there writes "
+            "it anew; so has every copy of the repository",
         )
 
     def _envelope(self, key: str) -> headers.Envelope:
-        envelope, encoded, signature = headers.read_envelope(
-            get_framed(self.storage, key, MAX_SMALL), key
-        )
-        if envelope.chain_id != self.chain_id or not key.startswith(
-            layout.envelopes(self.chain_id) + envelope.chain_key_id.hex() + "-"
-        ):
+        envelope = self.read_envelope(get_framed(self.storage, key, MAX_SMALL), key)
+        if layout.envelope_parts(key) != (envelope.chain_key_id, envelope.generation):
             raise ForgedError(f"{key} is the envelope of something else: swapped in storage")
+        return envelope
+
+    def read_envelope(self, data: bytes, where: str) -> headers.Envelope:
+        """Return an envelope of this chain, wherever it was kept.
+
+        Raises:
+            IntegrityError: it is none, or nobody signs it that the chain knows.
+            UnsupportedVersionError: it is of another format.
+        """
+        envelope, encoded, signature = headers.read_envelope(data, where)
+        if envelope.chain_id != self.chain_id:
+            raise ForgedError(f"{where} is the envelope of something else: swapped in storage")
         signer = SigningPublicKey(envelope.identity)
         # Whose the chain is or was, first: finding the others reads the journal.
         if signer not in self.owners and signer not in self.signers:
-            raise ForgedError(f"{key} is signed by an identity that this chain does not know")
+            raise ForgedError(f"{where} is signed by an identity that this chain does not know")
         verify(signer, headers.ENVELOPE_DOMAIN, encoded, signature)
         return envelope
+
+    def open_envelope(self, envelope: headers.Envelope, unlocker: Unlocker) -> ChainKey:
+        """Return the chain key that a secret finds in an envelope.
+
+        Raises:
+            NoRecipientMatchedError: the envelope is not for it.
+            EnvelopeDamagedError: it is, and holds something else than this chain key.
+        """
+        context = headers.chain_key_context(self.chain_id)
+        return unlock(envelope.stanzas, envelope.chain_public, unlocker, context)
 
     def unlock(self, unlocker: Unlocker, trust: Trust) -> Keyring:
         """Return every key that one secret opens, and check who vouches for the signer.
@@ -686,37 +706,43 @@ class Chain:
 
         Raises:
             NoRecipientMatchedError: the secret is not one of this chain's.
+            RefusedError, UnlockError: it is, and a KMS opens nothing with it, or a local half
+                is missing.
             UnvouchedError: the secret opens it, but nothing vouches for who signs it.
         """
-        envelopes, closed = self._read_envelopes()
+        envelopes, closed = self.read_envelopes()
         current = self.present_key_id
         hints: list[str] = []
-        vouched = False
+        # Of whom is known nobody has to vouch: a KMS would be asked, and has to allow that.
+        vouched = trust.knows(self.identity)
         opened: dict[bytes, ChainKey] = {}
+        refused: dict[bytes, StrongroomError] = {}
         for chain_key_id in sorted(envelopes, key=lambda one: one != current):
             if chain_key_id in opened:
                 continue
             envelope = envelopes[chain_key_id]
             try:
-                chain_key = unlock(
-                    envelope.stanzas,
-                    envelope.chain_public,
-                    unlocker,
-                    headers.chain_key_context(self.chain_id),
-                )
+                chain_key = self.open_envelope(envelope, unlocker)
             except NoRecipientMatchedError as error:
                 hints.extend(
                     hint for hint in _strings(error.fields.get("hints")) if hint not in hints
                 )
+                continue
+            except (RefusedError, UnlockError) as error:
+                # A KMS whose newest key is destroyed may still open what an older one sealed.
+                refused[chain_key_id] = error
                 continue
             vouched = vouched or self._is_vouched(envelope.stanzas, unlocker)
             self._follow_links(chain_key, opened, closed)
         if opened:
             self._refuse_unvouched(vouched, trust)
             openers = openers_of(envelopes)
-            return Keyring(self.chain_id, opened, closed=closed, openers=openers)
+            refused = {one: error for one, error in refused.items() if one not in opened}
+            return Keyring(self.chain_id, opened, closed=closed, refused=refused, openers=openers)
         if current in closed:
             raise closed[current]
+        if refused:
+            raise refused.get(current) or next(iter(refused.values()))
         if not envelopes:
             raise EnvelopeDamagedError(f"chain {self.name} has no envelope: removed from storage")
         shown = f"; its hint: {'; '.join(hints)}" if hints else ""

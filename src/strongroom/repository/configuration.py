@@ -213,8 +213,10 @@ def open_configuration(
     backup = stored.backup
     where = (backup.installation_id, backup.number)
     key = unlock(backup.stanzas, backup.key_public, unlocker, form.context(*where))
-    vouched = any(unlocker.vouches(stanza, stored.identity) for stanza in backup.stanzas)
-    if not believed.knows(stored.identity) and (believed.pinned or not vouched):
+    if not believed.knows(stored.identity) and (
+        believed.pinned
+        or not any(unlocker.vouches(stanza, stored.identity) for stanza in backup.stanzas)
+    ):
         raise UnvouchedError(
             f"{stored.key} is signed by {stored.identity.fingerprint}, and "
             + (

@@ -41,6 +41,7 @@ class Keyring:
         chain_keys: Mapping[bytes, ChainKey] | None = None,
         metakeys: Metakeys | None = None,
         closed: Mapping[bytes, StrongroomError] | None = None,
+        refused: Mapping[bytes, StrongroomError] | None = None,
         openers: Mapping[bytes, str] | None = None,
         later: Callable[[], Keyring] | None = None,
     ) -> None:
@@ -51,6 +52,8 @@ class Keyring:
             chain_keys: Opened chain keys by their id.
             metakeys: Metakeys by session id, as the keystore keeps them.
             closed: Why chain keys stay closed, by their ids: a damaged link or envelope.
+            refused: What was said where a secret that opens a chain key was not used, by its
+                id: a KMS has disabled its own key, say.
             openers: Whose secrets open chain keys, in words, by their ids.
             later: Opens the chain keys when the first of them is needed: what it costs, a
                 call to a KMS, is not to be paid by who reads names only.
@@ -58,6 +61,7 @@ class Keyring:
         self._chain_id = chain_id
         self.chain_keys = dict(chain_keys or {})
         self.closed = dict(closed or {})
+        self.refused = dict(refused or {})
         self.openers = dict(openers or {})
         self._metakeys: Metakeys = metakeys if metakeys is not None else {}
         self._opened: dict[bytes, SessionSecrets] = {}
@@ -94,6 +98,7 @@ class Keyring:
 
         Raises:
             UnlockError: sealed to a chain key that is not at hand.
+            RefusedError: likewise, since a KMS refused it.
             EnvelopeDamagedError: nor can it be had, since a link or envelope is damaged.
             IntegrityError: the keys are not those that the signed record commits to.
         """
@@ -102,6 +107,8 @@ class Keyring:
             self._open_later(record.chain_key_id)
             chain_key = self.chain_keys.get(record.chain_key_id)
             reason = self.closed.get(record.chain_key_id)
+            if chain_key is None and record.chain_key_id in self.refused:
+                raise self.refused[record.chain_key_id]
             if chain_key is None and reason is not None:
                 raise EnvelopeDamagedError(
                     f"session {record.session_id.hex()[:12]} is sealed to chain key "
@@ -136,6 +143,7 @@ class Keyring:
         found = later()
         self.chain_keys |= found.chain_keys
         self.closed |= found.closed
+        self.refused |= found.refused
         self.openers |= found.openers
 
 

@@ -45,13 +45,19 @@ def envelope(chain_id: bytes, chain_key_id: bytes, generation: int, copy: str) -
     return f"{envelopes(chain_id)}{chain_key_id.hex()}-{generation:06d}-{copy}"
 
 
-def envelope_key(key: str) -> bytes | None:
-    """Return the id of the chain key that an envelope's name says it holds.
+def envelope_parts(key: str) -> tuple[bytes, int] | None:
+    """Return the id of the chain key that an envelope's name says it holds, and its generation.
 
     None where it is not a name that `envelope` makes: nobody's envelope then.
     """
-    found = re.fullmatch(r"([0-9a-f]{64})-[0-9]{6,}-[ab]", key.rpartition("/")[2])
-    return bytes.fromhex(found[1]) if found else None
+    found = re.fullmatch(r"([0-9a-f]{64})-([0-9]{6,})-[ab]", key.rpartition("/")[2])
+    return (bytes.fromhex(found[1]), int(found[2])) if found else None
+
+
+def envelope_key(key: str) -> bytes | None:
+    """Return the id of the chain key of `envelope_parts`."""
+    parts = envelope_parts(key)
+    return None if parts is None else parts[0]
 
 
 def links(chain_id: bytes) -> str:

@@ -12,10 +12,10 @@ import pytest
 
 from strongroom import errors
 from strongroom.crypto import random, rsa
-from strongroom.kms.base import VOUCHING_PREFIX, KeyState
+from strongroom.kms.base import VOUCHING_PREFIX, KeyState, KmsKey
 
 if TYPE_CHECKING:
-    from strongroom.kms.base import Kms, KmsKey
+    from strongroom.kms.base import Kms
 
 
 class Administrator(Protocol):
@@ -174,6 +174,21 @@ class KmsContract:
         assert kms.mac(other, b"m" * 32) != mac
         assert {key, other} <= set(kms.vouching_keys())
         assert self.lists_other_kinds or key not in set(kms.keys())
+
+    def test_a_mac_verifies_for_its_own_key_and_message_alone(self, kms: Kms) -> None:
+        if not kms.can_vouch:
+            return  # it makes none, as tested above
+        made = kms.make_vouching_key(VOUCHING_PREFIX + random.token(4).hex())
+        other = kms.make_vouching_key(VOUCHING_PREFIX + random.token(4).hex())
+        mac = kms.mac(made, b"m" * 32)
+        assert kms.verify_mac(made, b"m" * 32, mac)
+        assert not kms.verify_mac(made, b"n" * 32, mac)
+        assert not kms.verify_mac(other, b"m" * 32, mac)
+        assert not kms.verify_mac(made, b"m" * 32, bytes([mac[0] ^ 1]) + mac[1:])
+        assert not kms.verify_mac(made, b"m" * 32, mac[:16])
+        absent = self.absent_key(KmsKey(made, b"", rsa.OaepHash.SHA256))
+        with pytest.raises(errors.NotFoundError):
+            kms.verify_mac(absent, b"m" * 32, mac)
 
     def test_who_is_not_known_gets_nothing(self, stranger: Kms, key: KmsKey) -> None:
         with pytest.raises((errors.RefusedError, errors.KmsUnavailableError)):

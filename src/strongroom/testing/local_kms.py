@@ -142,12 +142,19 @@ class LocalKms:
 
     def mac(self, key: str, message: bytes) -> bytes:
         self._called("mac")
-        if key not in self.server.macs:
-            raise NotFoundError(f"there is no key {key} at {self.endpoint}")
-        return hmac.digest(self.server.macs[key][1], message, hashlib.sha256)
+        return self._mac(key, message)
+
+    def verify_mac(self, key: str, message: bytes, mac: bytes) -> bool:
+        self._called("verify_mac")
+        return hmac.compare_digest(self._mac(key, message), mac)
 
     def close(self) -> None:
         pass
+
+    def _mac(self, key: str, message: bytes) -> bytes:
+        if key not in self.server.macs:
+            raise NotFoundError(f"there is no key {key} at {self.endpoint}")
+        return hmac.digest(self.server.macs[key][1], message, hashlib.sha256)
 
     def _called(self, what: str) -> None:
         if self.away:

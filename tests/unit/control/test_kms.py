@@ -35,6 +35,7 @@ from strongroom.errors import (
     KmsUnavailableError,
     NotFoundError,
     RefusedError,
+    SecretRequiredError,
     StrongroomError,
     UnlockError,
     UnvouchedError,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from strongroom.control.sessions import SessionResult
-    from strongroom.kms.base import Kms, Surroundings
+    from strongroom.kms.base import Kms, KmsKey, Surroundings
     from strongroom.storage.base import Storage
 
 URL = "aws://north-1"
@@ -171,7 +172,8 @@ def test_a_job_is_sealed_for_a_key_of_its_own_and_opens_with_one_call(works: Wor
     point = works.run().points[0]
     works.server.calls.clear()
     assert works.restored(point) == "first"
-    assert works.server.calls["decrypt"] == 1
+    # Who made it is known here, so nobody is asked to vouch.
+    assert works.server.calls == {"decrypt": 1}
 
 
 def test_a_restore_of_the_newest_of_many_points_asks_once(works: Works) -> None:
@@ -182,6 +184,14 @@ def test_a_restore_of_the_newest_of_many_points_asks_once(works: Works) -> None:
     assert works.restored(newest) == "three"
     assert works.server.calls["decrypt"] == 1
     assert works.server.calls["keys"] == 0
+
+
+def test_a_server_restores_its_own_points_without_having_itself_vouched_for(works: Works) -> None:
+    works.job()
+    point = works.run().points[0]
+    works.server.calls.clear()
+    assert works.restored(point) == "first"
+    assert works.server.calls == {"decrypt": 1}
 
 
 def test_listing_points_and_their_sizes_asks_nobody(works: Works) -> None:
@@ -247,6 +257,18 @@ def test_a_bare_machine_without_rights_at_the_kms_is_told_which_key_it_was(works
 
 
 # --- vouching ---------------------------------------------------------------------------------
+
+
+def test_who_restores_elsewhere_has_the_vouch_verified_and_makes_none(works: Works) -> None:
+    works.job()
+    point = works.run().points[0]
+    bare = works.machine("bare")
+    kms.add(bare, "same", (URL,), Given())
+    works.server.calls.clear()
+    assert works.restored(point, "bare", where="/main", kms="same") == "first"
+    assert works.server.calls["decrypt"] == 1
+    assert works.server.calls["verify_mac"] == 1
+    assert works.server.calls["mac"] == 0
 
 
 def test_a_forged_chain_sealed_to_the_public_half_is_refused(works: Works) -> None:
@@ -387,6 +409,91 @@ def test_nothing_is_sealed_for_a_key_that_is_destroyed(works: Works) -> None:
     assert works.restored(session.points[0]) == "after"
 
 
+def test_a_key_that_was_destroyed_with_its_name_is_followed_by_one_of_another_name(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works.job()
+    name, lost = rows_name(works), works.kms_key()
+    works.server.set_state(lost, KeyState.DESTROYED)
+
+    def gone(self: LocalKms, name: str, bits: int) -> KmsKey:
+        raise NotFoundError(f"there is no key {name}")
+
+    monkeypatch.setattr(LocalKms, "rotate", gone)
+    assert kms_keys.rotate(works.ctx, "corp", "nightly").rotated == (f"{name}-2",)
+    assert works.kms_key() != lost
+    session = works.run(text="after")
+    assert works.restored(session.points[0]) == "after"
+    monkeypatch.undo()
+    works.server.make(f"{name}-2", 3072)
+    assert kms_keys.sync(works.ctx, "corp").rotated == (f"{name}-2",)
+
+
+@pytest.mark.parametrize("state", [KeyState.DISABLED, KeyState.DESTROYED])
+def test_what_was_sealed_for_an_older_key_opens_although_the_newest_opens_nothing(
+    works: Works, state: KeyState
+) -> None:
+    works.job()
+    old = works.run(text="old").points[0]
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    new = works.run(text="new").points[0]
+    works.server.set_state(works.kms_key(), state)
+    kms.add(works.machine("bare"), "same", (URL,), Given())
+    for machine, access in (("server", {}), ("bare", {"where": "/main", "kms": "same"})):
+        assert works.restored(old, machine, **access) == "old"
+        # A machine that knows nothing of a key that is destroyed finds none for the point.
+        with pytest.raises((RefusedError, UnlockError)):
+            works.restored(new, machine, **access)
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    session = works.run(text="after")
+    assert session.kind == "full"
+    assert "no link to the present key" in session.warnings[-1]
+
+
+def test_nothing_is_sealed_to_a_key_in_whose_place_there_is_another(works: Works) -> None:
+    works.job()
+    point, key = works.run().points[0], works.kms_key()
+    other = works.server.held.pop(works.server.make("other", 3072).key)
+    works.server.held[key].private = other.private
+    works.server.held[key].public = other.public
+    (warning,) = kms_keys.sync(works.ctx, "corp").warnings
+    assert "is destroyed" in warning
+    assert point[:12] in warning
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="is destroyed"):
+            works.run()
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    jobs.detach(works.ctx, "nightly")  # what it did not seal, it does not open: a chain's end
+    assert works.restored(works.run(text="after").points[0]) == "after"
+
+
+def test_a_key_that_is_refused_keeps_other_jobs_from_nothing(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works.job()
+    works.job(name="weekly")
+    refused, newest_key = rows_name(works), LocalKms.newest_key
+
+    def newest(self: LocalKms, name: str) -> KmsKey:
+        if name == refused:
+            raise RefusedError(f"no right to {name}")
+        return newest_key(self, name)
+
+    monkeypatch.setattr(LocalKms, "newest_key", newest)
+    (said,) = works.run("nightly").warnings
+    assert said.endswith(f"no right to {refused}")
+    works.clock.advance(timedelta(days=2))
+    assert works.run("weekly").warnings == ()
+    kms.edit(works.ctx, "corp", strict=True)
+    works.clock.advance(timedelta(days=2))
+    with pytest.raises(RefusedError, match=refused):
+        works.run("nightly")
+    (other,) = {key.name for key in kms.show(works.ctx, "corp").kms.keys} - {refused}
+    works.server.make(other, 3072)
+    result = kms_keys.sync(works.ctx, "corp")
+    assert (result.rotated, result.warnings) == ((other,), (f"no right to {refused}",))
+
+
 def test_a_key_that_nobody_needs_any_longer_is_not_reported(works: Works) -> None:
     works.job()
     old = works.kms_key()
@@ -395,6 +502,35 @@ def test_a_key_that_nobody_needs_any_longer_is_not_reported(works: Works) -> Non
     works.server.set_state(old, KeyState.DESTROYED)
     assert kms_keys.sync(works.ctx, "corp").warnings == ()
     assert works.run().state == "success"
+
+
+# --- guarded jobs -----------------------------------------------------------------------------
+
+
+def test_a_guarded_job_asks_the_kms_only_where_it_was_named(works: Works) -> None:
+    works.job(secret_to_read=True)
+    point = works.run(text="old").points[0]
+    works.server.calls.clear()
+    with pytest.raises(UnlockError):
+        works.restored(point)
+    with pytest.raises(SecretRequiredError):
+        open_reading(works.ctx, Access(), which=[point])
+    assert not works.server.calls
+    assert works.restored(point, kms="corp") == "old"
+    kms_keys.rotate(works.ctx, "corp", "nightly")
+    assert works.run(text="new").kind == "incremental"
+
+
+def test_a_guarded_job_that_is_sealed_for_somebody_else_begins_a_new_chain(works: Works) -> None:
+    works.job(secret_to_read=True)
+    point = works.run(text="old").points[0]
+    passwords.add(works.ctx, "mine", SecretSource(environment="P", variables={"P": PASSWORD}))
+    result = jobs.edit(works.ctx, "nightly", JobChanges(encrypt="password:mine"))
+    assert any("new chain" in notice for notice in result.notices)
+    assert works.run().kind == "full"
+    mine = SecretSource(environment="P", variables={"P": PASSWORD})
+    with pytest.raises(UnlockError):
+        works.restored(point, secret=mine)
 
 
 # --- outage -----------------------------------------------------------------------------------
@@ -513,6 +649,24 @@ def test_with_a_local_half_the_kms_alone_opens_nothing(works: Works) -> None:
         works.restored(point, "bare", where="/main", recovery_keys=(kit,))
     both = works.restored(point, "bare", where="/main", kms="same", recovery_keys=(kit,))
     assert both == "first"
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["named", "of the catalog"])
+def test_a_point_that_stays_locked_beside_others_says_why(works: Works, kept: bool) -> None:
+    recovery.create(works.ctx, works.folder / "kit")
+    works.job()
+    works.job(name="weekly", local_half=True, recovery=False)
+    nightly, weekly = works.run().points[0], works.run("weekly").points[0]
+    kms.add(works.machine("bare"), "same", (URL,), Given())
+    access = {"where": "/main"} if kept else {"where": "/main", "kms": "same"}
+    assert works.restored(nightly, "bare", **access) == "first"
+    with pytest.raises(UnlockError, match="local half"):
+        works.restored(weekly, "bare", **access)
+    works.job(name="third")
+    third = works.run("third").points[0]
+    works.server.set_state(works.kms_key("third"), KeyState.DISABLED)
+    with pytest.raises(RefusedError, match=works.kms_key("third")):
+        works.restored(third, "bare", **access)
 
 
 def test_a_new_kit_brings_a_new_local_half_and_the_old_points_stay_open(works: Works) -> None:

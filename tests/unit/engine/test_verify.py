@@ -4,7 +4,7 @@ import pytest
 
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.index_reader import find_entry, pieces_of, walk_disk
-from strongroom.engine.points import PointView, open_points
+from strongroom.engine.points import open_points
 from strongroom.engine.progress import NullProgress
 from strongroom.engine.verify import VerifyReport, verify
 from strongroom.errors import CancelledError, UnlockError
@@ -26,7 +26,7 @@ from tests.support.chain_builder import (
     tree_page,
 )
 from tests.support.engine_job import EngineJob, settle, source
-from tests.support.reading import views_of
+from tests.support.reading import flip, views_of
 
 MIB = 1 << 20
 
@@ -63,13 +63,6 @@ def job(origin, tmp_path):
         file.write(b"changed")
     made.run()
     return made
-
-
-def flip(view: PointView, storage, address: BlockAddress, block_class: BlockClass) -> str:
-    birth = view.reader().birth(address, block_class)
-    index = birth.index_of[address.place]
-    storage.flip(birth.key, birth.directory.offsets[index] + 40)
-    return birth.key
 
 
 def test_whole_points_are_whole(job) -> None:

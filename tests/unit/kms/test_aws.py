@@ -66,6 +66,15 @@ def test_the_right_that_lacks_is_the_one_that_the_answer_names(kms, server):
     assert caught.value.fields["right"] == "kms:TagResource"
 
 
+def test_a_mac_that_is_wrong_is_an_answer_and_no_refusal(kms, server):
+    server.add_client_error("verify_mac", "KMSInvalidMacException", "it does not match", 400)
+    assert kms.verify_mac(KEY, b"m" * 32, bytes(32)) is False
+    server.add_client_error("verify_mac", "AccessDeniedException", "not authorized", 400)
+    with pytest.raises(errors.RefusedError) as caught:
+        kms.verify_mac(KEY, b"m" * 32, bytes(32))
+    assert caught.value.fields["right"] == "kms:VerifyMac"
+
+
 @pytest.mark.parametrize(
     ("said", "state"),
     [

@@ -134,7 +134,7 @@ SCENE = make_scene()
 STANZA = SCENE.recipient.wrap(INFO, SECRET)
 
 
-@settings(deadline=None, max_examples=60)  # an RSA key is checked each time
+@settings(deadline=None, max_examples=60)  # RSA decrypts each time
 @given(at=st.integers(0, len(STANZA.sealed) - 1), flip=st.integers(1, 255))
 def test_a_flipped_byte_never_opens_to_anything(at: int, flip: int) -> None:
     sealed = bytearray(STANZA.sealed)
@@ -245,6 +245,13 @@ def test_a_kms_vouches_for_the_identity_it_was_asked_about_and_no_other(scene: S
     assert scene.unlocker().vouches(stanza, IDENTITY)
     stranger = SigningKey.from_seed(random.seed()).public
     assert not scene.unlocker().vouches(stanza, stranger)
+
+
+def test_who_reads_a_vouch_makes_none(scene: Scene) -> None:
+    stanza = scene.recipient.wrap(INFO, SECRET)
+    scene.server.calls.clear()
+    assert scene.unlocker().vouches(stanza, IDENTITY)
+    assert scene.server.calls == {"vouching_keys": 1, "verify_mac": 1}
 
 
 def test_a_vouch_by_a_key_that_is_not_for_vouching_counts_for_nothing(scene: Scene) -> None:

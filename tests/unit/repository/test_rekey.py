@@ -115,6 +115,17 @@ def test_what_the_storage_does_not_let_go_of_is_named(sealed: Sealed) -> None:
     assert not sealed.opens(sealed.old)
 
 
+def test_an_old_envelope_under_the_name_of_a_newer_one_is_refused(sealed: Sealed) -> None:
+    (old, _) = [sealed.memory.get(key) for key in sorted(sealed.names())]
+    sealed.replace(sealed.memory)
+    for key in sealed.names():
+        sealed.memory.delete(key)
+        sealed.memory.put(key, old)
+    for seed in (sealed.old, sealed.new):
+        with pytest.raises(errors.EnvelopeDamagedError, match="something else"):
+            sealed.opens(seed)
+
+
 def test_a_missing_copy_is_seen(sealed: Sealed) -> None:
     chain = Chain(sealed.memory, sealed.chain_id)
     envelope = chain.envelopes()[sealed.key.id]

@@ -18,7 +18,7 @@ from strongroom.sources import files
 from strongroom.sources.base import ChangedError, Problem, reason
 from strongroom.sources.directory import MOST_OPEN, Directory
 from strongroom.sources.files import FilesSource, data_extents, is_racy
-from tests.support.descriptors import open_descriptors
+from tests.support.descriptors import open_descriptors, open_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -485,7 +485,7 @@ def test_a_path_longer_than_the_kernel_takes_is_walked_and_read(tree: Tree) -> N
     most = longest = 0
     read = []
     for kind, name, _, parent in source.walk():
-        most = max(most, open_descriptors() - before)
+        most = max(most, open_now() - before)
         if kind == EntryKind.FILE:
             longest = max(longest, len(source.path_of(parent, name)))
             fd, _ = source.open_file(parent, name)

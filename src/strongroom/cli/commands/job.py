@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.cli.door import Door, SecretPlace
+    from strongroom.control.access import Access
     from strongroom.control.sessions import FailedRun, SessionResult
     from strongroom.control.views import (
         JobResult,
@@ -171,6 +172,11 @@ def _settings(
                     "--recovery/--no-recovery",
                     default=None,
                     help="Seal for the recovery key as well, if there is one, or not.",
+                ),
+                click.option(
+                    "--secret-to-read/--no-secret-to-read",
+                    default=None,
+                    help="Read points only with a secret that is given (see docs/keys.md).",
                 ),
             ]
         ):
@@ -305,7 +311,21 @@ def create(
     "--remove-source", "remove_sources", multiple=True, metavar="KIND:VALUE", help="One less."
 )
 @_settings(OrNoneType)
-@secret_options("old-", "the present password, if it is write-only", into="old_place")
+@secret_options("old-", "the present password, if it has to be given", into="old_place")
+@click.option(
+    "--kms",
+    metavar="NAME",
+    shell_complete=kms_names,
+    help="With --no-secret-to-read: it opens the points.",
+)
+@click.option(
+    "--recovery-key",
+    "recovery_keys",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="With --no-secret-to-read: this kit opens the points.",
+)
 @click.option("--yes", is_flag=True, help="Agree to a shorter retention; do not ask.")
 @click.option("--yes-weaken", is_flag=True, help="Agree to what protects less; do not ask.")
 @pass_door
@@ -315,6 +335,8 @@ def edit(
     name: str,
     rename: str | None,
     old_place: SecretPlace,
+    kms: str | None,
+    recovery_keys: tuple[Path, ...],
     yes: bool,
     yes_weaken: bool,
     **settings: object,
@@ -324,17 +346,25 @@ def edit(
     The word none takes a number back, '' a script or all exclusions. Turning encryption on or
     off makes the next session a full by itself; another password does not.
 
+    --no-secret-to-read needs a secret that opens all points that are there: a password, a KMS
+    or a recovery kit.
+
     \b
     Exit status:
       0   it is changed; what the next session does because of it was said
       2   it cannot be like that, or nobody agreed to what weakens it
       10  there is no such job, repository, password, KMS or source
+      12  the secret given does not open the points
       13  a repository or KMS did not answer: nothing was changed
       15  the new name is taken
     """
     from strongroom.control import jobs
 
     changes = jobs.JobChanges(**_changes(settings, rename))
+    if (kms or recovery_keys) and settings["secret_to_read"] is not False:
+        raise InvalidInputError(
+            "--kms and --recovery-key say what opens the points", hint="say --no-secret-to-read"
+        )
     old = door.secret(old_place)
     with door.home_context() as ctx:
 
@@ -346,11 +376,24 @@ def edit(
                 yes=yes or agreed,
                 yes_weaken=yes_weaken or agreed,
                 old=old if old.can_ask else None,
+                proof=_proof(door, old_place, kms, recovery_keys),
             )
 
         result = door.confirmed(change, yes=False, option="--yes or --yes-weaken")
     did = "changed job {}" if result.changed else "job {} is like that already"
     _show_result(door, result, did.format(result.job.name))
+
+
+def _proof(
+    door: Door, place: SecretPlace, kms: str | None, recovery_keys: tuple[Path, ...]
+) -> Access | None:
+    """Return the secret that was named to open the points, if one was."""
+    if not (place.named or kms or recovery_keys):
+        return None
+    # Not at the top: of the commands here hardly one has a use for it.
+    from strongroom.control.access import Access
+
+    return Access(secret=door.named_secret(place), recovery_keys=recovery_keys, kms=kms)
 
 
 def _changes(settings: dict[str, object], rename: str | None) -> dict[str, Any]:
@@ -432,6 +475,7 @@ def _job_lines(view: JobView) -> list[str]:
         ("sources", view.sources),
         ("encrypt", view.encrypt),
         ("lost password", "covered by the recovery key" if view.protected else "not covered"),
+        ("reading", _reads(view)),
         ("exclude", view.exclude),
         ("caches", "left out" if view.exclude_caches else "taken in"),
         ("file systems", "one" if view.one_file_system else "all"),
@@ -450,6 +494,12 @@ def _job_lines(view: JobView) -> list[str]:
     if not view.encrypt.startswith("password:"):
         items = [item for item in items if item[0] != "lost password"]
     return pairs(items)
+
+
+def _reads(view: JobView) -> str:
+    if view.secret_to_read:
+        return "needs a secret that is given"
+    return "opens with what the keystore holds" if view.encrypt != "none" else "needs no secret"
 
 
 def _keeps(view: JobView | RetentionPlan) -> str:
@@ -604,8 +654,7 @@ def reencrypt(
     Exit status:
       0    all points are in chains with new keys
       2    the job is not encrypted, or nobody agreed
-      3    some chains are left as they are: damaged, another server's, or not
-           opened by any secret at hand
+      3    some chains are left: damaged, another server's, or closed
       10   there is no such job; with --abandon: nothing is unfinished
       11   a session of the job is running
       12   an old password cannot be had, or does not open what was begun
@@ -765,8 +814,8 @@ def run(
       10   there is no such job, or its repository is not there
       11   another session of the job is running
       12   the keystore does not open
-      13   storage or source did not answer
-      14   the storage refused: rights, quota, a full disk
+      13   storage, source or a strict KMS did not answer
+      14   storage or KMS refused: rights, quota, a full disk, a destroyed key
       16   a script, a command or every source failed; of several jobs more than one
       20   the repository is not what it was
       130  stopped on request; the next run goes on from there

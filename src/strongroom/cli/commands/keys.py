@@ -103,6 +103,7 @@ def _lines(view: KeyView) -> list[str]:
         ("made", f"{when(view.made_at)}, {counted(view.age_days, 'day')} ago"),
         ("proven", when(view.proven_at)),
         ("jobs", ", ".join(view.jobs) or "-"),
+        ("given to read", ", ".join(view.guarded) or "-"),
         ("points", f"{view.points}, {view.alone} of them by nothing else"),
     ]
     uses = [

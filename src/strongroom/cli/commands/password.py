@@ -99,7 +99,7 @@ def list_(door: Door) -> None:
 @password.command("edit")
 @click.argument("name", shell_complete=password_names)
 @secret_options(what="the new password")
-@secret_options("old-", "the present password, if it is write-only", into="old_place")
+@secret_options("old-", "the present password, if it has to be given", into="old_place")
 @click.option("--hint", metavar="TEXT", help="The new hint. Public; '' takes it away.")
 @click.option(
     "--write-only/--keep-secret",

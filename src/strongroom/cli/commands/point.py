@@ -177,6 +177,8 @@ def _detail_lines(details: PointDetailsView) -> list[str]:
             ("encrypted", yes_or_no(row.encrypted)),
             ("cipher", details.block_cipher),
             ("key exchange", details.key_exchange),
+            ("content hash", details.content_hash),
+            ("signatures", details.signatures),
             ("password kdf", details.password_kdf),
             ("recipients", details.recipients),
         ]
@@ -244,7 +246,7 @@ def verify(door: Door, which: tuple[str, ...], reading: Reading) -> None:
       0    every block opens in its place
       10   there is no such point
       12   no key at hand opens it
-      13   the storage did not answer
+      13   the storage or the KMS did not answer
       20   something is damaged or missing
       130  stopped on request
     """

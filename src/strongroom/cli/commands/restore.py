@@ -86,8 +86,8 @@ def restore(
       3    everything is restored, with warnings
       10   there is no such point or path
       12   no key at hand opens it
-      13   the storage did not answer
-      14   the target refused: rights, a full disk
+      13   the storage or the KMS did not answer
+      14   the target or the KMS refused: rights, a full disk, a disabled key
       15   something is in the way; nothing was restored
       20   something is damaged; without --salvage nothing was restored
       130  stopped on request

@@ -18,6 +18,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_accepted_signers")),
     )
     op.create_table(
+        "guarded_jobs",
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", name=op.f("pk_guarded_jobs")),
+    )
+    op.create_table(
         "heads",
         sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),

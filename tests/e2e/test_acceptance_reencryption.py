@@ -108,6 +108,7 @@ def test_old_passwords_open_nothing_and_today_s_opens_all(
     assert [one.state for one in planned.chains] == ["due", "due"]
     assert [one.state for one in result.chains] == ["reencrypted", "reencrypted"]
     assert sum(one.points for one in result.chains) == 3
+    assert result.warnings == ()
     check_restores(installation, made, tmp_path / "after")
     assert {row.point_id: row.taken_at for row in _rows(installation)} == {
         point_id: row.taken_at for point_id, row in listed.items()
@@ -148,6 +149,21 @@ def test_of_a_write_only_password_it_has_to_be_given(
     session = installation.run()
     assert session.kind == "incremental"
     check_restores(installation, {**made, session.points[0]: "three"}, tmp_path / "later")
+
+
+def test_of_a_guarded_job_it_has_to_be_given_though_it_is_kept(
+    installation: Installation,
+) -> None:
+    point = run(installation, "one")
+    changes = jobs.JobChanges(secret_to_read=True)
+    jobs.edit(installation.ctx, "nightly", changes)
+    assert [one.state for one in reencrypt(installation).chains] == ["left"]
+    result = reencrypt(installation, old=(secret(PASSWORD),))
+    assert [one.state for one in result.chains] == ["reencrypted"]
+    with pytest.raises(errors.SecretRequiredError):
+        installation.here().restore(
+            _rows(installation)[0].point_id.hex(), installation.folder / "x"
+        )
 
 
 def test_stopped_anywhere_it_goes_on_and_jobs_run_meanwhile(

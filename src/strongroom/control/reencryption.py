@@ -132,6 +132,8 @@ def reencrypt(
     warnings: list[str] = []
     with ExitStack() as held:
         locks = {} if dry_run else _lock(ctx, job, held)
+        if not dry_run:
+            _drop_expired(ctx, job)
         plans = _plans(ctx, job, unlockers)
         views = [plan.view() for plan in plans]
         if not dry_run:
@@ -164,22 +166,25 @@ def abandon(ctx: Context, name: str) -> ReencryptResult:
         NotFoundError: none is unfinished.
         ConflictError: its new chain is published already: it can only be finished.
         LockedError: a session of the job is running.
-        RefusedError: the storage does not let go of an object.
     """
     job = jobs.get(ctx.database, name)
     rows = reencryptions.of_job(ctx.database, job.job_id)
     if not rows:
         raise NotFoundError(f"no re-encryption of job {name} is unfinished")
     views = []
+    warnings: list[str] = []
     with ExitStack() as held:
+        for repository_id in dict.fromkeys(row.repository_id for row in rows):
+            held.enter_context(_acquire(ctx, job, _open_repository(ctx, repository_id)))
         for row in rows:
-            repository = _open_repository(ctx, row.repository_id)
-            held.enter_context(_acquire(ctx, job, repository))
             try:
-                unpublished.remove(repository.storage, row.chain_id)
+                unpublished.remove(_open_repository(ctx, row.repository_id).storage, row.chain_id)
             except ConflictError as error:
                 error.hint = f"'strongroom job reencrypt {name}' finishes it"
                 raise
+            except RefusedError as error:
+                # What it keeps nobody can open or see; the job is not to be stuck with it.
+                warnings.append(f"of chain {row.chain_id.hex()[:12]} something stays: {error}")
             _forget(ctx, row)
             views.append(
                 ReencryptedChain(
@@ -191,12 +196,20 @@ def abandon(ctx: Context, name: str) -> ReencryptResult:
                 )
             )
         audit.record(ctx, "job.reencryption_abandoned", job=name)
-    return ReencryptResult(job=name, done=True, chains=tuple(views))
+    return ReencryptResult(job=name, done=True, chains=tuple(views), warnings=tuple(warnings))
 
 
 def _forget(ctx: Context, row: ReencryptionRow) -> None:
     ctx.keystore.delete(ChainRecord, row.chain_id.hex())
     reencryptions.remove(ctx.database, row.chain_id)
+
+
+def _drop_expired(ctx: Context, job: Job) -> None:
+    """Remove what was made for old chains that have expired since."""
+    for row in reencryptions.of_job(ctx.database, job.job_id):
+        if chains.find(ctx.database, row.old_chain_id) is None:
+            unpublished.remove(_open_repository(ctx, row.repository_id).storage, row.chain_id)
+            _forget(ctx, row)
 
 
 def _open_repository(ctx: Context, repository_id: bytes) -> Repository:

@@ -160,10 +160,11 @@ def test_of_a_guarded_job_it_has_to_be_given_though_it_is_kept(
     assert [one.state for one in reencrypt(installation).chains] == ["left"]
     result = reencrypt(installation, old=(secret(PASSWORD),))
     assert [one.state for one in result.chains] == ["reencrypted"]
-    with pytest.raises(errors.SecretRequiredError):
-        installation.here().restore(
-            _rows(installation)[0].point_id.hex(), installation.folder / "x"
-        )
+    assert result.chains[0].new_chain is not None
+    events = [one.event for one in audit.list_records(installation.ctx)]
+    assert "password.attempted" not in events, "no guess was made"
+    with pytest.raises(errors.UnlockError):
+        installation.here().restore(point, installation.folder / "target")
 
 
 def test_stopped_anywhere_it_goes_on_and_jobs_run_meanwhile(

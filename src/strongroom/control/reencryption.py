@@ -294,7 +294,7 @@ def _opened(ctx: Context, chain: Chain, unlockers: Sequence[Unlocker]) -> Keyrin
                 by=unlocker.describe(),
                 chains=[chain.chain_id.hex()],
             )
-        if not keyring.chain_keys:
+        if unlockers and not keyring.chain_keys:
             raise NoRecipientMatchedError(f"nothing at hand opens chain {chain.name}")
     return keyring
 

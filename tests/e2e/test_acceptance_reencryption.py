@@ -13,6 +13,7 @@ from strongroom.catalog import points as point_rows
 from strongroom.control import audit, care, jobs, passwords, points, reencryption
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
+from strongroom.repository import layout
 from tests.support.installation import PASSWORD, Installation, secret
 
 if TYPE_CHECKING:
@@ -213,6 +214,53 @@ def test_what_was_begun_for_other_recipients_is_abandoned_and_leaves_nothing(
     check_restores(installation, made, tmp_path / "after")
 
 
+def test_a_point_removed_and_one_held_meanwhile_are_so_in_the_new_chain(
+    installation: Installation, tmp_path: Path
+) -> None:
+    made = one_chain(installation)
+    kept, removed = made
+
+    class Meddling(Cancellation):
+        looks = 0
+
+        def check(self) -> None:
+            self.looks += 1
+            if self.looks == 5:
+                points.remove(installation.ctx, (removed,), yes=True)
+                points.hold(installation.ctx, (kept,))
+
+    result = reencrypt(installation, cancel=Meddling())
+
+    assert result.chains[0].points == 1
+    check_restores(installation, {kept: made[kept]}, tmp_path / "after")
+    reading = installation.here().reading()
+    assert [(view.id, view.held) for view in reading.points] == [(kept, True)]
+
+
+def test_a_published_chain_whose_header_is_hidden_is_not_taken_for_an_unfinished_one(
+    installation: Installation, tmp_path: Path
+) -> None:
+    made = one_chain(installation)
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("strongroom.control.reencryption.promises.take_back", _killed)
+        reencrypt(installation)
+    (row,) = reencryptions.of_job(installation.ctx.database, _job_id(installation))
+    storage, key = installation.storage, layout.header(row.chain_id)
+    header = storage.get(key)
+    storage.delete(key)
+    before = {info.key for info in storage.list(layout.chain(row.chain_id))}
+
+    with pytest.raises(errors.NotFoundError):
+        reencrypt(installation)
+    with pytest.raises(errors.ConflictError):
+        reencryption.abandon(installation.ctx, "nightly")
+
+    assert {info.key for info in storage.list(layout.chain(row.chain_id))} == before
+    storage.put(key, header)
+    reencrypt(installation)
+    check_restores(installation, made, tmp_path / "after")
+
+
 @pytest.mark.parametrize("step", ["chains.insert", "promises.take_back"])
 def test_cut_short_after_it_was_published_a_session_runs_and_it_can_be_finished(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -222,6 +270,8 @@ def test_cut_short_after_it_was_published_a_session_runs_and_it_can_be_finished(
         patched.setattr(f"strongroom.control.reencryption.{step}", _killed)
         reencrypt(installation)
     made[run(installation, "three")] = "three"
+    with pytest.raises(errors.ConflictError):
+        reencryption.abandon(installation.ctx, "nightly")
 
     reencrypt(installation)
     check_restores(installation, made, tmp_path / "after")

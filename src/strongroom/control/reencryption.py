@@ -18,7 +18,12 @@ from strongroom.catalog import chains, heads, jobs, reencryptions, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.control import audit, guarded, job_lock, keys
 from strongroom.control.chain_choice import ChainChoice
-from strongroom.control.known_chains import compare_with_seen, keep_envelope, remember_head
+from strongroom.control.known_chains import (
+    compare_with_seen,
+    keep_envelope,
+    present_recipients,
+    remember_head,
+)
 from strongroom.control.views import ReencryptedChain, ReencryptResult
 from strongroom.crypto import random
 from strongroom.crypto.recipients import PasswordUnlocker
@@ -178,14 +183,9 @@ def abandon(ctx: Context, name: str) -> ReencryptResult:
             held.enter_context(_acquire(ctx, job, _open_repository(ctx, repository_id)))
         for row in rows:
             try:
-                unpublished.remove(_open_repository(ctx, row.repository_id).storage, row.chain_id)
-            except ConflictError as error:
-                error.hint = f"'strongroom job reencrypt {name}' finishes it"
-                raise
+                _remove(ctx, _open_repository(ctx, row.repository_id), row)
             except RefusedError as error:
-                # What it keeps nobody can open or see; the job is not to be stuck with it.
                 warnings.append(f"of chain {row.chain_id.hex()[:12]} something stays: {error}")
-            _forget(ctx, row)
             views.append(
                 ReencryptedChain(
                     chain=row.old_chain_id.hex(),
@@ -199,6 +199,33 @@ def abandon(ctx: Context, name: str) -> ReencryptResult:
     return ReencryptResult(job=name, done=True, chains=tuple(views), warnings=tuple(warnings))
 
 
+def _is_published(ctx: Context, repository: Repository, row: ReencryptionRow) -> bool:
+    """Tell whether a new chain was published, though the storage may hide its header now."""
+    known = chains.find(ctx.database, row.chain_id) is not None
+    return known or unpublished.is_published(repository.storage, row.chain_id)
+
+
+def _remove(ctx: Context, repository: Repository, row: ReencryptionRow) -> None:
+    """Remove all that was made, and forget it.
+
+    Raises:
+        ConflictError: it is published.
+        RefusedError: the storage keeps something; it is forgotten all the same, since nobody can
+            see or open what is left, and the job is not to be stuck with it.
+    """
+    if _is_published(ctx, repository, row):
+        raise ConflictError(
+            f"chain {row.chain_id.hex()[:12]} is published already",
+            hint="'strongroom job reencrypt' finishes what is left to do",
+        )
+    try:
+        unpublished.remove(repository.storage, row.chain_id)
+    except RefusedError:
+        _forget(ctx, row)
+        raise
+    _forget(ctx, row)
+
+
 def _forget(ctx: Context, row: ReencryptionRow) -> None:
     ctx.keystore.delete(ChainRecord, row.chain_id.hex())
     reencryptions.remove(ctx.database, row.chain_id)
@@ -208,8 +235,7 @@ def _drop_expired(ctx: Context, job: Job) -> None:
     """Remove what was made for old chains that have expired since."""
     for row in reencryptions.of_job(ctx.database, job.job_id):
         if chains.find(ctx.database, row.old_chain_id) is None:
-            unpublished.remove(_open_repository(ctx, row.repository_id).storage, row.chain_id)
-            _forget(ctx, row)
+            _remove(ctx, _open_repository(ctx, row.repository_id), row)
 
 
 def _open_repository(ctx: Context, repository_id: bytes) -> Repository:
@@ -338,42 +364,60 @@ class _Work:
 
     def carry_out(self, plan: _Plan, lock: Lock, progress: Progress) -> ReencryptedChain:
         """Make, verify and publish the chain that takes one's place; return what was done."""
-        ctx = self._ctx
-        if plan.reason or plan.chain is None or plan.keyring is None:
+        if plan.chain is None:
             return plan.view()
-        storage = plan.repository.storage
-        if plan.unfinished is not None and unpublished.is_published(
-            storage, plan.unfinished.chain_id
+        if plan.unfinished is not None and _is_published(
+            self._ctx, plan.repository, plan.unfinished
         ):
-            self._settle(plan, plan.unfinished)
+            # Nothing has to be opened to finish it.
+            self._settle(plan, plan.chain, plan.unfinished)
             return plan.view("reencrypted")
+        if plan.reason or plan.keyring is None:
+            return plan.view()
         if not plan.what.live and plan.unfinished is not None:
-            unpublished.remove(storage, plan.unfinished.chain_id)
-            _forget(ctx, plan.unfinished)
+            _remove(self._ctx, plan.repository, plan.unfinished)
             return plan.view("abandoned")
         row, new, chain_key = self._resumed(plan) if plan.unfinished else self._begun(plan)
         self._keep(plan, new, chain_key)
-        counter, older = self._place_in_job(plan)
-        reencryption.reencrypt(
-            plan.chain,
-            plan.keyring,
-            new,
-            chain_key,
-            counter=counter,
-            older=older,
-            signer=ctx.identity,
-            clock=ctx.clock,
-            keep_metakey=lambda session_id, metakey: ctx.keystore.put_metakey(
-                row.chain_id, session_id, metakey
-            ),
-            progress=progress,
-            cancel=self._cancel,
-        )
+        self._fill(plan, plan.chain, plan.keyring, new, chain_key, progress)
         self._cancel.check()
         lock.confirm()
-        unpublished.publish(storage, row.chain_id, row.header)
-        self._settle(plan, row)
+        unpublished.publish(plan.repository.storage, row.chain_id, row.header)
+        self._settle(plan, plan.chain, row)
         return plan.view("reencrypted")
+
+    def _fill(
+        self,
+        plan: _Plan,
+        old: Chain,
+        keyring: Keyring,
+        new: Chain,
+        chain_key: ChainKey,
+        progress: Progress,
+    ) -> None:
+        """Clone the old chain as it is in the end: points are held and removed without the lock."""
+        ctx = self._ctx
+        counter, older = self._place_in_job(plan)
+        while True:
+            old.refresh()
+            plan.what = reencryption.reencrypt(
+                old,
+                keyring,
+                new,
+                chain_key,
+                counter=counter,
+                older=older,
+                signer=ctx.identity,
+                clock=ctx.clock,
+                keep_metakey=lambda session_id, metakey: ctx.keystore.put_metakey(
+                    new.chain_id, session_id, metakey
+                ),
+                progress=progress,
+                cancel=self._cancel,
+            )
+            old.refresh()
+            if {one.point.point_id: one.held for one in old.live_points()} == plan.what.live:
+                return
 
     def _begun(self, plan: _Plan) -> tuple[ReencryptionRow, Chain, ChainKey]:
         """Begin a new chain, and remember it before anything but its envelopes is stored."""
@@ -458,12 +502,19 @@ class _Work:
         older = [ref for chain_id, ref in choice.older.items() if chain_id != plan.row.chain_id]
         return counter, older
 
-    def _settle(self, plan: _Plan, row: ReencryptionRow) -> None:
+    def _settle(self, plan: _Plan, old: Chain, row: ReencryptionRow) -> None:
         """Let the new chain take the old one's place; may be done again after a crash."""
         ctx, job = self._ctx, self._job
-        assert plan.chain is not None
         chain = plan.repository.chain(row.chain_id)
+        # Recipients may have changed since it was published, and sessions have gone on in it.
+        chain_key_id, recipient_ids = present_recipients(chain)
         live = [one.point.point_id for one in chain.live_points()]
+        carried = {
+            point.point_id
+            for number in chain.listing
+            if isinstance(body := chain.remembered(number).body, SessionBody)
+            for point in body.points
+        }
         newest = chain.newest_session
         with ctx.database.transaction():
             if chains.find(ctx.database, row.chain_id) is None:
@@ -474,14 +525,14 @@ class _Work:
                         job_id=job.job_id,
                         repository_id=row.repository_id,
                         sealed=True,
-                        chain_key_id=chain.header.recipients,
-                        recipient_ids=self._ids,
+                        chain_key_id=chain_key_id,
+                        recipient_ids=recipient_ids,
                         started_at=plan.row.started_at,
                         current=plan.row.current,
                         detached=plan.row.detached,
                     ),
                 )
-            keep_envelope(ctx, chain, chain.header.recipients)
+                keep_envelope(ctx, chain, chain.header.recipients)
             point_rows.move_many(ctx.database, live, row.chain_id)
             remember_head(ctx, chain)
             if newest is not None and isinstance(newest.body, SessionBody):
@@ -494,9 +545,10 @@ class _Work:
                 new_chain=row.chain_id.hex(),
                 points=len(live),
             )
-        still = {one.point.point_id for one in plan.chain.live_points()} & {*live}
+        # Only now: what is given up stands in the new chain, which everybody can read.
+        still = {one.point.point_id for one in old.live_points()} & carried
         if still:
-            entry = promises.take_back(plan.chain, still, ctx.identity, ctx.clock, "re-encrypted")
+            entry = promises.take_back(old, still, ctx.identity, ctx.clock, "re-encrypted")
             heads.remember(
                 ctx.database, row.old_chain_id, entry.number, entry.hash, ctx.clock.now()
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.errors import ConflictError, ObjectExistsError
+from strongroom.errors import ConflictError, ObjectExistsError, RefusedError
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain
 
@@ -81,11 +81,17 @@ def remove(storage: Storage, chain_id: bytes) -> int:
 
     Raises:
         ConflictError: it was published: it is a chain like any other.
-        RefusedError: the storage does not let go of an object.
+        RefusedError: the storage does not let go of an object; all others went.
     """
     if is_published(storage, chain_id):
         raise ConflictError(f"chain {chain_id.hex()[:12]} is published")
     keys = [info.key for info in storage.list(layout.chain(chain_id))]
+    refused: RefusedError | None = None
     for key in keys:
-        storage.delete(key)
+        try:
+            storage.delete(key)
+        except RefusedError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
     return len(keys)

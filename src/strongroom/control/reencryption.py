@@ -316,7 +316,6 @@ def _opened(ctx: Context, chain: Chain, unlockers: Sequence[Unlocker]) -> Keyrin
             audit.record(
                 ctx,
                 "keys.unwrapped",
-                needed=False,
                 by=unlocker.describe(),
                 chains=[chain.chain_id.hex()],
             )

@@ -168,25 +168,28 @@ def test_of_a_guarded_job_it_has_to_be_given_though_it_is_kept(
         installation.here().restore(point, installation.folder / "target")
 
 
-def test_stopped_anywhere_it_goes_on_and_jobs_run_meanwhile(
+def test_stopped_anywhere_it_goes_on_with_every_chain_and_jobs_run_meanwhile(
     installation: Installation, tmp_path: Path
 ) -> None:
-    made = one_chain(installation)
+    made = {run(installation, "older chain"): "older chain"}
+    made[run(installation, "one", full=True)] = "one"
+    before = {row.chain_id for row in _rows(installation)}
     stops = 0
-    for nth in (0, 1, 3, 8, 100):
+    for nth in (0, 1, 3, 14, 100):
         try:
-            result = reencrypt(installation, cancel=Stopping(nth))
+            reencrypt(installation, cancel=Stopping(nth))
         except errors.CancelledError:
             stops += 1
         if nth == 3:
             made[run(installation, "four")] = "four"
-            check_restores(installation, made, tmp_path / "meanwhile")
+            check_restores(installation, made, tmp_path / "meanwhile", PASSWORD)
     assert stops == 4
-    assert result.chains[-1].state == "reencrypted"
+    assert len(before) == 2
+    assert not before & {row.chain_id for row in _rows(installation)}
     assert reencryptions.of_job(installation.ctx.database, _job_id(installation)) == []
-    check_restores(installation, made, tmp_path / "after")
+    check_restores(installation, made, tmp_path / "after", PASSWORD)
     made[run(installation, "five")] = "five"
-    check_restores(installation, made, tmp_path / "later")
+    check_restores(installation, made, tmp_path / "later", PASSWORD)
 
 
 def test_what_was_begun_for_other_recipients_is_abandoned_and_leaves_nothing(

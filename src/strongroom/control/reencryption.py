@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from strongroom.crypto.recipients import Recipient, Unlocker
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
+    from strongroom.format.header import ChainHeader
     from strongroom.format.journal import EntryRef
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
@@ -77,6 +78,8 @@ class _Plan:
     unfinished: ReencryptionRow | None
     chain: Chain | None = None
     keyring: Keyring | None = None
+    begun: tuple[Chain, ChainKey] | None = None
+    """The new chain and its key, where this very call began it."""
     what: reencryption.Carried = field(default_factory=lambda: reencryption.Carried([], {}))
     reason: str = ""
     """Why it is left as it is."""
@@ -144,6 +147,7 @@ def reencrypt(
         if not dry_run:
             _ask(name, views, yes)
             work = _Work(ctx, job, recipients, unlockers, warnings, cancel)
+            work.begin(plans)
             try:
                 views = [
                     work.carry_out(
@@ -270,12 +274,13 @@ def _lock(ctx: Context, job: Job, held: ExitStack) -> dict[bytes, Lock]:
 def _plans(ctx: Context, job: Job, unlockers: Sequence[Unlocker]) -> list[_Plan]:
     """Return what is to be done, the chain that the job goes on in last: it names the others.
 
-    While some are unfinished, those alone: whatever else there is was re-encrypted before.
+    While some are unfinished, those alone: all that were due were begun together, so that what
+    else there is was re-encrypted before, or is left.
     """
     unfinished = {row.old_chain_id: row for row in reencryptions.of_job(ctx.database, job.job_id)}
     plans = []
     for row in sorted(chains.of_job(ctx.database, job.job_id), key=lambda one: one.current):
-        if not row.sealed or (unfinished and row.chain_id not in unfinished):
+        if not row.sealed:
             continue
         repository = _open_repository(ctx, row.repository_id)
         plan = _Plan(row, repository, unfinished.get(row.chain_id))
@@ -283,7 +288,8 @@ def _plans(ctx: Context, job: Job, unlockers: Sequence[Unlocker]) -> list[_Plan]
             _look(ctx, plan, unlockers)
         except _LEFT_FOR as error:
             plan.reason = str(error)
-        if plan.what.live or plan.reason or plan.unfinished:
+        due = plan.unfinished is not None or (plan.what.live and not unfinished)
+        if due or plan.reason:
             plans.append(plan)
     return plans
 
@@ -361,6 +367,17 @@ class _Work:
         self._warnings = warnings
         self._cancel = cancel
 
+    def begin(self, plans: Sequence[_Plan]) -> None:
+        """Begin every new chain, all in one: what was due is known however this ends."""
+        rows = [
+            self._prepare(plan, plan.chain.header)
+            for plan in plans
+            if plan.chain is not None and not plan.reason and plan.unfinished is None
+        ]
+        with self._ctx.database.transaction():
+            for row in rows:
+                reencryptions.insert(self._ctx.database, row)
+
     def carry_out(self, plan: _Plan, lock: Lock, progress: Progress) -> ReencryptedChain:
         """Make, verify and publish the chain that takes one's place; return what was done."""
         if plan.chain is None:
@@ -373,10 +390,12 @@ class _Work:
             return plan.view("reencrypted")
         if plan.reason or plan.keyring is None:
             return plan.view()
-        if not plan.what.live and plan.unfinished is not None:
+        assert plan.unfinished is not None, "all that is due was begun"
+        row = plan.unfinished
+        if not plan.what.live:
             _remove(self._ctx, plan.repository, plan.unfinished)
             return plan.view("abandoned")
-        row, new, chain_key = self._resumed(plan) if plan.unfinished else self._begun(plan)
+        new, chain_key = plan.begun or self._resumed(plan, row)
         self._keep(plan, new, chain_key)
         self._fill(plan, plan.chain, plan.keyring, new, chain_key, progress)
         self._cancel.check()
@@ -418,41 +437,38 @@ class _Work:
             if {one.point.point_id: one.held for one in old.live_points()} == plan.what.live:
                 return
 
-    def _begun(self, plan: _Plan) -> tuple[ReencryptionRow, Chain, ChainKey]:
-        """Begin a new chain, and remember it before anything but its envelopes is stored."""
-        ctx = self._ctx
-        assert plan.chain is not None
-        storage, header = plan.repository.storage, plan.chain.header
+    def _prepare(self, plan: _Plan, header: ChainHeader) -> ReencryptionRow:
+        """Store the envelopes of a new chain, sign its header, and open it."""
+        storage = plan.repository.storage
         chain_id, data, chain_key = rekey.prepare_chain(
             storage,
             self._job.job_id,
             self._recipients,
-            ctx.identity,
+            self._ctx.identity,
             header.created_at,
             header.previous,
         )
         assert chain_key is not None, "a job that is re-encrypted has recipients"
-        row = plan.unfinished = reencryptions.ReencryptionRow(
+        new = unpublished.view(storage, chain_id, data)
+        plan.begun = new, chain_key
+        audit.wrapped(self._ctx, self._job, new, chain_key.id, self._ids)
+        plan.unfinished = reencryptions.ReencryptionRow(
             chain_id=chain_id,
-            old_chain_id=plan.chain.chain_id,
+            old_chain_id=plan.row.chain_id,
             job_id=self._job.job_id,
             repository_id=plan.repository.repository_id,
             header=data,
         )
-        reencryptions.insert(ctx.database, row)
-        new = unpublished.view(storage, chain_id, data)
-        audit.wrapped(ctx, self._job, new, chain_key.id, self._ids)
-        return row, new, chain_key
+        return plan.unfinished
 
-    def _resumed(self, plan: _Plan) -> tuple[ReencryptionRow, Chain, ChainKey]:
+    def _resumed(self, plan: _Plan, row: ReencryptionRow) -> tuple[Chain, ChainKey]:
         """Open the chain that an earlier call began.
 
         Raises:
             ConflictError: it is sealed for others than the job's recipients are now.
             UnlockError: nothing at hand opens it.
         """
-        ctx, row = self._ctx, plan.unfinished
-        assert row is not None
+        ctx = self._ctx
         new = unpublished.view(plan.repository.storage, row.chain_id, row.header)
         chain_key_id = new.header.recipients
         stanzas = new.envelopes()[chain_key_id].stanzas
@@ -464,7 +480,7 @@ class _Work:
             )
         chain_key = _opened(ctx, new, self._unlockers).chain_keys.get(chain_key_id)
         if chain_key is not None:
-            return row, new, chain_key
+            return new, chain_key
         raise UnlockError(
             f"nothing at hand opens the chain that the re-encryption of job {self._job.name} began",
             hint="give the job's present password with --old-password-file as well",

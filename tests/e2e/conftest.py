@@ -10,15 +10,16 @@ import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from strongroom import app
 from strongroom.cli.main import main
+from tests.support import forked_line
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Self
 
 PASSWORD = "Mauve-otters-juggle-7-lanterns"
@@ -31,6 +32,8 @@ class Transcript:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    starts: bool = False
+    """Start Python for every line, as a shell does; otherwise lines run in forks."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -61,19 +64,42 @@ class Transcript:
         return self.folder / "home"
 
     def run(
-        self, *words: str | Path, status: int = 0, **options: Any
+        self, *words: str | Path, status: int = 0, typed: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run one command line and check its exit status."""
-        settings = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, **options}
-        done = subprocess.run(
-            [sys.executable, "-m", "strongroom", *map(str, words)],
+        """Run one command line and check its exit status.
+
+        Args:
+            words: Of the command line.
+            status: What it has to end with.
+            typed: What stands on its standard input.
+        """
+        line = [*map(str, words)]
+        done = self._started(line, typed) if self.starts else self._forked(line, typed)
+        assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def _started(self, line: list[str], typed: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "strongroom", *line],
             env=self.environment,
             check=False,
             timeout=300,
-            **settings,
+            input=typed,
+            capture_output=True,
+            text=True,
         )
-        assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
-        return done
+
+    def _forked(self, line: list[str], typed: str) -> subprocess.CompletedProcess[str]:
+        with tempfile.TemporaryDirectory() as place:
+            files = [Path(place, name) for name in ("in", "out", "err")]
+            for file in files:
+                file.write_text(typed if file.name == "in" else "")
+            child, _ = forked_line.fork(
+                lambda: forked_line.run_line(line, self.environment, *files)
+            )
+            status = forked_line.ended(child)
+            out, err = (file.read_text() for file in files[1:])
+        return subprocess.CompletedProcess(line, status, out, err)
 
     def json(self, *words: str | Path, status: int = 0) -> Any:
         """Run one command line with `--json` and return its one document."""

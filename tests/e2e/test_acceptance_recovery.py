@@ -203,8 +203,6 @@ def test_the_kit_s_own_signer_is_answered_without_further_words(here, elsewhere)
     kit = elsewhere.folder / "kit"
     protect(here, kit)
     asked = here.run("recovery", "request", "letters@latest").stdout
-    answered = elsewhere.run(
-        *("recovery", "answer", "-", kit, "--yes"), stdin=None, input=asked
-    ).stdout
-    opened = here.run("recovery", "accept", "-", stdin=None, input=answered)
+    answered = elsewhere.run(*("recovery", "answer", "-", kit, "--yes"), typed=asked).stdout
+    opened = here.run("recovery", "accept", "-", typed=answered)
     assert "is open until" in opened.stdout

@@ -67,7 +67,7 @@ def check_restores(
     installation: Installation, made: dict[str, str], target: Path, password: str = NEWER
 ) -> None:
     """Every point restores on a machine that has one password, and there is no other point."""
-    machine = installation.bare(recovery_keys=(), secret=secret(password))
+    machine = installation.bare(recovery_keys=(), secrets=(secret(password),))
     reading = machine.reading()
     assert {view.id for view in reading.points} == {*made}
     for point, content in made.items():
@@ -128,7 +128,7 @@ def test_old_passwords_open_nothing_and_today_s_opens_all(
     check_restores(installation, {**made, session.points[0]: "three"}, tmp_path / "pruned")
     assert care.scrub(installation.ctx, "main", progress=NullProgress(), cancel=Cancellation()).ok
     with pytest.raises(errors.NoRecipientMatchedError):
-        installation.bare(recovery_keys=(), secret=secret(PASSWORD)).reading()
+        installation.bare(recovery_keys=(), secrets=(secret(PASSWORD),)).reading()
     events = [one.event for one in audit.list_records(installation.ctx)]
     assert events.count("job.reencrypted") == 2
 

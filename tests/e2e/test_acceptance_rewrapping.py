@@ -10,6 +10,7 @@ import pytest
 from strongroom import errors
 from strongroom.catalog import chains
 from strongroom.control import jobs, passwords, rewrapping
+from strongroom.control.access import Access
 from strongroom.crypto.content import fingerprint
 from strongroom.keystore import ChainRecord
 from strongroom.repository import layout
@@ -45,6 +46,10 @@ def change(installation: Installation, text: str, **options: object) -> None:
     passwords.edit(installation.ctx, "office", secret=secret(text), **options)  # type: ignore[arg-type]
 
 
+def given(*texts: str) -> Access:
+    return Access(secrets=tuple(map(secret, texts)))
+
+
 def rewrap(installation: Installation, **options: object) -> RewrapResult:
     return rewrapping.rewrap(installation.ctx, "nightly", **{"yes": True, **options})  # type: ignore[arg-type]
 
@@ -61,7 +66,7 @@ def envelopes(installation: Installation) -> set[str]:
 
 
 def restored(installation: Installation, point: str, password: str, target: Path) -> str:
-    machine = installation.bare(recovery_keys=(), secret=secret(password))
+    machine = installation.bare(recovery_keys=(), secrets=(secret(password),))
     machine.restore(point, target)
     return (target / "file").read_text()
 
@@ -90,14 +95,14 @@ def test_the_last_password_alone_opens_every_point_and_older_ones_none(
     if not links:
         for key in [key for key in after if "/links/" in key]:
             installation.storage.delete(key)
-    machine = installation.bare(recovery_keys=(), secret=secret(NEWEST))
+    machine = installation.bare(recovery_keys=(), secrets=(secret(NEWEST),))
     reading = machine.reading()
     for name, point in points.items():
         machine.restore(point, tmp_path / name, reading)
         assert (tmp_path / name / "file").read_text() == name
     for old in (PASSWORD, NEWER):
         with pytest.raises(errors.NoRecipientMatchedError):
-            installation.bare(recovery_keys=(), secret=secret(old)).reading()
+            installation.bare(recovery_keys=(), secrets=(secret(old),)).reading()
 
 
 def test_before_a_re_wrap_the_old_password_opens_old_points(
@@ -165,7 +170,7 @@ def test_what_no_stored_secret_opens_is_named_with_its_points(
     assert "river" in closed.shut_out
     assert restored(installation, point, NEWER, tmp_path / "still") == "one"
 
-    result = rewrap(installation, old=[secret(PASSWORD), secret(NEWER), secret(NEWEST)])
+    result = rewrap(installation, old=given(NEWER, NEWEST))
 
     assert {key.state for key in result.keys} <= {"current", "rewrapped"}
     assert restored(installation, point, NEWEST, tmp_path / "now") == "one"
@@ -299,7 +304,9 @@ def test_a_copy_in_the_catalog_opens_with_an_old_password_that_is_given(
     assert (closed.state, closed.points) == ("closed", (point,))
     assert "river" in closed.shut_out or "nothing at hand" in closed.reason
 
-    assert [key.state for key in rewrap(installation, old=[secret(NEWER)]).keys] == ["rewrapped"]
+    assert [
+        key.state for key in rewrap(installation, old=Access(secrets=(secret(NEWER),))).keys
+    ] == ["rewrapped"]
     assert restored(installation, point, NEWER, tmp_path / "target") == "one"
 
 
@@ -318,7 +325,7 @@ def test_a_chain_that_nothing_heals_is_named_and_the_others_are_re_wrapped(
     assert keys["closed"].points == (lost,)
     assert "no intact envelope" in keys["closed"].reason
     assert keys["rewrapped"].chain == installation.chain_ids()[1]
-    machine = installation.bare(recovery_keys=(), secret=secret(NEWER))
+    machine = installation.bare(recovery_keys=(), secrets=(secret(NEWER),))
     machine.restore(kept, tmp_path / "target")
     with pytest.raises(errors.EnvelopeDamagedError):
         machine.restore(lost, tmp_path / "none")

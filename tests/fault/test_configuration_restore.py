@@ -40,7 +40,7 @@ def test_whatever_rename_it_dies_at_the_next_one_brings_all_back(
     with set_up(tmp_path / "old", storage, "office") as ctx:
         config_backup.set_plan(ctx, "main", "password:office", None)
     set_up(tmp_path / "new", storage, "before").close()
-    access = Access(where=LOCATION, secret=secret(PASSWORD))
+    access = Access(where=LOCATION, secrets=(secret(PASSWORD),))
     names = ("rename", "replace", "mkdir")
     genuine = {name: getattr(Path, name) for name in names}
     calls = 0

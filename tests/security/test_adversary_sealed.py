@@ -513,7 +513,7 @@ def test_envelopes_of_an_older_key_that_are_damaged_twice_close_nothing_that_has
             besieged.installation.storage.flip(key, 100)
 
     machine = besieged.installation.bare(
-        recovery_keys=(), secret=secret("Quiet-harbours-sell-9-violins")
+        recovery_keys=(), secrets=(secret("Quiet-harbours-sell-9-violins"),)
     )
     for point in (besieged.first[0], besieged.first[-1]):
         machine.restore(point, target / point)
@@ -531,7 +531,7 @@ def test_a_link_that_does_not_open_closes_what_is_behind_it_and_no_more(
         changed = besieged.honest[keys_below(besieged, besieged.older, "envelopes")[0]]
     besieged.installation.storage.replace(link, changed)
     machine = besieged.installation.bare(
-        recovery_keys=(), secret=secret("Quiet-harbours-sell-9-violins")
+        recovery_keys=(), secrets=(secret("Quiet-harbours-sell-9-violins"),)
     )
     reading = machine.reading()
 

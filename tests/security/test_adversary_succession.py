@@ -141,7 +141,7 @@ def damaged(there: Installation, number: int) -> bool:
 def go_on(there: Installation) -> None:
     request = JobRequest(name="nightly", repository="main", encrypt="password:theirs", sources=())
     (chain_id,) = there.chain_ids()
-    chain_jobs.create(there.ctx, request, chain_id, Access(secret=secret(PASSWORD)))
+    chain_jobs.create(there.ctx, request, chain_id, Access(secrets=(secret(PASSWORD),)))
 
 
 # --- planted ------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_a_planted_succession_gives_nobody_anything(
 
     for machine in (
         first.bare(),
-        first.bare(recovery_keys=(), secret=secret(PASSWORD)),
+        first.bare(recovery_keys=(), secrets=(secret(PASSWORD),)),
         first.here(),
     ):
         reading = machine.reading()

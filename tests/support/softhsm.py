@@ -53,7 +53,7 @@ def module() -> str:
 
 
 class SoftHsm:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pin: str = PIN) -> None:
         self.folder = folder
         self.module = module()
         self._there, self._elsewhere = folder / "tokens", folder / "taken-away"
@@ -62,13 +62,13 @@ class SoftHsm:
         self.configuration.write_text(
             f"directories.tokendir = {self._there}\nobjectstore.backend = file\n"
         )
-        self._util("--init-token", "--free", "--label", LABEL, "--so-pin", "0000", "--pin", PIN)
+        self._util("--init-token", "--free", "--label", LABEL, "--so-pin", "0000", "--pin", pin)
 
     @classmethod
     @contextmanager
-    def made(cls, folder: Path) -> Iterator[SoftHsm]:
+    def made(cls, folder: Path, pin: str = PIN) -> Iterator[SoftHsm]:
         """Make a token, and have this process see it and no other."""
-        made = cls(folder)
+        made = cls(folder, pin)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SOFTHSM2_CONF", str(made.configuration))
             pkcs11.unload(made.module)

@@ -215,6 +215,19 @@ chain_recipients = Table(
     Column("key_id", LargeBinary, primary_key=True, index=True),
 )
 
+missing_links = Table(
+    "missing_links",
+    metadata,
+    Column(
+        "chain_id",
+        LargeBinary(16),
+        ForeignKey("chains.chain_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("older_id", LargeBinary, primary_key=True),
+    Column("newer_id", LargeBinary, nullable=False),
+)
+
 envelopes = Table(
     "envelopes",
     metadata,

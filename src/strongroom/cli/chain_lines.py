@@ -11,12 +11,17 @@ from strongroom.model.phrases import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.control.views import ChainRecipient, ChainView
+    from strongroom.control.views import ChainRecipient, ChainView, NeededKey
 
 
 def chain_pairs(chain: ChainView) -> list[tuple[str, str | Sequence[str]]]:
     """Return what a chain is, as names and values."""
-    opens = {"all": "open", "names": "open by names only", "nothing": "locked"}[chain.opens]
+    opens = {
+        "all": "open",
+        "part": "open in part",
+        "names": "open by names only",
+        "nothing": "locked",
+    }[chain.opens]
     items: list[tuple[str, str | Sequence[str]]] = [
         ("chain", chain.chain_id),
         ("state", chain.state),
@@ -34,12 +39,21 @@ def chain_pairs(chain: ChainView) -> list[tuple[str, str | Sequence[str]]]:
     if chain.recipients:
         words = [wrapped(recipient_words(one), width=60) for one in chain.recipients]
         items.append(("opens with", [line for lines in words for line in lines]))
+    if chain.needed and (chain.unlinked or chain.opens == "part"):
+        words = [wrapped(needed_words(one), width=60) for one in chain.needed]
+        items.append(("needs", [line for lines in words for line in lines]))
     if chain.unlinked:
         count = counted(len(chain.unlinked), "older key has", "older keys have")
         items.append(("links", f"{count} none: {', '.join(one[:12] for one in chain.unlinked)}"))
     if chain.problem:
         items.append(("problem", chain.problem))
     return items
+
+
+def needed_words(needed: NeededKey) -> str:
+    """Return for how many points which of whose secrets is needed."""
+    secrets = " or ".join(map(recipient_words, needed.recipients))
+    return f"{counted(len(needed.points), 'point')}: {secrets or 'no envelope is left'}"
 
 
 def recipient_words(recipient: ChainRecipient) -> str:

@@ -194,9 +194,9 @@ def secret_options(
 class Reading:
     """What the options of a reading command said."""
 
-    place: SecretPlace
+    places: tuple[SecretPlace, ...]
     recovery_keys: tuple[Path, ...]
-    kms: str | None
+    kms: tuple[str, ...]
     where: str | None
     signers: tuple[str, ...]
     allow_unencrypted: bool
@@ -207,7 +207,7 @@ class Reading:
 
         return Access(
             where=self.where,
-            secret=door.named_secret(self.place),
+            secrets=tuple(map(door.secret, self.places)),
             recovery_keys=self.recovery_keys,
             kms=self.kms,
             signers=self.signers,
@@ -218,11 +218,11 @@ class Reading:
 def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every command that opens points takes; the function gets one `Reading`."""
 
-    @secret_options(what="the password of the backups")
+    @secret_options(what="a password of the backups", into="places", several=True)
     @functools.wraps(function)
-    def with_reading(*args: Any, place: SecretPlace, **kwargs: Any) -> Any:
+    def with_reading(*args: Any, places: tuple[SecretPlace, ...], **kwargs: Any) -> Any:
         kwargs["reading"] = Reading(
-            place,
+            places,
             kwargs.pop("recovery_keys"),
             kwargs.pop("kms"),
             kwargs.pop("repository", None),
@@ -238,24 +238,38 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Accept points that are not encrypted although a secret is given.",
         ),
         signer_option,
-        click.option(
-            "--kms",
-            metavar="NAME",
-            shell_complete=kms_names,
-            help="Open with this KMS of the catalog, and nothing else.",
-        ),
-        click.option(
-            "--recovery-key",
-            "recovery_keys",
-            type=FILE,
-            multiple=True,
-            metavar="FILE",
-            help="Open with this recovery kit, or with this share and others.",
-        ),
+        kms_option(),
+        recovery_key_option(),
         repository_option,
     ):
         with_reading = option(with_reading)
     return with_reading
+
+
+def kms_option(prefix: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds `--kms`; the function gets `kms`."""
+    return click.option(
+        f"--{prefix}kms",
+        "kms",
+        metavar="NAME",
+        multiple=True,
+        shell_complete=kms_names,
+        help="Open with this KMS of the catalog; several times.",
+    )
+
+
+def recovery_key_option(
+    what: str = "Open with this recovery kit, or share and others",
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds `--recovery-key`; the function gets `recovery_keys`."""
+    return click.option(
+        "--recovery-key",
+        "recovery_keys",
+        type=FILE,
+        multiple=True,
+        metavar="FILE",
+        help=f"{what}; several times.",
+    )
 
 
 def signer_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -294,6 +308,15 @@ def repository_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("where", metavar="R", required=False, shell_complete=repository_names)(
         with_where
     )
+
+
+def link_later_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--link-later`."""
+    return click.option(
+        "--link-later",
+        is_flag=True,
+        help="Go on without the present secret: until it is given, both are needed to restore.",
+    )(function)
 
 
 def confirmation_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,10 +16,11 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
-from strongroom.control import audit, guarded, keys
+from strongroom.control import audit, guarded, keys, missing_keys
 from strongroom.control.opened_points import OpenedPoints
-from strongroom.control.recovery_files import read_kit
+from strongroom.control.recovery_files import read_kits
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker, local_half_of
+from strongroom.crypto.unlockers import SeveralUnlockers
 from strongroom.errors import (
     DowngradedError,
     IntegrityError,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from strongroom.engine.points import PointView
     from strongroom.format.journal import Entry, EntryRef
     from strongroom.repository.keyring import Keyring
+    from strongroom.repository.needs import NeededKey
     from strongroom.storage.base import Storage
 
 
@@ -60,12 +62,12 @@ class Access:
 
     where: str | None = None
     """Name or location of a repository; None means those of the catalog."""
-    secret: SecretSource | None = None
-    """A password that was named on the command; None uses what the keystore holds."""
+    secrets: tuple[SecretSource, ...] = ()
+    """Passwords that were named on the command; without any secret the keystore's are used."""
     recovery_keys: tuple[Path, ...] = ()
-    """Files of a recovery kit, or of its shares."""
-    kms: str | None = None
-    """Name of a KMS of the catalog that is to open what is read."""
+    """Files of recovery kits, or of their shares."""
+    kms: tuple[str, ...] = ()
+    """Names of KMS of the catalog that are to open what is read."""
     signers: tuple[str, ...] = ()
     """Fingerprints of signers to believe."""
     allow_unencrypted: bool = False
@@ -75,7 +77,7 @@ class Access:
     @property
     def expects_sealed(self) -> bool:
         """A secret was given, so what is read is expected to be sealed."""
-        return self.secret is not None or bool(self.recovery_keys) or self.kms is not None
+        return bool(self.secrets or self.recovery_keys or self.kms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,42 @@ class Reading:
     """Repositories that are left out: none of them was named."""
     guarded: list[Chain] = field(default_factory=list)
     """Chains that what the keystore holds was not used for: a secret has to be given."""
+    needed: dict[bytes, tuple[NeededKey, ...]] = field(default_factory=dict)
+    """What has to be opened beside what is at hand, by chain."""
+
+    def needs(self, view: PointView) -> list[NeededKey]:
+        """Return what has to be opened so that a point's contents open."""
+        needed = self.needed.get(view.chain.chain_id, ())
+        return [one for one in needed if view.point_id in one.points]
+
+    def check_whole(self, view: PointView) -> None:
+        """Go on if all of a point's contents open.
+
+        Raises:
+            UnlockError: a key is missing; it says whose secrets open it.
+        """
+        if self.needs(view):
+            raise self._closed(view, f"point {view.id} does not open whole")
+
+    def _closed(self, view: PointView, what: str) -> UnlockError:
+        needed = self.needs(view)
+        needs = f": it needs {' and '.join(map(str, needed))}" if needed else ""
+        return UnlockError(
+            what + needs,
+            hint="give each secret with --password-file, --password-env, --password-command, "
+            "--kms or --recovery-key; each can be said several times",
+            point=view.id,
+            needed=[
+                {
+                    "key_id": one.chain_key_id.hex(),
+                    "recipients": [
+                        {"kind": of.kind, "key_id": of.recipient_id.hex(), "hint": of.hint}
+                        for of in one.recipients
+                    ],
+                }
+                for one in needed
+            ],
+        )
 
     def select(self, text: str) -> PointView:
         """Return the point that the operator named, fit to be read.
@@ -129,16 +167,11 @@ class Reading:
         if isinstance(view.problem, IntegrityError):
             raise view.problem
         if view.details is None:
-            if view.keyring is not None and view.problem is not None:
-                raise view.problem  # it says what of the chain would open it
             if view.chain.chain_id in self.refusals:
                 raise self.refusals[view.chain.chain_id]
-            raise UnlockError(
-                f"point {view.id} is sealed, and nothing at hand opens it",
-                hint="give its password with --password-file, --password-env or "
-                "--password-command, or the recovery key with --recovery-key",
-                point=view.id,
-            )
+            if not self.needs(view) and view.problem is not None and view.keyring is not None:
+                raise view.problem
+            raise self._closed(view, f"point {view.id} is sealed, and nothing at hand opens it")
         return view
 
     def find(self, text: str) -> PointView:
@@ -287,7 +320,7 @@ def open_reading(
     locked = [chain for chain in reading.guarded if chain.chain_id not in opened]
     guarded.refuse(ctx, guarded.concerned(ctx, locked, which))
     reading.points.sort(key=lambda view: (view.taken_at, view.live.entry.number))
-    _look_at_locked(ctx, reading, keyrings)
+    _look_at_closed(ctx, reading, keyrings)
     reading.warnings.extend(f"{error}" for _, error in reading.problems)
     return reading
 
@@ -363,30 +396,51 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
 
 
 def unlocker_of(ctx: Context, access: Access) -> Unlocker | None:
-    """Return the unlocker for the secret that was given on the command, if one was.
+    """Return what unlocks with the secrets that were given on the command, if any was.
 
     Raises:
-        InvalidInputError: two secrets were given, or the file has none.
+        InvalidInputError: a file has none.
         NotFoundError: there is no such KMS in the catalog.
         SecretNeededError: there is no terminal to ask on.
     """
-    if access.secret is not None and (access.recovery_keys or access.kms):
-        raise InvalidInputError("give a password or a recovery key or a KMS, not both")
-    if access.kms is not None:
-        if not ctx.has_catalog:
-            raise InvalidInputError(
-                "there is no catalog here that a KMS could be in",
-                hint="'strongroom kms add NAME URL' makes one",
-            )
-        # With a kit too: it carries the local half that a KMS's key may need.
-        kit = access.recovery_keys
-        halves = [local_half_of(read_kit(kit).seed)] if kit else []
-        return keys.kms_unlocker(ctx, kms_rows.get(ctx.database, access.kms), halves)
-    if access.recovery_keys:
-        return RecoveryUnlocker(read_kit(access.recovery_keys).seed)
-    if access.secret is not None:
-        return PasswordUnlocker(access.secret.get("password"))
-    return None
+    unlockers = unlockers_of(ctx, access)
+    if not unlockers:
+        return None
+    return unlockers[0] if len(unlockers) == 1 else SeveralUnlockers(unlockers)
+
+
+def unlockers_of(ctx: Context, access: Access) -> list[Unlocker]:
+    """Return the same, one for each secret."""
+    if access.kms and not ctx.has_catalog:
+        raise InvalidInputError(
+            "there is no catalog here that a KMS could be in",
+            hint="'strongroom kms add NAME URL' makes one",
+        )
+    kits = read_kits(access.recovery_keys)
+    # A kit carries the local half that a KMS's key may need.
+    halves = [local_half_of(kit.seed) for kit in kits]
+    return [
+        *(PasswordUnlocker(one.get("password"), one.origin) for one in access.secrets),
+        *(keys.kms_unlocker(ctx, kms_rows.get(ctx.database, name), halves) for name in access.kms),
+        *(RecoveryUnlocker(kit.seed, kit.key_id.hex()[:12]) for kit in kits),
+    ]
+
+
+def refuse_idle(access: Access, unlocker: Unlocker | None, chains: Iterable[Chain]) -> None:
+    """Go on if each of several secrets opens something, be it nothing that others do not.
+
+    Raises:
+        NoRecipientMatchedError: one opens nothing at all.
+    """
+    idle = unlocker.idle if isinstance(unlocker, SeveralUnlockers) else ()
+    sealed = [chain for chain in chains if chain.sealed]
+    for one in idle if sealed else ():
+        if isinstance(one, RecoveryUnlocker) and access.kms:
+            continue  # it was given for its local half
+        if not any(chain.is_for(one) for chain in sealed):
+            hints = _hints(sealed)
+            shown = f"; the hints here: {'; '.join(hints)}" if hints else ""
+            raise NoRecipientMatchedError(f"{one.describe()} opens nothing{shown}", hints=hints)
 
 
 def _recorded_keyrings(
@@ -401,23 +455,24 @@ def _recorded_keyrings(
         AuditUnwritableError: stored keys were to be used, and it cannot be written down.
     """
     access = reading.access
-    given = "keystore"
-    if access.kms is not None:
-        given = f"kms:{access.kms}"
-    elif access.expects_sealed:
-        given = "password" if access.secret is not None else "recovery kit"
+    given = [
+        *(["password"] if access.secrets else []),
+        *(f"kms:{name}" for name in access.kms),
+        *(["recovery kit"] if access.recovery_keys else []),
+    ]
+    by = " and ".join(given) or "keystore"
     stored = not access.expects_sealed
     try:
         found = _keyrings(ctx, reading, believed, which)
     except UnlockError as error:
-        audit.failure(ctx, "keys.unwrapped", error, needed=False, by=given)
+        audit.failure(ctx, "keys.unwrapped", error, needed=False, by=by)
         raise
     if found:
         audit.record(
             ctx,
             "keys.unwrapped",
             needed=stored,
-            by=given,
+            by=by,
             chains=[chain_id.hex() for chain_id in found],
             chain_keys=[key.hex() for ring in found.values() for key in ring.chain_keys],
         )
@@ -431,7 +486,16 @@ def _keyrings(
     unlocker = unlocker_of(ctx, reading.access)
     if unlocker is not None:
         with guarded.guessing(ctx, sealed):
-            return _unlocked(reading, sealed, unlocker, believed, must_open=True)
+            found = _unlocked(reading, sealed, unlocker, believed)
+            try:
+                refuse_idle(reading.access, unlocker, reading.chains)
+            except NoRecipientMatchedError as error:
+                if not (reading.problems or reading.absent):
+                    raise
+                reading.warnings.append(f"{error}, as far as it could be looked at")
+        if isinstance(unlocker, SeveralUnlockers):
+            reading.warnings += [f"{what}: {why}" for what, why in unlocker.refusals.items()]
+        return found
     if not sealed:
         return {}
     if ctx.has_catalog:
@@ -446,7 +510,12 @@ def _keyrings(
         hints = _hints(sealed)
         asked = PasswordUnlocker(ctx.secrets.get("password", hint="; ".join(hints)))
         with guarded.guessing(ctx, sealed):
-            found |= _unlocked(reading, sealed, asked, believed, must_open=True)
+            opened = _unlocked(reading, sealed, asked, believed)
+        for chain in reading.chains:
+            if chain.chain_id in opened:
+                said = missing_keys.ask_for(ctx.secrets, chain, opened[chain.chain_id])
+                reading.warnings += said
+        found |= opened
     return found
 
 
@@ -455,10 +524,12 @@ def _unlocked(
     sealed: list[Chain],
     unlocker: Unlocker,
     believed: Trust,
-    *,
-    must_open: bool,
 ) -> dict[bytes, Keyring]:
-    """Open what one secret opens; a chain that is somebody else's stays locked."""
+    """Open what a secret opens; a chain that is somebody else's stays locked.
+
+    Raises:
+        StrongroomError: it opens no chain at all.
+    """
     found: dict[bytes, Keyring] = {}
     refusal: StrongroomError | None = None
     for chain in sealed:
@@ -474,7 +545,7 @@ def _unlocked(
             reading.warnings.append(f"chain {chain.name} stays locked: {error}")
         except (IntegrityError, UnsupportedVersionError) as error:
             _set_aside(reading, chain, error)
-    if must_open and refusal is not None and not found and not reading.problems:
+    if refusal is not None and not found and not reading.problems:
         raise refusal
     return found
 
@@ -641,28 +712,33 @@ def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:
     )
 
 
-def _look_at_locked(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyring]) -> None:
-    opened = keyrings.keys() | {
+def _look_at_closed(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyring]) -> None:
+    """Find out what is missing of each chain, and say whose secrets that needs."""
+    by_response = {
         view.chain.chain_id for view in reading.points if view.details is not None
-    }
-    locked = [
-        chain
-        for chain in reading.chains
-        if chain.sealed and chain.chain_id not in opened and chain.listing
-    ]
-    for chain in locked:
+    } - keyrings.keys()
+    for chain in reading.chains:
+        if not chain.sealed or not chain.listing or chain.chain_id in by_response:
+            continue
+        keyring = keyrings.get(chain.chain_id)
+        locked = f"chain {chain.name} is encrypted and locked: nothing at hand opens it"
         try:
-            hints = "; ".join(_hints([chain]))
+            needed = missing_keys.missing(chain, keyring)
         except (IntegrityError, UnsupportedVersionError) as error:
             reading.warnings.append(str(error))
             continue
-        shown = f" (hint: {hints})" if hints else ""
-        why = (
-            "it is read only with a secret that is given"
-            if chain in reading.guarded
-            else ("nothing at hand opens it")
-        )
-        reading.warnings.append(f"chain {chain.name} is encrypted and locked: {why}{shown}")
+        reading.needed[chain.chain_id] = needed
+        if keyring is None:
+            needs = f"; it needs {missing_keys.in_words(needed)}" if needed else ""
+            if chain in reading.guarded:
+                needs = f": it is read only with a secret that is given{needs}"
+            reading.warnings.append(f"{locked}{needs}")
+        elif needed:
+            reading.warnings.append(
+                f"chain {chain.name} opens in part; it needs, too, {missing_keys.in_words(needed)}"
+            )
+            reasons = (keyring.why_closed(one.chain_key_id) for one in needed)
+            reading.warnings += [f"chain {chain.name}: {why}" for why in reasons if why is not None]
     if _has_seen(ctx, reading):
         return
     newest = max(

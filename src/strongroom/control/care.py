@@ -15,6 +15,7 @@ from strongroom.catalog import heads, reencryptions
 from strongroom.control import audit, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
+from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
 from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
 from strongroom.repository.prune import PruneResult as Pruned
@@ -101,13 +102,18 @@ def verify(
     views: list[PointView]
     if which:
         views = list({view.point_id: view for view in map(reading.select, which)}.values())
+        for view in views:
+            reading.check_whole(view)
     else:
         reading.check()
-        views = [view for view in reading.points if view.details is not None]
+        views = [
+            view for view in reading.points if view.details is not None and not reading.needs(view)
+        ]
         if reading.points and not views:
             raise UnlockError(
-                f"all {len(reading.points)} points are sealed, and nothing at hand opens them",
-                hint="give a password with --password-file, or --recovery-key",
+                f"none of {counted(len(reading.points), 'point')} opens whole with what is at hand",
+                hint="give each secret with --password-file, --kms or --recovery-key; 'point list' "
+                "says which are needed",
             )
         reading.refuse_plain(views)
     for warning in reading.warnings:

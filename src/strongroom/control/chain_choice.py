@@ -7,11 +7,12 @@ decides by, and does what it says.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads
+from strongroom.catalog import heads, missing_links
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
@@ -369,6 +370,7 @@ class ChainChoice:
             return self._start(recipients, newest, step)
         if older is not None and record is not None:
             record = self._change(chain, record, older, recipients, wanted)
+        self._make_links(chain)
         return Target(chain, keyring, record)
 
     def _is_new_chain(self, row: chain_rows.ChainRow | None) -> bool:
@@ -587,7 +589,7 @@ class ChainChoice:
             )
         )
         other = unknown and isinstance(body, SessionBody) and body.chain_public != own.raw
-        if (other and _was_in_force(chain, own)) or chain.superseded(own.id):
+        if (other and chain.was_in_force(own.id)) or chain.superseded(own.id):
             raise RefusedError(
                 f"chain {chain.name} of job {self.job.name} was given other recipients since "
                 "this server's catalog was saved: it was set back to an older state",
@@ -655,6 +657,34 @@ class ChainChoice:
         keys.link_made(self.ctx, self.job)
         return kept
 
+    def _make_links(self, chain: Chain) -> None:
+        """Make the links that were put off, where what opens the older key is at hand now."""
+        if not missing_links.of_chain(self.ctx.database, chain.chain_id):
+            return
+        # Not at the top: what they import, hardly a session needs.
+        from strongroom.control import guarded, linking
+        from strongroom.crypto.unlockers import SeveralUnlockers
+
+        given = []
+        if self.old is not None and self.old.named:
+            secret = self.old.get("password of the chain before")
+            given.append(PasswordUnlocker(secret, self.old.origin))
+        # Of a guarded job nobody new comes to read without having given the secret.
+        stored = [] if self.job.secret_to_read else keys.stored_unlockers(self.ctx, self.job)
+        if not (stored or given):
+            return
+        unlocker = SeveralUnlockers([*stored, *given])
+        made: list[bytes] = []
+        with suppress(NoRecipientMatchedError), guarded.guessing(self.ctx, [chain]):
+            opened = chain.unlock(unlocker, keys.trust(self.ctx)).chain_keys
+            made = linking.make(self.ctx, chain, opened)
+        if made:
+            self.ctx.report(f"chain {chain.name} has its missing link: the newest secret opens it")
+        elif given:
+            self.warnings.append(
+                f"{given[0].describe()} opens no key of chain {chain.name} that the link to lacks"
+            )
+
     def _start(
         self,
         recipients: Sequence[Recipient],
@@ -697,11 +727,3 @@ class ChainChoice:
         if chain_key is not None:
             known_chains.keep_envelope(ctx, chain, chain_key.id)
         return Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
-
-
-def _was_in_force(chain: Chain, key: PublicKey) -> bool:
-    """Tell whether the chain began with this key, or a session of it was sealed to it."""
-    if key.id == chain.header.recipients:
-        return True
-    bodies = (chain.entry(number).body for number in reversed(chain.listing))
-    return any(isinstance(body, SessionBody) and body.chain_public == key.raw for body in bodies)

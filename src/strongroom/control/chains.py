@@ -14,20 +14,21 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import jobs, repositories, signers
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, guarded, keys, known_chains
+from strongroom.control import audit, guarded, keys, known_chains, linking, missing_keys
 from strongroom.control.access import (
     Access,
     Reading,
     open_believed,
     open_reading,
+    refuse_idle,
     storage_of,
     unlocker_of,
 )
+from strongroom.control.missing_keys import needed_views, recipient_view
 from strongroom.control.points import kind_word, row_of
 from strongroom.control.views import (
     ChainDetails,
     ChainList,
-    ChainRecipient,
     ChainUnlocked,
     ChainView,
 )
@@ -48,7 +49,6 @@ from strongroom.errors import (
 from strongroom.format.journal import SessionBody
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
-from strongroom.repository.chain import Trust
 from strongroom.repository.repository import Repository
 from strongroom.repository.rescan import look_through
 
@@ -56,13 +56,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.control.context import Context
-    from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Unlocker
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
-    from strongroom.repository.chain import Chain
+    from strongroom.repository.chain import Chain, Trust
     from strongroom.repository.keyring import Keyring
-    from strongroom.repository.rescan import FoundChain, FoundRecipient
 
 SHORTEST_PREFIX = 4
 
@@ -76,20 +74,9 @@ def list_all(ctx: Context, access: Access) -> ChainList:
     Raises:
         StrongroomError: the one that was named does not open.
     """
-    found: list[ChainView] = []
-    warnings: list[str] = []
-    for where in _places(ctx, access):
-        try:
-            reading = open_reading(ctx, replace(access, where=where))
-        except (NotARepositoryError, RefusedError, UnavailableError) as error:
-            if access.where is not None:
-                raise
-            warnings.append(f"repository {where} is left out: {error}")
-            continue
-        found += views(ctx, reading)
-        warnings += reading.warnings
-    found.sort(key=lambda view: view.started_at)
-    return ChainList(chains=tuple(found), warnings=tuple(warnings))
+    reading = open_reading(ctx, access)
+    found = sorted(views(ctx, reading), key=lambda view: view.started_at)
+    return ChainList(chains=tuple(found), warnings=tuple(reading.warnings))
 
 
 def show(ctx: Context, which: str, access: Access) -> ChainDetails:
@@ -112,7 +99,7 @@ def _details(ctx: Context, reading: Reading, chain_id: bytes) -> ChainDetails:
     warnings = [one for one in reading.warnings if view.chain_id[:12] in one]
     return ChainDetails(
         chain=view,
-        points=tuple(map(row_of, points)),
+        points=tuple(row_of(one, reading.needs(one)) for one in points),
         sources=tuple(sources),
         machines=tuple(machines),
         warnings=tuple(warnings),
@@ -188,15 +175,13 @@ def _where(ctx: Context, repository: Repository, access: Access) -> str:
 def views(ctx: Context, reading: Reading) -> list[ChainView]:
     """Return every chain of a reading, those that are damaged or not to be believed included."""
     believed = keys.readers_trust(ctx, reading.access.signers)
-    repository = reading.repositories[0]
-    found = [_view(ctx, repository, chain, reading, believed) for chain in reading.chains]
-    return found + [_problem_view(ctx, repository, *problem) for problem in reading.problems]
+    found = [_view(ctx, chain, reading, believed) for chain in reading.chains]
+    return found + [_problem_view(ctx, reading, *problem) for problem in reading.problems]
 
 
-def _view(
-    ctx: Context, repository: Repository, chain: Chain, reading: Reading, believed: Trust
-) -> ChainView:
-    points = [view for view in reading.points if view.chain.chain_id == chain.chain_id]
+def _view(ctx: Context, chain: Chain, reading: Reading, believed: Trust) -> ChainView:
+    repository = next(one for one in reading.repositories if one.storage is chain.storage)
+    points = [view for view in reading.points if view.chain is chain]
     opened = next((view for view in reversed(points) if view.details is not None), None)
     name = opened.details.job if opened is not None and opened.details is not None else None
     job = jobs.by_id(ctx.database, chain.header.job_id) if ctx.has_catalog else None
@@ -208,6 +193,8 @@ def _view(
         state = "known" if job is not None else "taken-in"
     newest = chain.newest_session
     keyring = opened.keyring if opened is not None else None
+    needed = reading.needed.get(chain.chain_id, ())
+    opens = "names" if _only_names(keyring) else "part" if needed else "all"
     return ChainView(
         chain_id=chain.chain_id.hex(),
         repository=_name_of(ctx, repository),
@@ -216,11 +203,11 @@ def _view(
         job=job.name if job else name,
         encrypted=chain.sealed,
         locked=locked,
-        opens="nothing" if locked else "names" if _only_names(keyring) else "all",
+        opens="nothing" if locked else opens,
         key_id=look.present_key_id.hex() or None,
         hints=tuple(one.hint for one in look.recipients),
         key_ids=tuple(one.recipient_id.hex() for one in look.recipients),
-        recipients=tuple(map(_recipient, look.recipients)),
+        recipients=tuple(map(recipient_view, look.recipients)),
         unlinked=tuple(one.hex() for one in look.unlinked),
         signer=chain.identity.fingerprint,
         trusted=(chain.sealed and opened is not None) or believed.knows(chain.identity),
@@ -229,15 +216,12 @@ def _view(
         newest_at=from_microseconds(newest.raw.made_at) if newest else None,
         entries=chain.listing[-1] if chain.listing else 0,
         problem=str(look.problem) if look.problem is not None else None,
+        needed=needed_views(chain, needed),
     )
 
 
 def _only_names(keyring: Keyring | None) -> bool:
     return keyring is not None and not keyring.opens_data
-
-
-def _recipient(found: FoundRecipient) -> ChainRecipient:
-    return ChainRecipient(kind=found.kind, key_id=found.recipient_id.hex(), hint=found.hint)
 
 
 def _name_of(ctx: Context, repository: Repository) -> str | None:
@@ -246,10 +230,19 @@ def _name_of(ctx: Context, repository: Repository) -> str | None:
 
 
 def _problem_view(
-    ctx: Context, repository: Repository, chain_id: bytes, error: StrongroomError
+    ctx: Context, reading: Reading, chain_id: bytes, error: StrongroomError
 ) -> ChainView:
     """Show a chain that cannot be believed, with as much of its header as holds."""
     row = chain_rows.find(ctx.database, chain_id) if ctx.has_catalog else None
+    repository = next(
+        (
+            one
+            for one in reading.repositories
+            if (row is not None and one.repository_id == row.repository_id)
+            or chain_id in one.chain_ids()
+        ),
+        reading.repositories[0],
+    )
     job = jobs.by_id(ctx.database, row.job_id) if row else None
     try:
         header = repository.chain(chain_id).header
@@ -340,20 +333,20 @@ def unlock(
     which: str,
     access: Access,
     *,
-    old: SecretSource | None = None,
     keep_secret: bool = False,
     progress: Progress,
 ) -> ChainUnlocked:
     """Open a chain with its newest secret and take it into the catalog.
 
     The keystore gets what the next session compares by: dedup key, chunker seed and metakeys.
-    What opens data it gets only with `keep_secret`.
+    What opens data it gets only with `keep_secret`. Of a chain that this installation signs,
+    links that lack are made where both keys are open.
 
     Args:
         ctx: Surroundings.
         which: The chain's id or its beginning.
-        access: Where it is, and the newest secret.
-        old: How to get older secrets, where no link leads to their keys.
+        access: Where it is, the newest secret, and older ones where no link leads to their keys.
+            On a terminal those that are missing are asked for.
         keep_secret: Keep what opens the data of all its points so far.
         progress: Is told how it goes.
 
@@ -380,8 +373,10 @@ def unlock(
     progress.begin(f"unlock {whole.name}")
     reading, keyring = open_with(ctx, repository, whole, unlocker, access)
     chain = reading.chains[0]
-    look = look_through(chain)
-    notices = _open_unlinked(chain, look, keyring, old)
+    notices = missing_keys.ask_for(ctx.secrets, chain, keyring)
+    linked = linking.make(ctx, chain, keyring.chain_keys)
+    needed = missing_keys.missing(chain, keyring)
+    reading.needed[chain_id] = needed
     reading.points = open_points([chain], lambda _: keyring)
     keep(ctx, chain, keyring, keep_key=keep_secret, progress=progress)
     if not keys.readers_trust(ctx).knows(chain.identity):
@@ -392,13 +387,17 @@ def unlock(
     take_in(ctx, repository, chain, reading.points)
     progress.finish()
     audit.record(ctx, "chain.unlocked", chain=chain_id.hex(), points=len(reading.points))
-    locked = sum(isinstance(view.problem, UnlockError) for view in reading.points)
+    if linked:
+        notices.append(f"{counted(len(linked), 'missing link is', 'missing links are')} made")
+    notices += [f"no link leads to the key of {one}" for one in needed]
+    locked = sum(bool(reading.needs(view)) for view in reading.points)
     if locked:
-        notices.append(f"{counted(locked, 'point stays', 'points stay')} locked")
+        notices.append(f"{counted(locked, 'point stays', 'points stay')} locked, whole or in part")
     return ChainUnlocked(
         details=_details(ctx, reading, chain_id),
         keeps_secret=keep_secret,
-        missing=tuple(map(_recipient, _missing(look, keyring))),
+        missing=tuple(dict.fromkeys(recipient_view(of) for one in needed for of in one.recipients)),
+        linked=tuple(one.hex() for one in linked),
         notices=tuple(notices),
     )
 
@@ -412,7 +411,7 @@ def open_with(
         A reading of that chain alone, and what the secret opens.
 
     Raises:
-        NoRecipientMatchedError: the secret is not one of the chain's.
+        NoRecipientMatchedError: the secret, or one of several, is not one of the chain's.
         UnvouchedError: it is, and nothing vouches for who signs the chain.
         RolledBackError, ForkedError: this installation has seen another history.
     """
@@ -421,6 +420,7 @@ def open_with(
     believed = keys.readers_trust(ctx, access.signers)
     with guarded.guessing(ctx, [chain]):
         keyring = open_believed(reading, chain, lambda part: part.unlock(unlocker, believed))
+        refuse_idle(access, unlocker, reading.chains)
     reading.points = open_points(reading.chains, lambda _: keyring)
     for view in reading.points:
         if isinstance(view.problem, IntegrityError):
@@ -443,7 +443,7 @@ def secret_for(ctx: Context, chain: Chain, access: Access, prefix: str = "") -> 
     given = unlocker_of(ctx, access)
     if given is not None:
         return given
-    shown = "; ".join(_in_words(one) for one in look_through(chain).recipients)
+    shown = "; ".join(map(str, look_through(chain).recipients))
     if not ctx.secrets.can_ask:
         stem = f"--{prefix}password"
         raise SecretNeededError(
@@ -451,45 +451,6 @@ def secret_for(ctx: Context, chain: Chain, access: Access, prefix: str = "") -> 
             hint=f"name the secret with {stem}-file, {stem}-env, {stem}-command or --recovery-key",
         )
     return PasswordUnlocker(ctx.secrets.get(f"newest password of chain {chain.name}", hint=shown))
-
-
-def _in_words(recipient: FoundRecipient) -> str:
-    hint = f", hint: {recipient.hint}" if recipient.hint else ""
-    return f"{recipient.kind} {recipient.recipient_id.hex()[:12]}{hint}"
-
-
-def _open_unlinked(
-    chain: Chain, look: FoundChain, keyring: Keyring, old: SecretSource | None
-) -> list[str]:
-    """Open with older secrets what no link leads to; return what is to be said of it."""
-    said: list[str] = []
-    # That it is to be believed was found out with the newest secret.
-    believed = Trust(identities=frozenset({chain.identity.id}))
-    for recipient in _missing(look, keyring):
-        if old is None or not old.can_ask:
-            break
-        if recipient not in _missing(look, keyring):
-            continue  # what was given for another opened this one as well
-        what = f"password with key {recipient.recipient_id.hex()[:12]}"
-        try:
-            found = chain.unlock(PasswordUnlocker(old.get(what, hint=recipient.hint)), believed)
-        except UnlockError as error:
-            said.append(str(error))
-        else:
-            keyring.chain_keys.update(found.chain_keys)
-        if old.named:
-            break
-    said += [f"no link leads to the key of {_in_words(one)}" for one in _missing(look, keyring)]
-    return said
-
-
-def _missing(look: FoundChain, keyring: Keyring) -> list[FoundRecipient]:
-    """Return whose secrets open the chain keys that are in use and stay closed."""
-    found: dict[bytes, FoundRecipient] = {}
-    for key_id in look.unlinked:
-        for recipient in () if key_id in keyring.chain_keys else look.recipients_of[key_id]:
-            found[recipient.recipient_id] = recipient
-    return list(found.values())
 
 
 def keep(
@@ -519,13 +480,29 @@ def keep(
             continue  # closed: it is told with the points that it concerns
         ctx.keystore.put_metakey(chain.chain_id, record.session_id, metakey)
         progress.advance(files=1)
-    chain_key = keyring.chain_keys[chain.present_key_id]
+    key_id = _key_in_force(ctx, chain)
+    chain_key = keyring.chain_keys.get(key_id)
     kept = ChainRecord(
         chain_id=chain.chain_id,
         dedup_key=secrets.dedup_key,
         chunker_seed=secrets.chunker_seed,
-        chain_key_public=chain_key.public.raw,
-        chain_key_seed=chain_key.seed if keep_key else None,
+        chain_key_public=chain.envelopes()[key_id].chain_public,
+        chain_key_seed=chain_key.seed if chain_key is not None and keep_key else None,
     )
     ctx.keystore.put(chain.chain_id.hex(), kept)
     return kept
+
+
+def _key_in_force(ctx: Context, chain: Chain) -> bytes:
+    """Return the id of the chain key that the next session seals to.
+
+    After a change of recipients, and before the session that follows it, that is not the one
+    that the newest session sealed to: what comes would be for the recipients of before.
+    """
+    row = chain_rows.find(ctx.database, chain.chain_id)
+    own = keys.known_identity(ctx.database)
+    changed = row.chain_key_id if row is not None else None
+    if changed is None or own is None or chain.signs_as(own) is None:
+        return chain.present_key_id
+    waits = changed in chain.envelopes() and not chain.was_in_force(changed)
+    return changed if waits else chain.present_key_id

@@ -10,7 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from strongroom.catalog import chains, jobs, passwords, points, recovery_keys, signers
+from strongroom.catalog import (
+    chains,
+    jobs,
+    missing_links,
+    passwords,
+    points,
+    recovery_keys,
+    signers,
+)
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import keys
 from strongroom.control.views import KeyUse, KeyView
@@ -116,7 +124,7 @@ def openers(ctx: Context, known: Iterable[Secret]) -> dict[bytes, frozenset[byte
     """Return, for each sealed chain with points, the ids of known secrets that open it whole."""
     usable = {secret.key_id for secret in known if secret.opens}
     return {
-        chain.chain_id: frozenset(chain.recipient_ids & usable)
+        chain.chain_id: missing_links.whole_openers(ctx.database, chain) & usable
         for chain in chains.all_rows(ctx.database)
         if chain.sealed and points.of_chain(ctx.database, chain.chain_id)
     }
@@ -183,7 +191,7 @@ def _view(
         if not count:
             continue
         job = jobs.by_id(ctx.database, chain.job_id)
-        opens_whole = secret.key_id in chain.recipient_ids
+        opens_whole = secret.key_id in missing_links.whole_openers(ctx.database, chain)
         uses.append(
             KeyUse(
                 chain=chain.chain_id.hex(),
@@ -191,6 +199,8 @@ def _view(
                 points=count,
                 whole=opens_whole,
                 alone=opens_whole and whole[chain.chain_id] <= {secret.key_id},
+                beside=not opens_whole
+                and secret.key_id in missing_links.needed(ctx.database, chain),
             )
         )
     sealed = tuple(name for name, ids in wanted.items() if secret.key_id in ids)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from strongroom.catalog import (
     chains,
     jobs,
+    missing_links,
     passwords,
     recovery_keys,
     reencryptions,
@@ -310,6 +311,7 @@ def edit(
     yes_weaken: bool = False,
     old: SecretSource | None = None,
     proof: Access | None = None,
+    link_later: bool = False,
 ) -> JobResult:
     """Change a job.
 
@@ -323,6 +325,7 @@ def edit(
             it is asked for once, to link the chain. Without it a new chain starts.
         proof: A secret that opens all that the job stored, to be given by who has it read
             without one from now on; None asks for its password.
+        link_later: Without it the chain goes on instead, and the link follows later.
 
     Raises:
         ConfirmationNeededError: the change weakens, and nobody said so; `fields["weakens"]`
@@ -341,7 +344,7 @@ def edit(
         _prove(ctx, job, proof)
     notices = _notices(ctx, job, changed)
     _ensure_kms_key(ctx, changed)
-    rekeyed = _rekey(ctx, job, changed, old, notices)
+    rekeyed = _rekey(ctx, job, changed, old, notices, link_later=link_later)
     with ctx.database.transaction():
         jobs.update(ctx.database, changed)
         audit.weakened(ctx, _weakens(job, changed), job=changed.name)
@@ -566,7 +569,13 @@ def _notices(ctx: Context, job: Job, changed: Job) -> list[str]:
 
 
 def _rekey(
-    ctx: Context, job: Job, changed: Job, old: SecretSource | None, notices: list[str]
+    ctx: Context,
+    job: Job,
+    changed: Job,
+    old: SecretSource | None,
+    notices: list[str],
+    *,
+    link_later: bool,
 ) -> rekeying.Rekeyed | None:
     """Make key and link at once if the job's chain is sealed for others from now on."""
     row = chains.current(ctx.database, job.job_id)
@@ -591,15 +600,26 @@ def _rekey(
         "" if isinstance(job.encryption, KmsEncryption) else passwords.get(ctx.database, name).hint
     )
     prepared = rekeying.prepare(
-        ctx, job, keys.needs_old_password(ctx, job), old, f"present password {name}", hint
+        ctx,
+        job,
+        keys.needs_old_password(ctx, job),
+        old,
+        f"present password {name}",
+        hint,
+        link_later=link_later,
     )
     if isinstance(prepared, rekeying.Pending):
         notices.append(prepared.text)
         return None
     if prepared is None:
         return None
-    notices.append("the next session is an increment; the new key opens what was there, too")
-    return rekeying.carry_out(ctx, prepared, recipients)
+    rekeyed = rekeying.carry_out(ctx, prepared, recipients)
+    notices.append(
+        "the next session is an increment; the new key opens what was there, too"
+        if rekeyed.linked
+        else rekeyed.text
+    )
+    return rekeyed
 
 
 # --- the rest -------------------------------------------------------------------------------
@@ -695,6 +715,11 @@ def _view(ctx: Context, job: Job) -> JobView:
         secret_to_read=job.secret_to_read,
         protected=job.encrypted and job.recovery and active,
         local_half=_has_half(job),
+        unlinked=tuple(
+            link.older_id.hex() for link in missing_links.of_chain(ctx.database, chain.chain_id)
+        )
+        if chain
+        else (),
         chain=chain.chain_id.hex() if chain else None,
         last_state=newest.state.value if newest else None,
         last_run_at=newest.started_at if newest else None,

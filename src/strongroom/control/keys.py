@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from strongroom.catalog import chains, passwords, recovery_keys, signers, values
+from strongroom.catalog import chains, missing_links, passwords, recovery_keys, signers, values
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import audit
 from strongroom.crypto import hpke, random
@@ -478,7 +478,7 @@ def link_made(ctx: Context, job: Job) -> None:
         if version.version == row.version:
             continue
         sealed = chains.opened_by(ctx.database, version.key_id)
-        if any(version.key_id in chain.recipient_ids for chain in sealed):
+        if any(version.key_id in missing_links.needed(ctx.database, one) for one in sealed):
             continue
         forget_seed(ctx, row.password_id, version.version)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from strongroom.catalog import chains, jobs, points
+from strongroom.catalog import chains, jobs, missing_links, points
 from strongroom.catalog import kms as rows
 from strongroom.control import audit, keys, kms_keys, kms_views
 from strongroom.control.views import (
@@ -246,7 +246,7 @@ def _chains_that_need(ctx: Context, row: rows.KmsRow) -> list[str]:
     for key_id in rows.recipients_of(ctx.database, row.kms_id):
         for chain in chains.opened_by(ctx.database, key_id):
             count = len(points.of_chain(ctx.database, chain.chain_id))
-            if count and key_id in chain.recipient_ids:
+            if count and key_id in missing_links.needed(ctx.database, chain):
                 job = jobs.by_id(ctx.database, chain.job_id)
                 of = f"job {job.name}" if job else "a removed job"
                 found[chain.chain_id] = (

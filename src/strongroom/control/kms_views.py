@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from strongroom.catalog import chains, jobs, points
+from strongroom.catalog import chains, jobs, missing_links, points
 from strongroom.catalog import kms as rows
 from strongroom.control.views import CertificateView, KmsKeyView, KmsView
 from strongroom.crypto import certificates
@@ -53,13 +53,13 @@ def _key_view(ctx: Context, row: rows.KmsRow, key: rows.KmsKeyRow) -> KmsKeyView
 
 
 def points_that_need(ctx: Context, row: rows.KmsRow, key: str) -> list[bytes]:
-    """Return the points of chains whose present key is sealed for a key, and for no newer one."""
+    """Return the points of chains that are sealed for a key now, or lack the link to it."""
     found: list[bytes] = []
     for key_id, of in rows.recipients_of(ctx.database, row.kms_id).items():
         if of != key:
             continue
         for chain in chains.opened_by(ctx.database, key_id):
-            if key_id in chain.recipient_ids:
+            if key_id in missing_links.needed(ctx.database, chain):
                 of_chain = points.of_chain(ctx.database, chain.chain_id)
                 found += [point.point_id for point in of_chain]
     return found

@@ -7,12 +7,13 @@ it, and a change makes new key and link at once, so that the new one opens all o
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from strongroom.catalog import chains, jobs, passwords, points
+from strongroom.catalog import chains, jobs, missing_links, passwords, points
 from strongroom.control import attempts, audit, config_backup, keys, rekeying
 from strongroom.control.views import PasswordResult, PasswordView
 from strongroom.crypto import hpke, random
@@ -98,6 +99,7 @@ def edit(
     hint: str | None = None,
     write_only: bool | None = None,
     old: SecretSource | None = None,
+    link_later: bool = False,
     yes_weaken: bool = False,
 ) -> PasswordResult:
     """Change a password's secret, its hint, or what this machine keeps of it.
@@ -111,6 +113,7 @@ def edit(
         old: How to get the present secret where it is needed: to link the chains of a
             write-only password to the new one, or to keep the secret again. Without it, such
             a chain is followed by a new one, unless the secret given is the one it has.
+        link_later: Without it such a chain goes on instead, and the link follows later.
         yes_weaken: Confirms that the machine may read what it could only write before.
 
     Raises:
@@ -138,7 +141,7 @@ def edit(
         seed = _present_seed(ctx, row, old) if becomes_readable else None
         result = _edit_in_place(ctx, row, changed, seed)
     else:
-        result = _edit_secret(ctx, row, changed, secret, old)
+        result = _edit_secret(ctx, row, changed, secret, old, link_later=link_later)
     if becomes_readable:
         audit.weakened(ctx, ["write-only is dropped"], password=name)
     audit.record(
@@ -198,6 +201,8 @@ def _edit_secret(
     changed: passwords.PasswordRow,
     secret: SecretSource,
     old: SecretSource | None,
+    *,
+    link_later: bool,
 ) -> PasswordResult:
     users = jobs.of_password(ctx.database, row.password_id)
     text = secret.get(f"new password {row.name}", new=True) if secret.named else None
@@ -205,7 +210,7 @@ def _edit_secret(
         return _keep_secret(ctx, row, changed, text, seed)
     # Before the new secret is asked for: what cannot be reached ends it here.
     once = None if old is None else _asked_once(old)
-    opened = [_prepared(ctx, row, job, once) for job in users]
+    opened = [_prepared(ctx, row, job, once, link_later=link_later) for job in users]
     if text is None:
         text = secret.get(f"new password {row.name}", new=True)
         if (seed := _if_present(ctx, row, text)) is not None:
@@ -231,6 +236,7 @@ def _edit_secret(
     if changed.write_only:
         _forget_secrets(ctx, changed)
     notices = [one.text for one in pending]
+    notices += [done.text for done in rekeyed if not done.linked]
     notices += [WRITE_ONLY_NOTICE] if changed.write_only and not row.write_only else []
     notices.append(
         "what was sealed before keeps opening with the old password too, for whoever has a copy; "
@@ -245,16 +251,28 @@ def _edit_secret(
 
 
 def _prepared(
-    ctx: Context, row: passwords.PasswordRow, job: Job, old: SecretSource | None
+    ctx: Context,
+    row: passwords.PasswordRow,
+    job: Job,
+    old: SecretSource | None,
+    *,
+    link_later: bool,
 ) -> rekeying.Prepared | rekeying.Pending | None:
     """Open the job's chain; the old secret, where it is asked for, is an attempt like others."""
-    what = f"present password {row.name}"
     given = keys.needs_old_password(ctx, job)
-    # What is tried on a guarded chain is counted there.
-    if job.secret_to_read or not given or old is None:
-        return rekeying.prepare(ctx, job, given, old, what, row.hint)
-    with attempts.counted(ctx, row, "link a chain"):
-        return rekeying.prepare(ctx, job, given, old, what, row.hint)
+    with ExitStack() as attempt:
+        # What is tried on a guarded chain is counted there.
+        if given and old is not None and not job.secret_to_read:
+            attempt.enter_context(attempts.counted(ctx, row, "link a chain"))
+        return rekeying.prepare(
+            ctx,
+            job,
+            given,
+            old,
+            f"present password {row.name}",
+            row.hint,
+            link_later=link_later,
+        )
 
 
 def _if_present(ctx: Context, row: passwords.PasswordRow, text: Password) -> Seed | None:
@@ -360,12 +378,12 @@ def remove(ctx: Context, name: str) -> None:
 
 
 def _needed_by(ctx: Context, row: passwords.PasswordRow) -> list[str]:
-    """Return the chains with points whose present key is sealed for this password."""
+    """Return the chains with points that are not opened whole without this password."""
     users = []
     for version in passwords.versions(ctx.database, row.password_id):
         for chain in chains.opened_by(ctx.database, version.key_id):
             count = len(points.of_chain(ctx.database, chain.chain_id))
-            if not count or version.key_id not in chain.recipient_ids:
+            if not count or version.key_id not in missing_links.needed(ctx.database, chain):
                 continue
             job = jobs.by_id(ctx.database, chain.job_id)
             of = f"job {job.name}" if job else "a removed job"

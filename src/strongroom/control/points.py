@@ -16,6 +16,7 @@ from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
 from strongroom.control import audit
 from strongroom.control.access import Access, Reading, open_reading
+from strongroom.control.missing_keys import needed_views
 from strongroom.control.views import PointDetailsView, PointList, PointRow, Removed, RemovedPoint
 from strongroom.errors import (
     ConfirmationNeededError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from strongroom.engine.points import PointView
     from strongroom.format.journal import Entry
     from strongroom.repository.chain import Chain
+    from strongroom.repository.needs import NeededKey
 
 
 # --- look -----------------------------------------------------------------------------------
@@ -57,7 +59,7 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
     reading.check()
     if job is not None:
         reading.check_present(job)
-    rows = [row_of(view) for view in reading.points]
+    rows = [row_of(view, reading.needs(view)) for view in reading.points]
     if job is not None:
         job_id = _job_id(ctx, job)
         rows = [
@@ -68,7 +70,15 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
         if not rows and job_id is None:
             raise _no_points_of(ctx, job)
     return PointList(
-        points=tuple(rows), warnings=tuple(reading.warnings), complete=not reading.absent
+        points=tuple(rows),
+        warnings=tuple(reading.warnings),
+        needed=tuple(
+            one
+            for chain in reading.chains
+            for one in needed_views(chain, reading.needed.get(chain.chain_id, ()))
+            if job is None or any(row.id in one.points for row in rows)
+        ),
+        complete=not reading.absent,
     )
 
 
@@ -89,7 +99,7 @@ def _job_id(ctx: Context, name: str) -> bytes | None:
     return job.job_id if job else None
 
 
-def row_of(view: PointView) -> PointRow:
+def row_of(view: PointView, needs: Sequence[NeededKey] = ()) -> PointRow:
     """Return a point as lists show it; what is sealed and locked is None."""
     details = view.details
     return PointRow(
@@ -105,6 +115,7 @@ def row_of(view: PointView) -> PointRow:
         locked=details is None,
         chain=view.chain.chain_id.hex(),
         files=details.files if details else None,
+        needs=tuple(one.chain_key_id.hex() for one in needs),
     )
 
 
@@ -122,7 +133,7 @@ def show(ctx: Context, access: Access, which: str) -> PointDetailsView:
     body = view.live.body
     stanzas = _stanzas(view.chain, body.chain_public)
     return PointDetailsView(
-        point=row_of(view),
+        point=row_of(view, reading.needs(view)),
         repository=view.chain.storage.location,
         machine=details.machine if details else None,
         reason=details.reason if details else None,

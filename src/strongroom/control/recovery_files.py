@@ -32,6 +32,32 @@ def read_kit(files: Sequence[Path]) -> RecoveryKit:
         InvalidInputError: a file cannot be read or holds neither, or they do not go together.
         UnsupportedVersionError: a newer release wrote one.
     """
+    kits, shares = _read(files)
+    if len(kits) > 1 or (kits and shares):
+        raise InvalidInputError(
+            "give one recovery kit, or shares of one recovery key, and not several keys"
+        )
+    return kits[0] if kits else recovery_shares.join_shares(shares)
+
+
+def read_kits(files: Sequence[Path]) -> list[RecoveryKit]:
+    """Return the kits that are in files, and those that shares in them give, each once.
+
+    Raises:
+        InvalidInputError: a file cannot be read or holds neither, or shares of a key are too few.
+        UnsupportedVersionError: a newer release wrote one.
+    """
+    if not files:
+        return []
+    kits, shares = _read(files)
+    by_key: dict[str, list[KitShare]] = {}
+    for share in shares:
+        by_key.setdefault(share.key_id, []).append(share)
+    kits += map(recovery_shares.join_shares, by_key.values())
+    return list({kit.key_id: kit for kit in kits}.values())
+
+
+def _read(files: Sequence[Path]) -> tuple[list[RecoveryKit], list[KitShare]]:
     if not 0 < len(files) <= _MOST_FILES:
         raise InvalidInputError(f"1 to {_MOST_FILES} files make a recovery key, not {len(files)}")
     kits: list[RecoveryKit] = []
@@ -47,11 +73,7 @@ def read_kit(files: Sequence[Path]) -> RecoveryKit:
             if len(files) == 1:
                 raise
             raise InvalidInputError(f"{file}: {error}", hint=error.hint) from error
-    if len(kits) > 1 or (kits and shares):
-        raise InvalidInputError(
-            "give one recovery kit, or shares of one recovery key, and not several keys"
-        )
-    return kits[0] if kits else recovery_shares.join_shares(shares)
+    return kits, shares
 
 
 def _text(file: Path) -> str:

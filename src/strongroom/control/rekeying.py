@@ -9,7 +9,9 @@ Three steps, so that what can fail does so before anything was changed here:
 3. `settle` remembers it in keystore and catalog.
 
 Where the repository does not answer, a stored secret can wait: the job's next session makes key
-and link. A write-only one cannot, since the old password is at hand only now.
+and link. A write-only one cannot, since the old password is at hand only now; unless the operator
+says that the link may follow later (`control.linking`). Then the new key is made without it, and
+until it is there, what was sealed before needs the old secret beside the new one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import repositories
+from strongroom.catalog import missing_links, repositories
 from strongroom.control import audit, keys, known_chains
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import PasswordUnlocker
@@ -48,11 +50,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A chain whose present key is open."""
+    """A chain whose present key is open, or which may go on without a link to it."""
 
     job: Job
     chain: Chain
-    older: ChainKey
+    older: ChainKey | None
+    """None: the link follows later."""
     keyring: Keyring | None = None
     """What the old password opens, where it was given."""
 
@@ -67,16 +70,35 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Rekeyed:
-    """A chain that has its new key and link."""
+    """A chain that has its new key, and the link unless that follows later."""
 
     job: Job
     chain: Chain
     newer: ChainKey
     recipient_ids: frozenset[bytes]
+    linked: bool = True
+
+    @property
+    def text(self) -> str:
+        """What is to be said of a link that follows later."""
+        name = self.job.name
+        return (
+            f"job {name} goes on without a link to the key before: until it is made, older points "
+            "need the old secret, and newer ones need both. 'job run "
+            f"{name} --old-password-file FILE' makes it, and so does any session that finds what "
+            "opens the old key, 'job rewrap', or 'chain unlock' with both"
+        )
 
 
 def prepare(
-    ctx: Context, job: Job, write_only: bool, old: SecretSource | None, prompt: str, hint: str
+    ctx: Context,
+    job: Job,
+    write_only: bool,
+    old: SecretSource | None,
+    prompt: str,
+    hint: str,
+    *,
+    link_later: bool = False,
 ) -> Prepared | Pending | None:
     """Open the present key of the chain that the job goes on in.
 
@@ -84,9 +106,11 @@ def prepare(
         ctx: Surroundings.
         job: The job as it was before the change.
         write_only: Nothing stored opens the chain, or nothing stored may: the job is guarded.
-        old: How to get the old password, where it is needed; None has a new chain start.
+        old: How to get the old password, where it is needed; None has a new chain start, or the
+            link wait.
         prompt: What to ask for.
         hint: The old password's.
+        link_later: Go on without the link where nothing opens the present key.
 
     Returns:
         None where there is no sealed chain to go on in.
@@ -99,6 +123,7 @@ def prepare(
     row = chain_rows.current(ctx.database, job.job_id)
     if row is None or not row.sealed or row.detached:
         return None
+    chain: Chain | None = None
     try:
         chain = open_chain(ctx, job, row.chain_id)
         own = chain.signs_as(ctx.identity.public) is not None
@@ -106,20 +131,25 @@ def prepare(
         if older is not None:
             return Prepared(job, chain, older)
     except (UnavailableError, NotFoundError, RefusedError) as error:
+        if link_later and chain is not None:
+            return Prepared(job, chain, None)  # the KMS is away, and not the repository
         if not write_only:
             return Pending(job, f"the next session of job {job.name} makes the link: {error}")
         error.hint = "nothing was changed; try again when the repository can be reached"
         raise
+    if link_later and own and old is None:
+        return Prepared(job, chain, None)
     if old is None:
         return Pending(
             job,
             f"the next session of job {job.name} starts a new chain with a full: without the "
-            "old password the present one cannot go on",
+            "old password the present one cannot go on (--link-later would have let it)",
         )
     if not old.can_ask:
         raise SecretNeededError(
             f"the {prompt} is needed once, to link the chain of job {job.name} to the new one",
-            hint="name it with --old-password-file, --old-password-env or --old-password-command",
+            hint="name it with --old-password-file, --old-password-env or --old-password-command; "
+            "--link-later goes on without it",
         )
     return _with_password(ctx, job, chain, PasswordUnlocker(old.get(prompt, hint=hint)))
 
@@ -189,7 +219,7 @@ def carry_out(ctx: Context, prepared: Prepared, recipients: Sequence[Recipient])
         newer = change_recipients(chain, prepared.older, recipients, ctx.identity)
     ids = frozenset(recipient.id for recipient in recipients)
     audit.wrapped(ctx, prepared.job, chain, newer.id, ids)
-    return Rekeyed(prepared.job, chain, newer, ids)
+    return Rekeyed(prepared.job, chain, newer, ids, linked=prepared.older is not None)
 
 
 def settle(ctx: Context, rekeyed: Rekeyed, *, keep_key: bool) -> None:
@@ -206,6 +236,12 @@ def settle(ctx: Context, rekeyed: Rekeyed, *, keep_key: bool) -> None:
             ),
         )
     with ctx.database.transaction():
+        if not rekeyed.linked:
+            # From the key that points need: one of a change that no session followed opens none.
+            older_id = rekeyed.chain.present_key_id
+            link = missing_links.MissingLink(older_id, rekeyed.newer.id)
+            missing_links.add(ctx.database, chain_id, link)
+            audit.record(ctx, "chain.unlinked", chain=chain_id.hex(), keys=[older_id.hex()])
         chain_rows.rekeyed(ctx.database, chain_id, rekeyed.newer.id, rekeyed.recipient_ids)
         known_chains.keep_envelope(ctx, rekeyed.chain, rekeyed.newer.id)
 

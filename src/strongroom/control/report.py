@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from strongroom.catalog import chains, jobs, passwords, points, recovery_keys
+from strongroom.catalog import chains, jobs, missing_links, passwords, points, recovery_keys
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import inventory, kms_views
 from strongroom.control.views import Finding, JobKeysView, KeyReport
@@ -43,6 +43,7 @@ def make(ctx: Context, password_age: timedelta = PASSWORD_AGE) -> KeyReport:
         *_of_jobs(views),
         *_of_passwords(ctx, password_age),
         *_of_kms(ctx),
+        *_of_links(ctx, known),
         *_of_chains(ctx, known, openers),
     )
     return KeyReport(
@@ -148,6 +149,25 @@ def _of_kms(ctx: Context) -> Iterable[Finding]:
                 )
 
 
+def _of_links(ctx: Context, known: list[Secret]) -> Iterable[Finding]:
+    names = {secret.key_id: f"{secret.kind} {secret.name}" for secret in known}
+    for chain in chains.all_rows(ctx.database):
+        lacking = missing_links.of_chain(ctx.database, chain.chain_id)
+        count = len(points.of_chain(ctx.database, chain.chain_id))
+        if not lacking or not count:
+            continue
+        needed = missing_links.needed(ctx.database, chain)
+        secrets = sorted(f"{names.get(one, 'key')} {one.hex()[:12]}" for one in needed)
+        yield Finding(
+            code="link-missing",
+            subject=chain.chain_id.hex(),
+            text=f"chain {chain.chain_id.hex()[:12]} with {counted(count, 'point')} lacks "
+            f"{counted(len(lacking), 'link')}, so older secrets are needed beside the newest: of "
+            f"{', '.join(secrets)} ('job run --old-password-file', 'chain unlock')",
+            problem=True,
+        )
+
+
 def _of_chains(
     ctx: Context, known: list[Secret], openers: Mapping[bytes, frozenset[bytes]]
 ) -> Iterable[Finding]:
@@ -158,6 +178,8 @@ def _of_chains(
         of = f"job {job.name}" if job else "a removed job"
         count = counted(len(points.of_chain(ctx.database, chain_id)), "point")
         where = f"{count} of {of} (chain {chain_id.hex()[:12]})"
+        if not opened_by and missing_links.of_chain(ctx.database, chain_id):
+            continue  # it opens with several together, and was told
         if not opened_by:
             yield Finding(
                 code="opened-by-nothing",

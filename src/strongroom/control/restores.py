@@ -41,7 +41,7 @@ def restore(
 
     Raises:
         NotFoundError: there is no such point.
-        UnlockError: nothing at hand opens it.
+        UnlockError: nothing at hand opens it, or not whole.
         DowngradedError: it is plain, and a secret was given.
         TargetExistsError: something is in the way; nothing was restored.
     """
@@ -51,6 +51,7 @@ def restore(
     for warning in reading.warnings:
         ctx.report(warning)
     view = reading.select(which)
+    reading.check_whole(view)
     target = "standard output" if request.target is None else str(request.target)
     audit.record(ctx, "restore.started", needed=False, point=view.id, target=target)
     try:

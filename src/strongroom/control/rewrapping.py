@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import chains, jobs, repositories
-from strongroom.control import audit, guarded, job_lock, keys, rekeying
+from strongroom.control import audit, guarded, job_lock, keys, linking, rekeying
+from strongroom.control.access import refuse_idle, unlockers_of
 from strongroom.control.known_chains import compare_with_seen
 from strongroom.control.views import RewrappedKey, RewrapResult
 from strongroom.crypto import random
-from strongroom.crypto.recipients import PasswordUnlocker
+from strongroom.crypto.unlockers import SeveralUnlockers
 from strongroom.errors import (
     ConfirmationNeededError,
     EnvelopeDamagedError,
@@ -40,6 +41,7 @@ from strongroom.errors import (
 from strongroom.model.phrases import counted
 from strongroom.repository import layout
 from strongroom.repository.keyring import openers_of
+from strongroom.repository.needs import points_needing
 from strongroom.repository.rekey import (
     copies_of,
     has_both_copies,
@@ -51,8 +53,8 @@ from strongroom.repository.repository import Repository
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from strongroom.control.access import Access
     from strongroom.control.context import Context
-    from strongroom.control.secrets import SecretSource
     from strongroom.crypto.envelope import ChainKey
     from strongroom.crypto.recipients import Recipient, Unlocker
     from strongroom.errors import StrongroomError
@@ -100,7 +102,7 @@ def rewrap(
     ctx: Context,
     name: str,
     *,
-    old: Sequence[SecretSource] = (),
+    old: Access | None = None,
     dry_run: bool = False,
     yes: bool = False,
 ) -> RewrapResult:
@@ -109,7 +111,7 @@ def rewrap(
     Args:
         ctx: Surroundings.
         name: The job's.
-        old: Passwords that open what nothing stored does.
+        old: Secrets that open what nothing stored does.
         dry_run: Only say what would be done.
         yes: Agrees that old secrets open the job's points no longer.
 
@@ -127,10 +129,10 @@ def rewrap(
             hint="'job edit --encrypt' says for whom; re-wrapping then follows it",
         )
     wanted = frozenset(recipient.id for recipient in recipients)
-    unlockers = [
-        *([] if job.secret_to_read else keys.stored_unlockers(ctx, job)),
-        *(PasswordUnlocker(source.get("old password")) for source in old),
-    ]
+    given = SeveralUnlockers(unlockers_of(ctx, old) if old is not None else ())
+    stored = [] if job.secret_to_read else keys.stored_unlockers(ctx, job)
+    # Stored secrets first; a KMS that is away keeps nobody from what opens without it.
+    unlocker = SeveralUnlockers([*stored, given])
     warnings: list[str] = []
     with ExitStack() as held:
         plans = []
@@ -149,7 +151,10 @@ def rewrap(
                         hint="wait for it to end, then re-wrap",
                     )
                 )
-            plans += _plans(ctx, job, repository, unlockers, warnings)
+            plans += _plans(ctx, job, repository, unlocker, warnings)
+        if old is not None:
+            refuse_idle(old, given, [plan.chain for plan in plans])
+        warnings += [f"{what}: {why}" for what, why in unlocker.refusals.items()]
         shown = [one for plan in plans for one in _planned(plan, wanted)]
         if not dry_run:
             _ask(name, shown, yes)
@@ -174,7 +179,7 @@ def _plans(
     ctx: Context,
     job: Job,
     repository: Repository,
-    unlockers: Sequence[Unlocker],
+    unlocker: Unlocker,
     warnings: list[str],
 ) -> list[_Plan]:
     plans = []
@@ -182,16 +187,14 @@ def _plans(
         if not row.sealed or row.repository_id != repository.repository_id:
             continue
         try:
-            plans.append(_plan(ctx, row, repository, unlockers))
+            plans.append(_plan(ctx, row, repository, unlocker))
         except (IntegrityError, UnsupportedVersionError, NotFoundError) as error:
             # One chain that is damaged does not keep the others from being re-wrapped.
             warnings.append(f"chain {row.chain_id.hex()[:12]} is left alone: {error}")
     return plans
 
 
-def _plan(
-    ctx: Context, row: chains.ChainRow, repository: Repository, unlockers: Sequence[Unlocker]
-) -> _Plan:
+def _plan(ctx: Context, row: chains.ChainRow, repository: Repository, unlocker: Unlocker) -> _Plan:
     chain = repository.chain(row.chain_id)
     compare_with_seen(ctx, chain)
     if not keys.trust(ctx).knows(chain.identity):
@@ -212,7 +215,7 @@ def _plan(
         plan.opened = keys.kept_chain_keys(ctx, chain)
     refused: dict[bytes, StrongroomError] = {}
     with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
-        _open(ctx, plan, unlockers, refused)
+        _open(ctx, plan, unlocker, refused)
     for chain_key_id in known - set(plan.opened):
         whole = plan.envelope(chain_key_id) is not None
         plan.closed[chain_key_id] = (
@@ -224,21 +227,16 @@ def _plan(
 
 
 def _open(
-    ctx: Context,
-    plan: _Plan,
-    unlockers: Sequence[Unlocker],
-    refused: dict[bytes, StrongroomError],
+    ctx: Context, plan: _Plan, unlocker: Unlocker, refused: dict[bytes, StrongroomError]
 ) -> None:
     """Add the chain keys that secrets open; why they do not open others goes to `refused`.
 
     Raises:
         NoRecipientMatchedError: they open none.
     """
-    opened: dict[bytes, ChainKey] = {}
-    for unlocker in unlockers:
-        opened |= _opened_by(ctx, plan, unlocker, refused)
+    opened = _opened_by(ctx, plan, unlocker, refused)
     plan.opened |= opened
-    if not opened and unlockers:
+    if not opened:
         raise NoRecipientMatchedError(f"nothing at hand opens chain {plan.chain.name}")
 
 
@@ -289,7 +287,7 @@ def _kept_copies(
 
 def _planned(plan: _Plan, wanted: frozenset[bytes]) -> list[RewrappedKey]:
     outdated = plan.outdated(wanted)
-    needed = _points_needing(plan.chain, set(plan.closed))
+    needed = points_needing(plan.chain, plan.closed)
     return [
         *(
             _key(plan, one, "old" if one in outdated else "current", _shut_out(plan, one, wanted))
@@ -308,7 +306,7 @@ def _key(
     state: str,
     shut_out: str = "",
     reason: str = "",
-    points: Sequence[str] = (),
+    points: Sequence[bytes] = (),
 ) -> RewrappedKey:
     return RewrappedKey(
         chain=plan.chain.chain_id.hex(),
@@ -316,7 +314,7 @@ def _key(
         state=state,
         shut_out=shut_out,
         reason=reason,
-        points=tuple(points),
+        points=tuple(point_id.hex() for point_id in points),
     )
 
 
@@ -333,23 +331,6 @@ def _shut_out(plan: _Plan, chain_key_id: bytes, wanted: frozenset[bytes]) -> str
     return openers_of({chain_key_id: msgspec.structs.replace(envelope, stanzas=others)})[
         chain_key_id
     ]
-
-
-def _points_needing(chain: Chain, chain_keys: Collection[bytes]) -> dict[bytes, list[str]]:
-    """Return the live points that use a session sealed to one of these chain keys."""
-    needing: dict[bytes, list[str]] = {one: [] for one in chain_keys}
-    if not needing:
-        return needing
-    for live in chain.live_points():
-        sealed_to = {
-            slot: record.chain_key_id for slot, record in chain.sessions(live.body).items()
-        }
-        used = {sealed_to.get(slot) for slot, _ in chain.sets(live.body).items()}
-        used.add(sealed_to.get(live.body.slot))
-        for one in used:
-            if one in needing:
-                needing[one].append(live.point.point_id.hex())
-    return needing
 
 
 def _ask(name: str, shown: Sequence[RewrappedKey], yes: bool) -> None:
@@ -376,6 +357,7 @@ def _carry_out(
     wanted: frozenset[bytes],
 ) -> list[RewrappedKey]:
     _make_pending_change(ctx, job, plan, recipients, wanted)
+    linking.make(ctx, plan.chain, plan.opened)
     outdated = plan.outdated(wanted)
     results: list[RewrappedKey] = []
     for chain_key_id, chain_key in plan.opened.items():
@@ -393,7 +375,7 @@ def _carry_out(
         data = plan.chain.storage.get(name)
         chains.rewrapped(ctx.database, plan.chain.chain_id, chain_key_id, wanted, data)
         if remaining:
-            points = _points_needing(plan.chain, {chain_key_id})[chain_key_id]
+            points = points_needing(plan.chain, {chain_key_id})[chain_key_id]
             reason = f"{', '.join(remaining)} stays: {next(iter(remaining.values()))}"
             results.append(_key(plan, chain_key_id, "kept", shut_out, reason, points))
         else:

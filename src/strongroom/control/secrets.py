@@ -53,6 +53,15 @@ class SecretSource:
     def can_ask(self) -> bool:
         return self.named or self.prompt is not None
 
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        if self.file is not None:
+            return f"file {self.file}"
+        if self.environment is not None:
+            return f"variable {self.environment}"
+        return "the prompt" if self.command is None else "the password command"
+
     def get(self, what: str, *, hint: str = "", new: bool = False) -> Password:
         """Return the secret.
 
@@ -66,7 +75,7 @@ class SecretSource:
             InvalidInputError: the place has no secret, or what was typed twice differs.
         """
         if self.file is not None:
-            return _checked(self._from_file(self.file), f"file {self.file}")
+            return _checked(self._from_file(self.file), self.origin)
         if self.environment is not None:
             value = self.variables.get(self.environment)
             if value is None:
@@ -74,19 +83,30 @@ class SecretSource:
                     f"there is no variable {self.environment}",
                     hint="is it exported? sudo and systemd pass on only those they are told of",
                 )
-            return _checked(value.encode(errors="surrogateescape"), f"variable {self.environment}")
+            return _checked(value.encode(errors="surrogateescape"), self.origin)
         if self.command is not None:
-            return _checked(self._from_command(self.command), "the password command")
+            return _checked(self._from_command(self.command), self.origin)
         if self.prompt is None:
             raise SecretNeededError(f"the {what} is needed and there is no terminal to ask on")
         return self._ask(self.prompt, what, hint, new)
+
+    def ask_for(self, what: str, *, hint: str = "") -> Password | None:
+        """Return a secret that the operator may not have; None where they leave it empty.
+
+        Nobody is asked where a place was named, or where there is no terminal.
+        """
+        if self.named or self.prompt is None:
+            return None
+        shown = f"{what} (hint: {hint})" if hint else what
+        answer = self.prompt(f"{shown}; empty to go on without it")
+        return _checked(answer.encode(errors="surrogateescape"), self.origin) if answer else None
 
     def _ask(self, prompt: Callable[[str], str], what: str, hint: str, new: bool) -> Password:
         shown = f"{what} (hint: {hint})" if hint else what
         first = prompt(shown)
         if new and prompt(f"{what}, again") != first:
             raise InvalidInputError("the two entries differ", hint="nothing was changed; try again")
-        return _checked(first.encode(errors="surrogateescape"), "the prompt")
+        return _checked(first.encode(errors="surrogateescape"), self.origin)
 
     def _from_file(self, path: Path) -> bytes:
         try:

@@ -46,6 +46,18 @@ class ChainRecipient(View, frozen=True, kw_only=True):
     hint: str
 
 
+class NeededKey(View, frozen=True, kw_only=True):
+    """A key that stays closed, and the points that need it: a link to it lacks, or all of them."""
+
+    chain: str
+    key_id: str
+    """Of the chain key."""
+    recipients: tuple[ChainRecipient, ...]
+    """Any one of these secrets opens it; none where its envelope is gone."""
+    points: tuple[str, ...]
+    """Ids of points that are locked, or whose contents are, oldest first."""
+
+
 class ChainView(View, frozen=True, kw_only=True):
     """One chain as a repository shows it."""
 
@@ -62,7 +74,8 @@ class ChainView(View, frozen=True, kw_only=True):
     locked: bool
     """Encrypted, and nothing at hand opens it."""
     opens: str
-    """What is at hand opens `all`, only `names` and no contents, or `nothing`."""
+    """What is at hand opens `all`, `part` (`needed` says what is missing), only `names` and no
+    contents, or `nothing`."""
     key_id: str | None
     """Of the chain key that the newest session sealed to; None in a plain chain."""
     hints: tuple[str, ...]
@@ -85,6 +98,8 @@ class ChainView(View, frozen=True, kw_only=True):
     """Number of the newest journal entry: compare it with what you know."""
     problem: str | None = None
     """What is wrong with it, if it cannot be read or believed."""
+    needed: tuple[NeededKey, ...] = ()
+    """What has to be opened beside what is at hand; nothing where `opens` is `names`."""
 
 
 class PointRow(View, frozen=True, kw_only=True):
@@ -104,6 +119,8 @@ class PointRow(View, frozen=True, kw_only=True):
     locked: bool
     chain: str
     files: int | None = None
+    needs: tuple[str, ...] = ()
+    """Ids of the `needed` keys without which its contents do not open."""
 
 
 class ChainList(View, frozen=True, kw_only=True):
@@ -133,7 +150,10 @@ class ChainUnlocked(View, frozen=True, kw_only=True):
     keeps_secret: bool
     """The keystore keeps what opens the data of all points so far."""
     missing: tuple[ChainRecipient, ...]
-    """Whose secrets would open what stays locked: no link leads there."""
+    """Whose secrets would open what stays locked: no link leads there. `details` says which
+    points that is."""
+    linked: tuple[str, ...] = ()
+    """Ids of older chain keys that it made the missing links to."""
     notices: tuple[str, ...] = ()
 
 
@@ -322,6 +342,8 @@ class JobView(View, frozen=True, kw_only=True):
     """A KMS's key opens the backups only together with a local half."""
     secret_to_read: bool = False
     """Its points are read only with a secret that is given with the command."""
+    unlinked: tuple[str, ...] = ()
+    """Ids of older chain keys that the links to are still to be made."""
     chain: str | None = None
     """Id of the chain that the newest session wrote to."""
     last_state: str | None = None
@@ -389,6 +411,8 @@ class PointList(View, frozen=True, kw_only=True):
     points: tuple[PointRow, ...]
     """Oldest first."""
     warnings: tuple[str, ...] = ()
+    needed: tuple[NeededKey, ...] = ()
+    """What has to be opened beside what is at hand, so that all of them open."""
     complete: bool = True
     """False where a repository of the catalog did not answer and is left out."""
 
@@ -698,6 +722,8 @@ class KeyUse(View, frozen=True, kw_only=True):
     """It opens all of it; otherwise only what was sealed before a later change."""
     alone: bool
     """Nothing else that is known opens it."""
+    beside: bool = False
+    """It is needed beside the newest secret: a link is still to be made."""
 
 
 class KeyView(View, frozen=True, kw_only=True):

@@ -297,12 +297,19 @@ def _vouching_key(seed: Seed) -> SigningKey:
 class PasswordUnlocker:
     """Unwraps what was wrapped to a password; each derivation is done once."""
 
-    def __init__(self, password: Password) -> None:
+    def __init__(self, password: Password, origin: str = "") -> None:
+        """Derive nothing yet.
+
+        Args:
+            password: The password.
+            origin: Where it came from, to tell it from others: `file /root/old`.
+        """
         self._password = password
+        self._origin = origin
         self._seeds: dict[tuple[bytes, Argon2Parameters], Seed] = {}
 
     def describe(self) -> str:
-        return "the password"
+        return f"the password from {self._origin}" if self._origin else "the password"
 
     def unwrap(self, stanza: Stanza, info: bytes) -> Seed:
         return _unwrap(stanza, info, self._seed_for, self.describe())
@@ -350,8 +357,13 @@ class RecoveryUnlocker(SeedUnlocker):
 
     _kinds = (RECOVERY,)
 
+    def __init__(self, seed: Seed, key_id: str = "") -> None:
+        """Open nothing yet; `key_id` tells it from other kits in messages."""
+        super().__init__(seed)
+        self._key_id = key_id
+
     def describe(self) -> str:
-        return "the recovery kit"
+        return f"the recovery kit {self._key_id}" if self._key_id else "the recovery kit"
 
 
 def _unwrap(

@@ -19,6 +19,7 @@ import msgspec
 from strongroom.crypto import rsa
 from strongroom.crypto.rsa import SIZES, OaepHash
 from strongroom.errors import (
+    InvalidInputError,
     KmsUnavailableError,
     NotFoundError,
     RefusedError,
@@ -44,6 +45,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from strongroom.crypto.keys import SecretBytes
     from strongroom.kms.base import Surroundings
     from strongroom.kms.location import Address
 
@@ -329,7 +331,7 @@ class TransitKms:
         if self._credentials.account:
             self._log_in(adapter)
         else:
-            adapter.token = self._credentials.secret.expose().decode()
+            adapter.token = _token(self._credentials.secret, self.endpoint)
         self._adapter = adapter
         return adapter
 
@@ -376,7 +378,8 @@ class TransitKms:
         try:
             yield
         except vault_errors.VaultError as error:
-            raise _answer(cannot, capability, path, error) from error
+            words = self._without_secrets(" ".join(error.errors or [error.text or ""]))
+            raise _answer(cannot, capability, path, error, " ".join(words.split())) from None
         # A request that carries our token, or our secret id, stands in these: not chained.
         except requests.exceptions.SSLError as error:
             raise KmsUnavailableError(
@@ -386,10 +389,34 @@ class TransitKms:
         except (requests.exceptions.RequestException, OSError) as error:
             raise KmsUnavailableError(f"{cannot}: {error}") from None
 
+    def _without_secrets(self, words: str) -> str:
+        """Return what a server said without what it repeats of a request: some gateways do."""
+        secret = self._credentials.secret
+        held = [secret.expose().decode()] if secret is not None else []
+        if self._adapter is not None and self._adapter.token:
+            held.append(self._adapter.token)
+        for one in held:
+            words = words.replace(one, "<redacted>")
+        return words
 
-def _answer(cannot: str, capability: str, path: str, error: Any) -> StrongroomError:  # noqa: ANN401 - a VaultError
-    """Return what an answer that is an error means."""
-    words = " ".join(" ".join(error.errors or [error.text or ""]).split())
+
+def _token(secret: SecretBytes, endpoint: str) -> str:
+    """Return a token as a header takes it.
+
+    Raises:
+        InvalidInputError: it takes it not. The HTTP library would say so too, and repeat it.
+    """
+    token = secret.expose().decode(errors="replace")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise InvalidInputError(
+            f"the token for {endpoint} has a character that no token has",
+            hint="was it copied with a space, or something else around it?",
+        )
+    return token
+
+
+def _answer(cannot: str, capability: str, path: str, error: Any, words: str) -> StrongroomError:  # noqa: ANN401 - a VaultError
+    """Return what an answer that is an error, and says these words, means."""
     said = f"{cannot}: {words or type(error).__name__}"
     if isinstance(error, vault_errors.InvalidPath):
         if "no handler for route" in words:

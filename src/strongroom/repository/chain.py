@@ -31,6 +31,7 @@ from strongroom.errors import (
     RefusedError,
     RolledBackError,
     StrongroomError,
+    UnavailableError,
     UnlockError,
     UnsupportedVersionError,
     UnvouchedError,
@@ -607,6 +608,20 @@ class Chain:
             return PublicKey(body.chain_public).id
         return self.header.recipients
 
+    def was_in_force(self, chain_key_id: bytes) -> bool:
+        """Tell whether the chain began with this key, or a session that is here sealed to it."""
+        if chain_key_id == self.header.recipients:
+            return True
+        from strongroom.crypto.hpke import PublicKey
+
+        bodies = (self.entry(number).body for number in reversed(self.listing))
+        return any(
+            isinstance(body, SessionBody)
+            and bool(body.chain_public)
+            and PublicKey(body.chain_public).id == chain_key_id
+            for body in bodies
+        )
+
     def read_envelopes(
         self,
     ) -> tuple[dict[bytes, headers.Envelope], dict[bytes, StrongroomError]]:
@@ -702,12 +717,13 @@ class Chain:
 
         The newest chain key is tried first; from the one that opens, links lead to all older
         ones. Keys that no link leads to are tried with the same secret: a link may be missing.
-        An old secret opens an old chain key and what is older.
+        An old secret opens an old chain key and what is older. A KMS that does not open one key
+        now closes that one, unless nothing else opens.
 
         Raises:
             NoRecipientMatchedError: the secret is not one of this chain's.
-            RefusedError, UnlockError: it is, and a KMS opens nothing with it, or a local half
-                is missing.
+            RefusedError, UnavailableError, UnlockError: it is, and a KMS opens nothing with it
+                now, or a local half is missing.
             UnvouchedError: the secret opens it, but nothing vouches for who signs it.
         """
         envelopes, closed = self.read_envelopes()
@@ -728,8 +744,9 @@ class Chain:
                     hint for hint in _strings(error.fields.get("hints")) if hint not in hints
                 )
                 continue
-            except (RefusedError, UnlockError) as error:
-                # A KMS whose newest key is destroyed may still open what an older one sealed.
+            except (RefusedError, UnavailableError, UnlockError) as error:
+                # A KMS whose newest key is destroyed may still open what an older one sealed,
+                # and where it is away, another secret may.
                 refused[chain_key_id] = error
                 continue
             vouched = vouched or self._is_vouched(envelope.stanzas, unlocker)
@@ -749,6 +766,22 @@ class Chain:
         raise NoRecipientMatchedError(
             f"{unlocker.describe()} does not open chain {self.name}{shown}", hints=hints
         )
+
+    def is_for(self, unlocker: Unlocker) -> bool:
+        """Tell whether a secret opens one of the chain's envelopes, be it an old one.
+
+        Of a KMS that cannot be asked now, nobody can say that it does not.
+        """
+        context = headers.chain_key_context(self.chain_id)
+        for envelope in self.read_envelopes()[0].values():
+            try:
+                unlock(envelope.stanzas, envelope.chain_public, unlocker, context)
+            except NoRecipientMatchedError:
+                continue
+            except (UnlockError, UnavailableError, RefusedError):
+                return True
+            return True
+        return False
 
     def opened_from(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
         """Return a chain key that is open, and those that links lead to from it, by their ids."""

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from strongroom.crypto.envelope import ChainKey, SessionSecrets, open_session
 from strongroom.crypto.recipients import KMS_PREFIX
-from strongroom.errors import EnvelopeDamagedError, UnlockError
+from strongroom.errors import (
+    EnvelopeDamagedError,
+    UnlockError,
+)
 from strongroom.format.header import session_context
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class Keyring:
             metakeys: Metakeys by session id, as the keystore keeps them.
             closed: Why chain keys stay closed, by their ids: a damaged link or envelope.
             refused: What was said where a secret that opens a chain key was not used, by its
-                id: a KMS has disabled its own key, say.
+                id: a KMS is away, or has disabled its own key, say.
             openers: Whose secrets open chain keys, in words, by their ids.
             later: Opens the chain keys when the first of them is needed: what it costs, a
                 call to a KMS, is not to be paid by who reads names only.
@@ -71,6 +74,10 @@ class Keyring:
     def opens_data(self) -> bool:
         """Whether any chain key is here or can be had, or only metakeys."""
         return bool(self.chain_keys) or self._later is not None
+
+    def why_closed(self, chain_key_id: bytes) -> StrongroomError | None:
+        """Return what keeps a chain key closed that a secret at hand might have opened."""
+        return self.refused.get(chain_key_id) or self.closed.get(chain_key_id)
 
     def add(self, session_id: bytes, secrets: SessionSecrets) -> None:
         """Take over the keys of a session that this process itself runs."""

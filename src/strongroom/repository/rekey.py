@@ -86,18 +86,20 @@ def prepare_chain(
 
 def change_recipients(
     chain: Chain,
-    older: ChainKey,
+    older: ChainKey | None,
     recipients: Sequence[Recipient],
     signer: SigningKey,
 ) -> ChainKey:
     """Give the chain a new chain key for `recipients`, linked to the one before.
 
     What was sealed stays as it is, and opens through the link with any of the new recipients'
-    secrets. Sessions from now on seal to the new key.
+    secrets. Sessions from now on seal to the new key. Without the one before there is no link:
+    `link` makes it later.
     """
     newer = ChainKey.generate()
     _write_envelope(chain.storage, chain.chain_id, newer, recipients, signer, generation=1)
-    link(chain, older, newer.public)
+    if older is not None:
+        link(chain, older, newer.public)
     return newer
 
 

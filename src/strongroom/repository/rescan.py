@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from strongroom.crypto.hpke import PublicKey
 from strongroom.errors import IntegrityError, NotFoundError, UnsupportedVersionError
 from strongroom.format.journal import SessionBody
-from strongroom.repository import layout
 from strongroom.repository.moments import claimed_moment
+from strongroom.repository.needs import FoundRecipient, links_of, recipients_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,16 +37,6 @@ class FoundPoint:
     """A `PointKind`."""
     published_at: datetime
     held: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundRecipient:
-    """Somebody who can open a chain key."""
-
-    recipient_id: bytes
-    kind: str
-    hint: str
-    """As whoever made it wrote it; empty if that cannot be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,10 +190,8 @@ class _Keys:
             records = chain.sessions(newest.body).items()
             needed |= dict.fromkeys(record.chain_key_id for _, record in records)
         by_newer: dict[bytes, list[bytes]] = {}
-        for info in chain.storage.list(layout.links(chain.chain_id)):
-            ends = layout.link_keys(info.key)
-            if ends is not None:
-                by_newer.setdefault(ends[0], []).append(ends[1])
+        for newer, older in links_of(chain):
+            by_newer.setdefault(newer, []).append(older)
         reached = [self.present_id]
         for key_id in reached:  # which grows meanwhile
             reached += [one for one in by_newer.get(key_id, []) if one not in reached]
@@ -217,16 +205,8 @@ class _Keys:
         older: dict[bytes, FoundRecipient] = {}
         for chain_key_id, envelope in chain.envelopes().items():
             group = present if chain_key_id == current else older
-            found = [
-                FoundRecipient(
-                    recipient_id=stanza.recipient_id,
-                    kind=stanza.kind,
-                    # Anybody who can write to the storage could write to the terminal.
-                    hint=stanza.hint if stanza.hint.isprintable() else "",
-                )
-                for stanza in envelope.stanzas
-            ]
+            found = recipients_in(envelope)
             group.update((one.recipient_id, one) for one in found)
-            self.recipients_of[chain_key_id] = tuple(found)
+            self.recipients_of[chain_key_id] = found
         self.present = tuple(present.values())
         self.older = tuple(one for one in older.values() if one.recipient_id not in present)

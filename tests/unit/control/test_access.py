@@ -112,9 +112,9 @@ def test_what_opens_a_newer_point_is_named_to_who_gives_an_older_password(
     shop.session()
     passwords.edit(shop.ctx, "office", secret=shop.secret(second), hint="red note")
     (newer,) = shop.session()
-    reading = open_reading(bare, Access(where="/main", secret=shop.secret(first)))
+    reading = open_reading(bare, Access(where="/main", secrets=(shop.secret(first),)))
     for which in ("nightly@latest", newer.hex()):
-        with pytest.raises(UnlockError, match=r"the password \(hint: red note\)"):
+        with pytest.raises(UnlockError, match=r"password [ 0-9a-f]*\(hint: red note\)"):
             reading.select(which)
 
 
@@ -170,11 +170,11 @@ def test_a_secret_on_the_command_refuses_a_plain_point_even_by_id(shop, first) -
     sealed_shop(shop)
     shop.job("plain")
     (plain,) = shop.session("plain")
-    access = Access(secret=shop.secret(first))
+    access = Access(secrets=(shop.secret(first),))
     for which in (plain.hex(), "plain@latest"):
         with pytest.raises(DowngradedError):
             open_reading(shop.ctx, access).select(which)
-    allowed = Access(secret=shop.secret(first), allow_unencrypted=True)
+    allowed = Access(secrets=(shop.secret(first),), allow_unencrypted=True)
     assert open_reading(shop.ctx, allowed).select(plain.hex()).id == plain.hex()
 
 
@@ -245,7 +245,7 @@ def test_a_clean_machine_reads_with_a_location_and_a_password_and_makes_no_home(
     shop, bare, first
 ) -> None:
     ids = sealed_shop(shop)
-    reading = open_reading(bare, Access(where="/main", secret=shop.secret(first)))
+    reading = open_reading(bare, Access(where="/main", secrets=(shop.secret(first),)))
     assert names(reading) == [point.hex() for point in ids]
     assert reading.select("nightly@latest").opened().source == "command:true"
     assert any("number 2 of its job" in warning for warning in reading.warnings)
@@ -263,7 +263,7 @@ def test_a_clean_machine_reads_with_the_recovery_kit(shop, bare) -> None:
 def test_a_wrong_password_shows_the_hint(shop, bare) -> None:
     sealed_shop(shop)
     with pytest.raises(NoRecipientMatchedError, match="blue note"):
-        open_reading(bare, Access(where="/main", secret=shop.secret("not-The-Pass-9")))
+        open_reading(bare, Access(where="/main", secrets=(shop.secret("not-The-Pass-9"),)))
 
 
 def test_after_a_change_the_newest_password_opens_all_and_the_old_one_the_old(
@@ -272,9 +272,9 @@ def test_after_a_change_the_newest_password_opens_all_and_the_old_one_the_old(
     old = sealed_shop(shop)
     passwords.edit(shop.ctx, "office", secret=shop.secret(second))
     new = shop.session()
-    newest = open_reading(bare, Access(where="/main", secret=shop.secret(second)))
+    newest = open_reading(bare, Access(where="/main", secrets=(shop.secret(second),)))
     assert [view.details is not None for view in newest.points] == [True] * 3
-    before = open_reading(bare, Access(where="/main", secret=shop.secret(first)))
+    before = open_reading(bare, Access(where="/main", secrets=(shop.secret(first),)))
     assert [view.id for view in before.points if view.details] == [one.hex() for one in old]
     with pytest.raises(UnlockError, match="nothing at hand"):
         before.select(new[0].hex())
@@ -324,19 +324,21 @@ def test_a_sealed_chain_whose_signer_the_secret_does_not_vouch_for_is_refused(
     shop.ctx.__dict__["identity"] = SigningKey.from_seed(random.seed())
     shop.session()
     with pytest.raises(UnvouchedError):
-        points.list_points(bare, Access(where="/main", secret=shop.secret(first)))
+        points.list_points(bare, Access(where="/main", secrets=(shop.secret(first),)))
 
 
 def test_a_pin_excludes_whom_the_secret_vouches_for(shop, bare, first) -> None:
     """A leaked password yields the vouching key; the pin is what still tells the signer."""
     ids = sealed_shop(shop)
     own = shop.ctx.identity.public.fingerprint
-    access = Access(where="/main", secret=shop.secret(first), signers=(STRANGER,))
+    access = Access(where="/main", secrets=(shop.secret(first),), signers=(STRANGER,))
     with pytest.raises(UnvouchedError, match="not the signer that was pinned"):
         points.list_points(bare, access)
     with pytest.raises(UnvouchedError):
         open_reading(bare, access).select("nightly@latest")
-    pinned = open_reading(bare, Access(where="/main", secret=shop.secret(first), signers=(own,)))
+    pinned = open_reading(
+        bare, Access(where="/main", secrets=(shop.secret(first),), signers=(own,))
+    )
     assert names(pinned) == [point.hex() for point in ids]
 
 
@@ -397,7 +399,7 @@ def test_a_machine_that_accepted_a_signer_has_still_seen_nothing_of_the_reposito
     sealed_shop(shop)
     with bare:
         signers.trust(bare, "/main", shop.ctx.identity.public.fingerprint, yes=True)
-        access = Access(where="/main", secret=shop.secret(first))
+        access = Access(where="/main", secrets=(shop.secret(first),))
         warnings = open_reading(bare, access).warnings
     assert any("number 2 of its job" in warning for warning in warnings)
 
@@ -437,11 +439,6 @@ def test_what_cannot_be_is_refused(shop, bare, first) -> None:
         open_reading(bare, Access())
     with pytest.raises(InvalidInputError, match="name of a repository"):
         open_reading(bare, Access(where="main"))
-    with pytest.raises(InvalidInputError, match="not both"):
-        open_reading(
-            bare,
-            Access(where="/main", secret=shop.secret(first), recovery_keys=(shop.folder / "kit",)),
-        )
     with pytest.raises(NotFoundError):
         open_reading(shop.ctx, Access(where="other"))
     assert SecretSource().can_ask is False

@@ -62,7 +62,7 @@ def go_on(
     given = {"encrypt": "password:theirs", "sources": (), **options}
     request = JobRequest(name=name, repository="main", **given)  # type: ignore[arg-type]
     chain_id = there.chain_ids()[0]
-    access = Access(secret=None if text is None else secret(text))
+    access = Access(secrets=() if text is None else (secret(text),))
     return chain_jobs.create(there.ctx, request, chain_id, access, repoint=repoint)
 
 
@@ -108,15 +108,30 @@ def test_the_jobs_secret_opens_all_and_each_older_one_what_it_opened(second: Ins
     oldest = second.here().reading().points[0].id
 
     def reads(text: str) -> list[bool]:
-        reading = second.bare(recovery_keys=(), secret=secret(text)).reading()
+        reading = second.bare(recovery_keys=(), secrets=(secret(text),)).reading()
         return [view.details is not None for view in reading.points]
 
     assert reads(THEIRS) == [True, True, True]
     assert reads(NEWER) == [True, True]
     assert reads(PASSWORD) == [True, False]
-    assert contents(second, newest, recovery_keys=(), secret=secret(THEIRS)) == "three"
-    assert contents(second, oldest, recovery_keys=(), secret=secret(PASSWORD)) == "one"
+    assert contents(second, newest, recovery_keys=(), secrets=(secret(THEIRS),)) == "three"
+    assert contents(second, oldest, recovery_keys=(), secrets=(secret(PASSWORD),)) == "one"
     assert contents(second, oldest) == "one"  # with the kit of the server before
+
+
+def test_with_every_secret_given_lost_links_are_made_anew(second: Installation) -> None:
+    for info in list(second.storage.list()):
+        if "/links/" in info.key:
+            second.storage.delete(info.key)
+    request = JobRequest(name="nightly", repository="main", encrypt="password:theirs", sources=())
+    access = Access(secrets=(secret(NEWER), secret(PASSWORD)))
+    chain_jobs.create(second.ctx, request, second.chain_ids()[0], access)
+
+    machine = second.bare(recovery_keys=(), secrets=(secret(THEIRS),))
+    reading = machine.reading()
+    assert len(reading.points) == 2
+    for view in reading.points:
+        reading.check_whole(view)
 
 
 def test_a_fingerprint_lets_an_older_secret_see_who_went_on(second: Installation) -> None:
@@ -124,7 +139,7 @@ def test_a_fingerprint_lets_an_older_secret_see_who_went_on(second: Installation
     second.run()
     own = second.ctx.identity.public.fingerprint
 
-    reading = second.bare(recovery_keys=(), secret=secret(NEWER), signers=(own,)).reading()
+    reading = second.bare(recovery_keys=(), secrets=(secret(NEWER),), signers=(own,)).reading()
 
     assert len(reading.points) == 3
     assert [view.details is not None for view in reading.points] == [True, True, False]
@@ -139,12 +154,12 @@ def test_what_retention_let_go_since_is_told_to_an_older_secret(second: Installa
     (chain_id,) = map(bytes.fromhex, second.chain_ids())
     second.storage.delete(layout.entry(chain_id, 1))  # as prune does once nothing needs it
 
-    reading = second.bare(recovery_keys=(), secret=secret(NEWER)).reading()
+    reading = second.bare(recovery_keys=(), secrets=(secret(NEWER),)).reading()
 
     ((_, problem),) = reading.problems
     assert problem.code == "point-withheld"
     assert second.ctx.identity.public.fingerprint in (problem.hint or "")
-    assert second.bare(recovery_keys=(), secret=secret(THEIRS)).reading().problems == []
+    assert second.bare(recovery_keys=(), secrets=(secret(THEIRS),)).reading().problems == []
 
 
 def test_the_server_before_is_refused_and_reads_what_it_wrote(
@@ -203,7 +218,7 @@ def test_a_change_of_the_password_takes_the_chain_of_a_lost_keystore_over(
     passwords.edit(first.ctx, "office", secret=secret(THEIRS), old=secret(NEWER))
 
     assert first.run().kind == "incremental"
-    opened = first.bare(recovery_keys=(), secret=secret(THEIRS)).reading()
+    opened = first.bare(recovery_keys=(), secrets=(secret(THEIRS),)).reading()
     assert all(view.details is not None for view in opened.points)
     assert len(opened.points) == 3
 
@@ -217,7 +232,7 @@ def test_without_the_secret_a_lost_keystore_begins_a_chain(first: Installation) 
 
 def test_what_was_kept_when_it_was_unlocked_needs_no_secret_again(second: Installation) -> None:
     (chain_id,) = second.chain_ids()
-    access = Access(secret=secret(NEWER))
+    access = Access(secrets=(secret(NEWER),))
     chains.unlock(second.ctx, chain_id, access, progress=NullProgress())
     with pytest.raises(SecretNeededError):
         go_on(second, None)
@@ -231,7 +246,7 @@ def test_what_was_kept_when_it_was_unlocked_needs_no_secret_again(second: Instal
 def test_a_write_only_password_keeps_nothing_that_opens_the_chain(first: Installation) -> None:
     second = first.another(THEIRS, write_only=True)
     (chain_id,) = map(bytes.fromhex, second.chain_ids())
-    access = Access(secret=secret(NEWER))
+    access = Access(secrets=(secret(NEWER),))
     chains.unlock(second.ctx, chain_id.hex(), access, keep_secret=True, progress=NullProgress())
 
     go_on(second, None)

@@ -47,12 +47,12 @@ def second(first: Installation) -> Installation:
     return first.another("Green-tables-lift-4-oranges")
 
 
-def unlock(there: Installation, text: str, **options: object) -> ChainUnlocked:
+def unlock(there: Installation, *texts: str, **options: object) -> ChainUnlocked:
     (chain_id,) = there.chain_ids()
     return chains.unlock(
         there.ctx,
         chain_id[:12],
-        Access(secret=secret(text)),
+        Access(secrets=tuple(map(secret, texts))),
         progress=NullProgress(),
         **options,  # type: ignore[arg-type]
     )
@@ -131,9 +131,10 @@ def test_a_lost_link_is_told_with_key_and_hint(second: Installation) -> None:
 def test_an_older_secret_opens_what_no_link_leads_to(second: Installation) -> None:
     lose_links(second)
 
-    done = unlock(second, NEWER, old=secret(PASSWORD))
+    done = unlock(second, NEWER, PASSWORD)
 
     assert done.missing == ()
+    assert done.linked == ()
     assert not any(point.locked for point in done.details.points)
 
 

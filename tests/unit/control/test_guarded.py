@@ -85,7 +85,7 @@ def test_what_the_keystore_holds_opens_no_names(shop, guarded, where) -> None:
 
 
 def test_a_secret_that_is_given_opens_it(shop, guarded, first, tmp_path) -> None:
-    access = Access(secret=shop.secret(first))
+    access = Access(secrets=(shop.secret(first),))
     assert open_reading(shop.ctx, access, which=[guarded]).select(guarded).details is not None
     assert open_reading(shop.ctx, access).select("nightly@latest").id == guarded
     assert events(shop, "reading.refused") == []
@@ -129,7 +129,7 @@ def test_a_removed_job_leaves_its_points_guarded(shop, guarded, first) -> None:
     chain = open_reading(shop.ctx, Access()).chains[0].chain_id.hex()
     with pytest.raises(SecretNeededError):
         chain_jobs.create(shop.ctx, request, chain, Access())
-    given = Access(secret=shop.secret(first))
+    given = Access(secrets=(shop.secret(first),))
     assert chain_jobs.create(shop.ctx, request, chain, given).job.secret_to_read
 
 
@@ -146,9 +146,9 @@ def guess_wrong(shop, times: int) -> None:
 def test_guesses_are_counted_as_those_at_its_password(shop, guarded, first, second) -> None:
     guess_wrong(shop, 14)
     with pytest.raises(NoRecipientMatchedError):
-        points.list_points(shop.ctx, Access(secret=shop.secret(second)))
+        points.list_points(shop.ctx, Access(secrets=(shop.secret(second),)))
     with pytest.raises(AttemptsLockedError):
-        points.list_points(shop.ctx, Access(secret=shop.secret(first)))
+        points.list_points(shop.ctx, Access(secrets=(shop.secret(first),)))
     with pytest.raises(AttemptsLockedError):
         passwords.verify(shop.ctx, "office", shop.secret(first))
     assert (
@@ -163,9 +163,9 @@ def test_no_other_command_is_a_way_to_guess(shop, guarded, first, second, how) -
         if how == "password":
             passwords.edit(shop.ctx, "office", secret=shop.secret(OTHER), old=old)
         elif how == "rewrap":
-            rewrapping.rewrap(shop.ctx, "nightly", old=[old], dry_run=True)
+            rewrapping.rewrap(shop.ctx, "nightly", old=Access(secrets=(old,)), dry_run=True)
         else:
-            jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True, proof=Access(secret=old))
+            jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True, proof=Access(secrets=(old,)))
 
     guess_wrong(shop, 14)
     with suppress(UnlockError):
@@ -177,15 +177,17 @@ def test_no_other_command_is_a_way_to_guess(shop, guarded, first, second, how) -
 def test_a_right_secret_is_no_guess(shop, guarded, first) -> None:
     guess_wrong(shop, 14)
     for _ in range(2):
-        points.list_points(shop.ctx, Access(secret=shop.secret(first)))
+        points.list_points(shop.ctx, Access(secrets=(shop.secret(first),)))
 
 
 def test_who_reads_a_free_job_does_not_guess(shop, guarded, first) -> None:
-    jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True, proof=Access(secret=shop.secret(first)))
+    jobs.edit(
+        shop.ctx, "nightly", LIFT, yes_weaken=True, proof=Access(secrets=(shop.secret(first),))
+    )
     guess_wrong(shop, 14)
     with pytest.raises(NoRecipientMatchedError):
-        points.list_points(shop.ctx, Access(secret=shop.secret(OTHER)))
-    points.list_points(shop.ctx, Access(secret=shop.secret(first)))
+        points.list_points(shop.ctx, Access(secrets=(shop.secret(OTHER),)))
+    points.list_points(shop.ctx, Access(secrets=(shop.secret(first),)))
 
 
 # --- the setting ----------------------------------------------------------------------------
@@ -213,11 +215,13 @@ def test_lifting_it_is_a_weakening_that_needs_the_secret(shop, guarded, first, s
     with pytest.raises(InvalidInputError):  # nothing to ask on
         jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True)
     with pytest.raises(NoRecipientMatchedError):
-        wrong = Access(secret=shop.secret(second))
+        wrong = Access(secrets=(shop.secret(second),))
         jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True, proof=wrong)
     assert jobs.show(shop.ctx, "nightly").secret_to_read
     assert events(shop, "weakened") == []
-    jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True, proof=Access(secret=shop.secret(first)))
+    jobs.edit(
+        shop.ctx, "nightly", LIFT, yes_weaken=True, proof=Access(secrets=(shop.secret(first),))
+    )
     assert events(shop, "weakened") == [("ok", "critical")]
     assert open_reading(shop.ctx, Access(), which=[guarded]).select(guarded).details is not None
     jobs.edit(shop.ctx, "nightly", GUARD)
@@ -240,7 +244,7 @@ def test_a_chain_under_a_secret_of_ones_own_proves_nothing(shop, guarded, first,
     jobs.detach(shop.ctx, "nightly")
     shop.session()
     with pytest.raises(UnlockError):
-        proof = Access(secret=shop.secret(second))
+        proof = Access(secrets=(shop.secret(second),))
         jobs.edit(shop.ctx, "nightly", LIFT, yes_weaken=True, proof=proof)
 
 
@@ -258,7 +262,7 @@ def test_a_repository_with_guarded_points_is_not_forgotten(shop, guarded) -> Non
 
 def openers(shop, text: str) -> int:
     """Return how many points a password opens without this server's help."""
-    reading = open_reading(shop.ctx, Access(secret=shop.secret(text)))
+    reading = open_reading(shop.ctx, Access(secrets=(shop.secret(text),)))
     return sum(view.details is not None for view in reading.points)
 
 
@@ -318,7 +322,7 @@ def test_verification_names_damaged_files_to_who_gives_the_secret(server: Instal
     work = {"progress": NullProgress(), "cancel": Cancellation()}
     alone = care.verify(server.ctx, Access(), **work)
     assert [one.paths for one in alone.damaged] == [[]]
-    given = care.verify(server.ctx, Access(secret=secret(PASSWORD)), **work)
+    given = care.verify(server.ctx, Access(secrets=(secret(PASSWORD),)), **work)
     assert [one.paths for one in given.damaged] == [[f"{server.tree}/file"]]
 
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from strongroom.control.sessions import SessionResult
+    from strongroom.engine.points import PointView
     from strongroom.kms.base import Kms, KmsKey, Surroundings
     from strongroom.storage.base import Storage
 
@@ -244,7 +245,7 @@ def test_a_bare_machine_with_the_kms_opens_everything_and_finds_the_key_by_itsel
     works.job()
     point = works.run().points[0]
     kms.add(works.machine("bare"), "same", (URL,), Given())
-    assert works.restored(point, "bare", where="/main", kms="same") == "first"
+    assert works.restored(point, "bare", where="/main", kms=("same",)) == "first"
     assert works.restored(point, "bare", where="/main") == "first"
 
 
@@ -254,7 +255,7 @@ def test_a_bare_machine_without_rights_at_the_kms_is_told_which_key_it_was(works
     kms.add(works.machine("bare"), "same", (URL,), Given())
     works.server.may = False
     with pytest.raises((RefusedError, UnlockError)):
-        works.restored(point, "bare", where="/main", kms="same")
+        works.restored(point, "bare", where="/main", kms=("same",))
 
 
 # --- vouching ---------------------------------------------------------------------------------
@@ -266,7 +267,7 @@ def test_who_restores_elsewhere_has_the_vouch_verified_and_makes_none(works: Wor
     bare = works.machine("bare")
     kms.add(bare, "same", (URL,), Given())
     works.server.calls.clear()
-    assert works.restored(point, "bare", where="/main", kms="same") == "first"
+    assert works.restored(point, "bare", where="/main", kms=("same",)) == "first"
     assert works.server.calls["decrypt"] == 1
     assert works.server.calls["verify_mac"] == 1
     assert works.server.calls["mac"] == 0
@@ -278,7 +279,7 @@ def test_a_forged_chain_sealed_to_the_public_half_is_refused(works: Works) -> No
     forged = _forge(works)
     kms.add(works.machine("bare"), "same", (URL,), Given())
     bare = works.machine("bare")
-    reading = open_reading(bare, Access(where="/main", kms="same"))
+    reading = open_reading(bare, Access(where="/main", kms=("same",)))
     problems = dict(reading.problems)
     assert isinstance(problems[forged], UnvouchedError)
     with pytest.raises(UnvouchedError):
@@ -297,10 +298,11 @@ def test_a_kms_that_cannot_vouch_needs_the_signer_pinned(tmp_path: Path) -> None
     bare = works.machine("bare")
     kms.add(bare, "same", (URL,), Given())
     with pytest.raises(UnvouchedError):
-        works.restored(point, "bare", where="/main", kms="same")
+        works.restored(point, "bare", where="/main", kms=("same",))
     fingerprint = works.ctx.identity.public.fingerprint
     assert (
-        works.restored(point, "bare", where="/main", kms="same", signers=(fingerprint,)) == "first"
+        works.restored(point, "bare", where="/main", kms=("same",), signers=(fingerprint,))
+        == "first"
     )
     for machine in works.machines.values():
         machine.close()
@@ -457,7 +459,7 @@ def test_what_was_sealed_for_an_older_key_opens_although_the_newest_opens_nothin
     new = works.run(text="new").points[0]
     works.server.set_state(works.kms_key(), state)
     kms.add(works.machine("bare"), "same", (URL,), Given())
-    for machine, access in (("server", {}), ("bare", {"where": "/main", "kms": "same"})):
+    for machine, access in (("server", {}), ("bare", {"where": "/main", "kms": ("same",)})):
         assert works.restored(old, machine, **access) == "old"
         # A machine that knows nothing of a key that is destroyed finds none for the point.
         with pytest.raises((RefusedError, UnlockError)):
@@ -534,7 +536,7 @@ def test_a_guarded_job_asks_the_kms_only_where_it_was_named(works: Works) -> Non
     with pytest.raises(SecretRequiredError):
         open_reading(works.ctx, Access(), which=[point])
     assert not works.server.calls
-    assert works.restored(point, kms="corp") == "old"
+    assert works.restored(point, kms=("corp",)) == "old"
     kms_keys.rotate(works.ctx, "corp", "nightly")
     assert works.run(text="new").kind == "incremental"
 
@@ -548,7 +550,7 @@ def test_a_guarded_job_that_is_sealed_for_somebody_else_begins_a_new_chain(works
     assert works.run().kind == "full"
     mine = SecretSource(environment="P", variables={"P": PASSWORD})
     with pytest.raises(UnlockError):
-        works.restored(point, secret=mine)
+        works.restored(point, secrets=(mine,))
 
 
 # --- outage -----------------------------------------------------------------------------------
@@ -619,8 +621,72 @@ def test_from_a_password_to_a_kms_and_back_in_one_chain(works: Works) -> None:
     assert session.kind == "incremental"
     points.append(session.points[0])
     works.away(URL, OTHER_URL)
-    found = [works.restored(point, "bare", where="/main", secret=secret()) for point in points]
+    found = [works.restored(point, "bare", where="/main", secrets=(secret(),)) for point in points]
     assert found == ["by password", "by kms", "by password again"]
+
+
+def test_without_links_a_mixed_chain_needs_the_password_and_the_kms(works: Works) -> None:
+    (works.tree / "kept").write_text("kept")  # newer points build on it
+    passwords.add(works.ctx, "office", secret(), hint="drawer")
+    works.job("password:office")
+    points = [works.run(text="by password").points[0]]
+    jobs.edit(works.ctx, "nightly", JobChanges(encrypt="kms:corp"))
+    points.append(works.run(text="by kms").points[0])
+    for info in [one for one in works.storage.list() if "/links/" in one.key]:
+        works.storage.delete(info.key)
+    bare = works.machine("bare")
+    kms.add(bare, "same", (URL,), Given())
+
+    reading = open_reading(bare, Access(where="/main", kms=("same",)))
+    with pytest.raises(UnlockError, match=r"needs password \w{12} \(hint: drawer\)"):
+        reading.check_whole(reading.select(points[1]))
+    reading = open_reading(bare, Access(where="/main", secrets=(secret(),)))
+    with pytest.raises(UnlockError, match=r"needs KMS key \w{12} \(corp\)"):
+        reading.select(points[1])
+    both = {"where": "/main", "secrets": (secret(),), "kms": ("same",)}
+    found = [works.restored(point, "bare", **both) for point in points]
+    assert found == ["by password", "by kms"]
+    works.away(URL)
+    reading = open_reading(bare, Access(**both))  # type: ignore[arg-type]
+    assert [view.details is not None for view in reading.points] == [True, False]
+    assert any("KMS same" in warning for warning in reading.warnings)
+
+
+def test_while_its_kms_is_away_a_job_goes_on_under_a_password_and_the_link_follows(
+    works: Works,
+) -> None:
+    (works.tree / "kept").write_text("kept")
+    works.job()
+    points = [works.run(text="by kms").points[0]]
+    passwords.add(works.ctx, "office", secret())
+    works.away(URL, OTHER_URL)
+    changes = JobChanges(encrypt="password:office")
+    done = jobs.edit(works.ctx, "nightly", changes, link_later=True)
+    assert any("without a link" in notice for notice in done.notices)
+    session = works.run(text="by password")
+    assert session.kind == "incremental"
+    points.append(session.points[0])
+    alone = Access(where="/main", secrets=(secret(),))
+    assert open_reading(works.machine("bare"), alone).needs(_newest(works, alone)) != []
+    with pytest.raises(InUseError, match="2 points"):
+        kms.remove(works.ctx, "corp")
+    # What opens without the KMS opens, on the server too.
+    assert _newest(works, Access(), "server").details is not None
+
+    works.away()
+    assert works.run(text="and on").kind == "incremental"
+    works.away(URL, OTHER_URL)
+    assert [
+        works.restored(one, "bare", where="/main", secrets=alone.secrets) for one in points
+    ] == [
+        "by kms",
+        "by password",
+    ]
+    kms.remove(works.ctx, "corp")
+
+
+def _newest(works: Works, access: Access, machine: str = "bare") -> PointView:
+    return open_reading(works.machine(machine), access).points[-1]
 
 
 def test_the_newest_kms_key_opens_what_a_password_sealed_before(works: Works) -> None:
@@ -630,7 +696,7 @@ def test_the_newest_kms_key_opens_what_a_password_sealed_before(works: Works) ->
     jobs.edit(works.ctx, "nightly", JobChanges(encrypt="kms:corp"))
     works.run(text="by kms")
     kms.add(works.machine("bare"), "same", (URL,), Given())
-    assert works.restored(old, "bare", where="/main", kms="same") == "by password"
+    assert works.restored(old, "bare", where="/main", kms=("same",)) == "by password"
 
 
 def test_a_recovery_kit_joins_a_kms_job_with_an_increment(works: Works) -> None:
@@ -661,11 +727,11 @@ def test_with_a_local_half_the_kms_alone_opens_nothing(works: Works) -> None:
     assert works.restored(point) == "first"
     kms.add(works.machine("bare"), "same", (URL,), Given())
     with pytest.raises(UnlockError, match="local half"):
-        works.restored(point, "bare", where="/main", kms="same")
+        works.restored(point, "bare", where="/main", kms=("same",))
     kit = works.folder / "kit"
     with pytest.raises(StrongroomError):
         works.restored(point, "bare", where="/main", recovery_keys=(kit,))
-    both = works.restored(point, "bare", where="/main", kms="same", recovery_keys=(kit,))
+    both = works.restored(point, "bare", where="/main", kms=("same",), recovery_keys=(kit,))
     assert both == "first"
 
 
@@ -676,7 +742,7 @@ def test_a_point_that_stays_locked_beside_others_says_why(works: Works, kept: bo
     works.job(name="weekly", local_half=True, recovery=False)
     nightly, weekly = works.run().points[0], works.run("weekly").points[0]
     kms.add(works.machine("bare"), "same", (URL,), Given())
-    access = {"where": "/main"} if kept else {"where": "/main", "kms": "same"}
+    access = {"where": "/main"} if kept else {"where": "/main", "kms": ("same",)}
     assert works.restored(nightly, "bare", **access) == "first"
     with pytest.raises(UnlockError, match="local half"):
         works.restored(weekly, "bare", **access)

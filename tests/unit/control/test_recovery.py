@@ -9,7 +9,7 @@ from strongroom.catalog import recovery_keys
 from strongroom.control import jobs, keys, recovery
 from strongroom.control.jobs import JobChanges
 from strongroom.control.recovery_drill import prove
-from strongroom.control.recovery_files import read_kit
+from strongroom.control.recovery_files import read_kit, read_kits
 from strongroom.control.recovery_kit import format_kit, make_kit
 from strongroom.crypto import random
 from strongroom.crypto.recipients import RecoveryUnlocker
@@ -280,6 +280,18 @@ def test_a_kit_and_a_share_do_not_mix(shop) -> None:
     recovery.create(shop.ctx, shop.folder / "shares", sharing=recovery.Sharing(2, 2))
     with pytest.raises(InvalidInputError, match="not several keys"):
         read_kit([shop.folder / "kit", shop.folder / "shares" / "share-1-of-2.txt"])
+
+
+def test_readers_take_kits_and_shares_of_several_keys_together(shop) -> None:
+    kit, page = shop.folder / "kit", shop.folder / "kit.html"
+    old = recovery.create(shop.ctx, kit, page=page)
+    new = recovery.create(shop.ctx, shop.folder / "shares", sharing=recovery.Sharing(2, 2))
+    shares = sorted((shop.folder / "shares").iterdir())
+    found = read_kits([kit, shares[0], page, shares[1]])
+    assert [one.key_id.hex() for one in found] == [old.key.key_id, new.key.key_id]
+    assert read_kits([]) == []
+    with pytest.raises(InvalidInputError, match="1 more"):
+        read_kits([kit, shares[0]])
 
 
 def test_nowhere_to_write_makes_no_key(shop) -> None:

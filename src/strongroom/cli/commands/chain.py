@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -39,15 +40,15 @@ def list_(door: Door, reading: Reading) -> None:
 
     \b
     Exit status:
-      0   they were listed, be it none
+      0   they were listed, be it none; what stays closed was said
       10  there is no repository
-      12  the secret given opens nothing there
+      12  a secret given opens nothing there
       13  the storage did not answer
       20  a chain is damaged or not to be believed
     """
     from strongroom.control import chains
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         found = chains.list_all(ctx, reading.access(door))
     columns = [
         Column("CHAIN"),
@@ -89,13 +90,13 @@ def show(door: Door, which: str, reading: Reading) -> None:
     Exit status:
       0   it was shown
       10  there is no such chain
-      12  the secret given does not open it
+      12  a secret given does not open it
       13  the storage did not answer
       20  it is damaged or not to be believed
     """
     from strongroom.control import chains
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         details = chains.show(ctx, which, reading.access(door))
     door.show(details, _lines(details))
     door.tell_warnings(details.warnings)
@@ -117,7 +118,7 @@ def _lines(details: ChainDetails) -> Iterator[str]:
 @chain.command("unlock")
 @click.argument("which", metavar="CHAIN")
 @reading_options
-@secret_options("old-", "an older password that no link leads to", into="old_place")
+@secret_options("old-", "an older password that no link leads to", into="old_places", several=True)
 @click.option(
     "--keep-secret",
     is_flag=True,
@@ -125,14 +126,21 @@ def _lines(details: ChainDetails) -> Iterator[str]:
 )
 @pass_door
 def unlock(
-    door: Door, which: str, reading: Reading, old_place: SecretPlace, keep_secret: bool
+    door: Door,
+    which: str,
+    reading: Reading,
+    old_places: tuple[SecretPlace, ...],
+    keep_secret: bool,
 ) -> None:
     r"""Open CHAIN with its newest secret and take it into the catalog.
 
-    The newest secret opens everything that links lead to; where one is missing, the older
-    secret is asked for by its key and hint. This machine keeps what lists the points and what a
-    next session compares by, and nothing that opens contents unless --keep-secret is said.
-    'strongroom job create --chain CHAIN' then goes on in it.
+    The newest secret opens everything that links lead to. Where one is missing, older secrets
+    are needed too: name them as well, with --password-file or --old-password-file, which are
+    the same; on a terminal they are asked for by key and hint. This machine keeps what lists
+    the points and what a next session compares by, and nothing that opens contents unless
+    --keep-secret is said. 'strongroom job create --chain CHAIN' then goes on in it.
+
+    Of a chain that this server writes to, the missing links are made.
 
     \b
     Exit status:
@@ -140,23 +148,16 @@ def unlock(
       2   it is not encrypted, or no secret was named
       3   part of it stays locked: the secrets that would open it are listed
       10  there is no such chain
-      12  the secret does not open its present key
+      12  no secret opens its present key, or one opens nothing
       13  the storage did not answer
       20  it is damaged, or nothing vouches for who signs it
     """
     from strongroom.cli.errors import WARNINGS
     from strongroom.control import chains
 
-    access = reading.access(door)
-    with door.context(reading.place) as ctx, door.work() as (progress, _):
-        done = chains.unlock(
-            ctx,
-            which,
-            access,
-            old=door.secret(old_place),
-            keep_secret=keep_secret,
-            progress=progress,
-        )
+    access = replace(reading, places=(*reading.places, *old_places)).access(door)
+    with door.context() as ctx, door.work() as (progress, _):
+        done = chains.unlock(ctx, which, access, keep_secret=keep_secret, progress=progress)
     view = done.details.chain
     lines = [f"unlocked chain {view.chain_id[:12]}: {len(done.details.points)} points"]
     items = [("job", view.job or "-"), ("sources", done.details.sources)]

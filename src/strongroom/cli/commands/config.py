@@ -147,7 +147,7 @@ def list_(door: Door, where: str, reading: Reading) -> None:
     """
     from strongroom.control import config_restore
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         views = config_restore.list_backups(ctx, replaced(reading.access(door), where=where))
     columns = [
         Column("INSTALLATION"),
@@ -207,7 +207,7 @@ def restore(
     """
     from strongroom.control import config_restore
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         access = replaced(reading.access(door), where=where)
         result = door.confirmed(
             lambda agreed: config_restore.restore(

@@ -15,7 +15,10 @@ from strongroom.cli.options import (
     confirmation_options,
     job_names,
     kms_names,
+    kms_option,
+    link_later_option,
     password_names,
+    recovery_key_option,
     repository_names,
     secret_options,
     signer_option,
@@ -210,10 +213,9 @@ def _settings(
     metavar="OLD NEW",
     help="With --chain: its source OLD is read from NEW now.",
 )
-@secret_options("old-", "the newest password of the chain", into="old_place")
-@click.option(
-    "--recovery-key", type=FILE, metavar="FILE", help="With --chain: open it with this kit."
-)
+@secret_options("old-", "a password of the chain", into="old_places", several=True)
+@kms_option("old-")
+@recovery_key_option("With --chain: open it with this kit, or share and others")
 @signer_option
 @pass_door
 def create(
@@ -225,8 +227,9 @@ def create(
     encrypt: str | None,
     which: str | None,
     repoint: tuple[tuple[str, str], ...],
-    old_place: SecretPlace,
-    recovery_key: Path | None,
+    old_places: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
     signers: tuple[str, ...],
     **settings: object,
 ) -> None:
@@ -237,7 +240,8 @@ def create(
 
     With --chain the job goes on where the server that began it has ended: its sources are the
     chain's, and its first session is an increment. The chain's newest secret is needed once,
-    unless 'strongroom chain unlock' has kept it. That server writes nothing to the chain any
+    unless 'strongroom chain unlock' has kept it; older ones, too, where no link leads to their
+    keys. That server writes nothing to the chain any
     more.
 
     \b
@@ -246,7 +250,7 @@ def create(
       2   the job cannot be like that
       10  there is no such repository, password, KMS or chain
       11  a session of another server is running in the chain
-      12  the secret given does not open the chain
+      12  no secret given opens the chain, or one opens nothing
       13  the KMS that is to make its key does not answer
       15  NAME is taken, or the chain has a job here
       20  nothing vouches for who signs the chain, or it is damaged
@@ -265,8 +269,9 @@ def create(
     if which is None:
         for option, said in (
             ("--repoint", repoint),
-            ("--old-password-…", old_place.named),
-            ("--recovery-key", recovery_key),
+            ("--old-password-…", old_places),
+            ("--old-kms", kms),
+            ("--recovery-key", recovery_keys),
             ("--signer", signers),
         ):
             if said:
@@ -279,7 +284,7 @@ def create(
     request = jobs.JobRequest(
         name=name, repository=repository, sources=sources, encrypt=encrypt, **given
     )
-    with door.context(old_place) as ctx:
+    with door.context() as ctx:
         if which is None:
             result = jobs.create(ctx, request)
         else:
@@ -287,8 +292,9 @@ def create(
             from strongroom.control.access import Access
 
             access = Access(
-                secret=door.named_secret(old_place),
-                recovery_keys=() if recovery_key is None else (recovery_key,),
+                secrets=tuple(map(door.secret, old_places)),
+                recovery_keys=recovery_keys,
+                kms=kms,
                 signers=signers,
             )
             result = chain_jobs.create(ctx, request, which, access, repoint=repoint)
@@ -314,6 +320,7 @@ def create(
 @secret_options("old-", "the present password, if it has to be given", into="old_place")
 @click.option(
     "--kms",
+    multiple=True,
     metavar="NAME",
     shell_complete=kms_names,
     help="With --no-secret-to-read: it opens the points.",
@@ -326,6 +333,7 @@ def create(
     metavar="FILE",
     help="With --no-secret-to-read: this kit opens the points.",
 )
+@link_later_option
 @click.option("--yes", is_flag=True, help="Agree to a shorter retention; do not ask.")
 @click.option("--yes-weaken", is_flag=True, help="Agree to what protects less; do not ask.")
 @pass_door
@@ -335,8 +343,9 @@ def edit(
     name: str,
     rename: str | None,
     old_place: SecretPlace,
-    kms: str | None,
+    kms: tuple[str, ...],
     recovery_keys: tuple[Path, ...],
+    link_later: bool,
     yes: bool,
     yes_weaken: bool,
     **settings: object,
@@ -344,7 +353,9 @@ def edit(
     r"""Change job NAME. What is not named stays.
 
     The word none takes a number back, '' a script or all exclusions. Turning encryption on or
-    off makes the next session a full by itself; another password does not.
+    off makes the next session a full by itself; another password or KMS does not, as long as
+    what opened the job before is at hand or is given. With --link-later it does not either:
+    until the older secret is at hand once, both are needed to restore.
 
     --no-secret-to-read needs a secret that opens all points that are there: a password, a KMS
     or a recovery kit.
@@ -375,7 +386,8 @@ def edit(
                 changes,
                 yes=yes or agreed,
                 yes_weaken=yes_weaken or agreed,
-                old=old if old.can_ask else None,
+                old=old if (old.named if link_later else old.can_ask) else None,
+                link_later=link_later,
                 proof=_proof(door, old_place, kms, recovery_keys),
             )
 
@@ -385,7 +397,7 @@ def edit(
 
 
 def _proof(
-    door: Door, place: SecretPlace, kms: str | None, recovery_keys: tuple[Path, ...]
+    door: Door, place: SecretPlace, kms: tuple[str, ...], recovery_keys: tuple[Path, ...]
 ) -> Access | None:
     """Return the secret that was named to open the points, if one was."""
     if not (place.named or kms or recovery_keys):
@@ -393,7 +405,9 @@ def _proof(
     # Not at the top: of the commands here hardly one has a use for it.
     from strongroom.control.access import Access
 
-    return Access(secret=door.named_secret(place), recovery_keys=recovery_keys, kms=kms)
+    secret = door.named_secret(place)
+    secrets = () if secret is None else (secret,)
+    return Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
 
 
 def _changes(settings: dict[str, object], rename: str | None) -> dict[str, Any]:
@@ -474,6 +488,7 @@ def _job_lines(view: JobView) -> list[str]:
         ("repository", view.repository),
         ("sources", view.sources),
         ("encrypt", view.encrypt),
+        *([("links", _unlinked(view))] if view.unlinked else []),
         ("lost password", "covered by the recovery key" if view.protected else "not covered"),
         ("reading", _reads(view)),
         ("exclude", view.exclude),
@@ -509,6 +524,11 @@ def _keeps(view: JobView | RetentionPlan) -> str:
     if view.keep_days is not None:
         rules.append(f"{view.keep_days} days")
     return " and ".join(rules) or "-"
+
+
+def _unlinked(view: JobView) -> str:
+    keys = ", ".join(one[:12] for one in view.unlinked)
+    return f"none yet to older key {keys}: its secret is needed too"
 
 
 def _fulls(view: JobView) -> str:
@@ -547,9 +567,19 @@ def remove(door: Door, name: str, yes: bool) -> None:
 @job.command("rewrap")
 @click.argument("name", shell_complete=job_names)
 @secret_options("old-", "an old password, where none is stored", into="old", several=True)
+@kms_option("old-")
+@recovery_key_option("Open old keys with this kit, or share and others")
 @confirmation_options
 @pass_door
-def rewrap(door: Door, name: str, old: tuple[SecretPlace, ...], dry_run: bool, yes: bool) -> None:
+def rewrap(
+    door: Door,
+    name: str,
+    old: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
+    dry_run: bool,
+    yes: bool,
+) -> None:
     r"""Seal old points of job NAME for today's recipients, and for nobody else.
 
     Old envelopes are replaced; blocks stay as they are. Which of three is called for:
@@ -574,16 +604,18 @@ def rewrap(door: Door, name: str, old: tuple[SecretPlace, ...], dry_run: bool, y
       3    some are not: nothing opens them, or the storage keeps an old envelope
       10   there is no such job
       11   a session of the job is running
-      12   an old password cannot be had
+      12   an old secret cannot be had, or opens nothing
       13   storage did not answer
       130  the answer was no
     """
     from strongroom.control import rewrapping
+    from strongroom.control.access import Access
 
-    sources = [door.secret(place) for place in old]
+    secrets = tuple(map(door.secret, old))
+    given = Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
     with door.home_context() as ctx:
         result = door.confirmed(
-            lambda agreed: rewrapping.rewrap(ctx, name, old=sources, dry_run=dry_run, yes=agreed),
+            lambda agreed: rewrapping.rewrap(ctx, name, old=given, dry_run=dry_run, yes=agreed),
             yes,
         )
     door.show(result, _rewrap_lines(result))

@@ -13,7 +13,7 @@ from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from strongroom.cli.door import Door
-    from strongroom.control.views import KeyView
+    from strongroom.control.views import KeyUse, KeyView
 
 _SHORT_ID = 12
 
@@ -35,7 +35,8 @@ def list_(door: Door) -> None:
     r"""List passwords, KMS keys, recovery kits and signers.
 
     POINTS are those that a secret opens whole chains of; ALONE those of them that nothing else
-    known opens. A star marks what the next sessions are sealed for or signed by.
+    known opens. A star marks what the next sessions are sealed for or signed by. 'needed too'
+    is a secret that opens a chain only together with others, until a missing link is made.
 
     \b
     Exit status:
@@ -60,7 +61,7 @@ def list_(door: Door) -> None:
             view.kind,
             view.name + (" *" if view.present else ""),
             view.key_id[:_SHORT_ID],
-            view.state,
+            view.state + (", needed too" if any(use.beside for use in view.chains) else ""),
             f"{view.age_days} d",
             f"{view.proven_at:%Y-%m-%d}" if view.proven_at else "-",
             str(view.points),
@@ -108,8 +109,16 @@ def _lines(view: KeyView) -> list[str]:
     ]
     uses = [
         f"chain {use.chain[:_SHORT_ID]} of {use.job or 'a removed job'}: "
-        + (f"all {counted(use.points, 'point')}" if use.whole else "what is older than a change")
+        + _opens(use)
         + (", alone" if use.alone else "")
         for use in view.chains
     ]
     return [*pairs(facts), *uses]
+
+
+def _opens(use: KeyUse) -> str:
+    if use.whole:
+        return f"all {counted(use.points, 'point')}"
+    if use.beside:
+        return "with others, until a missing link is made"
+    return "what is older than a change"

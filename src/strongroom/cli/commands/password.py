@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli import asking
-from strongroom.cli.options import password_names, secret_options
+from strongroom.cli.options import link_later_option, password_names, secret_options
 from strongroom.cli.output import Column, table, when
 from strongroom.cli.output import yes as yes_or_no
 from strongroom.cli.words import Group, pass_door
@@ -106,6 +106,7 @@ def list_(door: Door) -> None:
     default=None,
     help="Keep nothing here that opens backups, or keep it again.",
 )
+@link_later_option
 @click.option("--yes-weaken", is_flag=True, help="Agree to what protects less; do not ask.")
 @pass_door
 def edit(
@@ -115,6 +116,7 @@ def edit(
     old_place: SecretPlace,
     hint: str | None,
     write_only: bool | None,
+    link_later: bool,
     yes_weaken: bool,
 ) -> None:
     r"""Change password NAME: its secret, its hint, what is kept of it here.
@@ -147,7 +149,8 @@ def edit(
                 secret=new,
                 hint=hint,
                 write_only=write_only,
-                old=old if old.can_ask else None,
+                old=old if (old.named if link_later else old.can_ask) else None,
+                link_later=link_later,
                 yes_weaken=agreed,
             )
 

@@ -60,17 +60,17 @@ def list_(door: Door, job: str | None, reading: Reading) -> None:
 
     \b
     Exit status:
-      0   they were listed, be it none
+      0   they were listed, be it none; what locked ones need was said
       2   the request cannot be right
       3   they were listed, without those of a repository that did not answer
       10  there is no such repository or job
-      12  the secret given opens nothing there
+      12  a secret given opens nothing there
       13  the storage did not answer
       20  a chain is damaged or not to be believed
     """
     from strongroom.control import points
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         found = points.list_points(ctx, reading.access(door), job)
     door.show(found, _table(found.points) if found.points else [])
     door.tell_warnings(found.warnings)
@@ -118,7 +118,12 @@ def _named(row: PointRow, one_job: bool) -> str:
 
 
 def _notes(row: PointRow) -> str:
-    notes = (("locked", row.locked), ("held", row.held), ("plain", not row.encrypted))
+    notes = (
+        ("locked", row.locked),
+        ("contents locked", bool(row.needs) and not row.locked),
+        ("held", row.held),
+        ("plain", not row.encrypted),
+    )
     return ", ".join(word for word, holds in notes if holds)
 
 
@@ -141,12 +146,12 @@ def show(door: Door, which: str, reading: Reading) -> None:
     Exit status:
       0   it was shown
       10  there is no such point
-      12  the secret given opens nothing there
+      12  a secret given opens nothing there
       20  the point is damaged or not to be believed
     """
     from strongroom.control import points
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         details = points.show(ctx, reading.access(door), which)
     door.show(details, _detail_lines(details))
     door.tell_warnings(details.warnings)
@@ -197,13 +202,13 @@ def files(door: Door, which: str, pattern: str | None, reading: Reading) -> None
     Exit status:
       0   it was listed
       10  there is no such point
-      12  no key at hand opens it
+      12  a key that it needs is not at hand
       20  the point is damaged or not to be believed
     """
     from strongroom.cli.listing import file_line
     from strongroom.control import points
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         listed = points.files(ctx, reading.access(door), which, pattern)
         door.stream("files", listed, file_line)
 
@@ -223,13 +228,13 @@ def diff(door: Door, before: str, after: str, reading: Reading) -> None:
     Exit status:
       0   they were compared, whether they differ or not
       10  there is no such point
-      12  no key at hand opens one of them
+      12  a key that one of them needs is not at hand
       20  a point is damaged or not to be believed
     """
     from strongroom.cli.listing import change_line
     from strongroom.control import points
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         changes = points.diff(ctx, reading.access(door), before, after)
         door.stream("changes", changes, change_line)
 
@@ -245,7 +250,7 @@ def verify(door: Door, which: tuple[str, ...], reading: Reading) -> None:
     Exit status:
       0    every block opens in its place
       10   there is no such point
-      12   no key at hand opens it
+      12   a key that it needs is not at hand
       13   the storage or the KMS did not answer
       20   something is damaged or missing
       130  stopped on request
@@ -253,7 +258,7 @@ def verify(door: Door, which: tuple[str, ...], reading: Reading) -> None:
     from strongroom.cli import reports
     from strongroom.control import care
 
-    with door.context(reading.place) as ctx, door.work() as (progress, cancel):
+    with door.context() as ctx, door.work() as (progress, cancel):
         report = care.verify(
             ctx, reading.access(door), which=which, progress=progress, cancel=cancel
         )

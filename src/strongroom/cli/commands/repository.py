@@ -106,7 +106,7 @@ def show(door: Door, where: str, reading: Reading) -> None:
       0   it was shown
       2   the request cannot be right
       10  there is no repository
-      12  the secret given opens nothing there
+      12  a secret given opens nothing there
       13  the storage did not answer
       20  a chain is damaged or not to be believed
     """
@@ -114,7 +114,7 @@ def show(door: Door, where: str, reading: Reading) -> None:
 
     from strongroom.control import repositories
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         details = repositories.show(ctx, where, replace(reading.access(door), where=where))
     _show_details(door, details)
 
@@ -134,7 +134,7 @@ def rescan(door: Door, where: str, reading: Reading) -> None:
       0   the catalog knows what is there
       2   the request cannot be right
       10  there is no repository
-      12  the secret given opens nothing there
+      12  a secret given opens nothing there
       13  the storage did not answer
       20  a chain is damaged or not to be believed
     """
@@ -142,7 +142,7 @@ def rescan(door: Door, where: str, reading: Reading) -> None:
 
     from strongroom.control import repositories
 
-    with door.context(reading.place) as ctx:
+    with door.context() as ctx:
         details = repositories.rescan(ctx, where, replace(reading.access(door), where=where))
     _show_details(door, details)
 
@@ -262,7 +262,7 @@ def verify(door: Door, where: str, reading: Reading) -> None:
     from strongroom.cli import reports
     from strongroom.control import care
 
-    with door.context(reading.place) as ctx, door.work() as (progress, cancel):
+    with door.context() as ctx, door.work() as (progress, cancel):
         access = replace(reading.access(door), where=where)
         report = care.verify(ctx, access, progress=progress, cancel=cancel)
     reports.show_verify(door, report)

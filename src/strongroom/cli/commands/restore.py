@@ -85,7 +85,7 @@ def restore(
       2    the request cannot be right
       3    everything is restored, with warnings
       10   there is no such point or path
-      12   no key at hand opens it
+      12   a key that it needs is not at hand; nothing was restored
       13   the storage or the KMS did not answer
       14   the target or the KMS refused: rights, a full disk, a disabled key
       15   something is in the way; nothing was restored
@@ -107,7 +107,7 @@ def restore(
         verify=verify,
         salvage=salvage,
     )
-    with door.context(reading.place) as ctx, door.work() as (progress, cancel):
+    with door.context() as ctx, door.work() as (progress, cancel):
         result = restores.restore(
             ctx,
             reading.access(door),

@@ -252,6 +252,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chain_id", "chain_key_id", name=op.f("pk_envelopes")),
     )
     op.create_table(
+        "missing_links",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("older_id", sa.LargeBinary(), nullable=False),
+        sa.Column("newer_id", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["chain_id"],
+            ["chains.chain_id"],
+            name=op.f("fk_missing_links_chain_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("chain_id", "older_id", name=op.f("pk_missing_links")),
+    )
+    op.create_table(
         "job_sources",
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),

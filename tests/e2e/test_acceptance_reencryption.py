@@ -11,6 +11,7 @@ from strongroom import errors
 from strongroom.catalog import chains, reencryptions
 from strongroom.catalog import points as point_rows
 from strongroom.control import audit, care, jobs, passwords, points, reencryption
+from strongroom.control.access import Access
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
 from strongroom.repository import layout
@@ -142,7 +143,7 @@ def test_of_a_write_only_password_it_has_to_be_given(
 
     left = reencrypt(installation)
     assert [one.state for one in left.chains] == ["left"]
-    result = reencrypt(installation, old=(secret(NEWER),))
+    result = reencrypt(installation, old=Access(secrets=(secret(NEWER),)))
 
     assert [one.state for one in result.chains] == ["reencrypted"]
     check_restores(installation, made, tmp_path / "after")
@@ -159,7 +160,7 @@ def test_of_a_guarded_job_it_has_to_be_given_though_it_is_kept(
     changes = jobs.JobChanges(secret_to_read=True)
     jobs.edit(installation.ctx, "nightly", changes)
     assert [one.state for one in reencrypt(installation).chains] == ["left"]
-    result = reencrypt(installation, old=(secret(PASSWORD),))
+    result = reencrypt(installation, old=Access(secrets=(secret(PASSWORD),)))
     assert [one.state for one in result.chains] == ["reencrypted"]
     assert result.chains[0].new_chain is not None
     events = [one.event for one in audit.list_records(installation.ctx)]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains, heads, jobs, reencryptions, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.control import audit, guarded, job_lock, keys
+from strongroom.control.access import unlockers_of
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.control.known_chains import (
     compare_with_seen,
@@ -26,7 +27,6 @@ from strongroom.control.known_chains import (
 )
 from strongroom.control.views import ReencryptedChain, ReencryptResult
 from strongroom.crypto import random
-from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.engine import reencryption
 from strongroom.errors import (
     CancelledError,
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
     from strongroom.catalog.chains import ChainRow
     from strongroom.catalog.reencryptions import ReencryptionRow
+    from strongroom.control.access import Access
     from strongroom.control.context import Context
-    from strongroom.control.secrets import SecretSource
     from strongroom.crypto.envelope import ChainKey
     from strongroom.crypto.recipients import Recipient, Unlocker
     from strongroom.engine.cancellation import Cancellation
@@ -100,7 +100,7 @@ def reencrypt(
     ctx: Context,
     name: str,
     *,
-    old: Sequence[SecretSource] = (),
+    old: Access | None = None,
     dry_run: bool = False,
     yes: bool = False,
     progress: Progress,
@@ -111,7 +111,7 @@ def reencrypt(
     Args:
         ctx: Surroundings.
         name: The job's.
-        old: Passwords that open what nothing stored does.
+        old: Secrets that open what nothing stored does.
         dry_run: Only say what would be done.
         yes: Agrees that the old chains' points are given up once the new ones are verified.
         progress: Is told how it goes.
@@ -135,7 +135,7 @@ def reencrypt(
         )
     unlockers = [
         *([] if job.secret_to_read else keys.stored_unlockers(ctx, job)),
-        *(PasswordUnlocker(source.get("old password")) for source in old),
+        *(unlockers_of(ctx, old) if old is not None else ()),
     ]
     warnings: list[str] = []
     with ExitStack() as held:

@@ -657,6 +657,8 @@ def _not_rewrapped(one: RewrappedKey) -> str:
 @job.command("reencrypt")
 @click.argument("name", shell_complete=job_names)
 @secret_options("old-", "an old password, where none is stored", into="old", several=True)
+@kms_option("old-")
+@recovery_key_option("Open old keys with this kit, or share and others")
 @click.option(
     "--abandon", is_flag=True, help="Remove what was made of it, if it is not finished yet."
 )
@@ -666,6 +668,8 @@ def reencrypt(
     door: Door,
     name: str,
     old: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
     abandon: bool,
     dry_run: bool,
     yes: bool,
@@ -697,10 +701,12 @@ def reencrypt(
       130  stopped on request, or the answer was no; say it again to go on
     """
     from strongroom.control import reencryption
+    from strongroom.control.access import Access
 
     if abandon and (dry_run or yes):
         raise click.UsageError("--abandon goes alone", click.get_current_context())
-    sources = [door.secret(place) for place in old]
+    secrets = tuple(map(door.secret, old))
+    given = Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
     with door.home_context() as ctx:
 
         def act(agreed: bool) -> ReencryptResult:
@@ -708,7 +714,7 @@ def reencrypt(
                 return reencryption.reencrypt(
                     ctx,
                     name,
-                    old=sources,
+                    old=given,
                     dry_run=dry_run,
                     yes=agreed,
                     progress=progress,

@@ -184,3 +184,26 @@ def test_restores_killed_at_any_instant_leave_nothing_that_only_looks_whole_and_
         assert {**look_at(kept.restored / "tree")}.items() >= tree.items()
     assert hits, "no kill ever came in time"
     assert stored_names(kept) == before
+
+
+def test_a_re_encryption_killed_at_any_instant_goes_on_and_nobody_sees_it_before(
+    kept: KeptJob,
+) -> None:
+    for _ in range(2):
+        change(kept)
+        kept.job().run()
+    contents = kept.job().contents()
+    kept.job().clone()
+    hits = 0
+    for _ in range(KILLS // 3):
+        hits += killed(kept, "reencrypt", 0.5)
+        assert kept.job().repository.chain_ids() == [kept.job().chain_id]
+    assert hits, "no kill ever came in time"
+
+    clone = kept.job().clone()
+    clone.fill()
+    newer = clone.publish()
+
+    assert newer.contents() == contents
+    assert newer.scrub().ok
+    assert newer.plan_prune().dead_bytes == 0

@@ -28,6 +28,7 @@ from strongroom.engine.backup import SourcePlan
 from strongroom.repository.rekey import start_chain
 from strongroom.repository.repository import Repository
 from strongroom.storage.local import LocalStorage
+from tests.support.cloning import Clone
 from tests.support.engine_job import AheadClock
 from tests.support.jobs import Job
 from tests.support.reading import bring_back, views_of
@@ -121,6 +122,20 @@ class KeptSessions(Job):
         kept = self._metakeys / plan.session_id.hex()
         kept.write_bytes(self.metakeys[plan.session_id].expose())
         return plan
+
+    def clone(self) -> Clone:
+        """Return the re-encryption that was begun; begin it if none was."""
+        file = self._metakeys.parent / "clone"
+        if not file.exists():
+            clone = Clone.begin(self)
+            seed = clone.chain_key.seed.expose()
+            parts = clone.chain_id, clone.header, seed
+            file.write_text(json.dumps([part.hex() for part in parts]))
+        chain_id, header, seed = map(bytes.fromhex, json.loads(file.read_text()))
+        return Clone(self, chain_id, header, ChainKey(Seed(seed)))
+
+    def reencrypt(self) -> None:
+        self.clone().fill()
 
     def restore_newest(self) -> None:
         """Restore the newest point of each source over what an earlier try left."""

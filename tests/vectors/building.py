@@ -21,10 +21,13 @@ from strongroom.engine.backup import SessionOutcome, SessionPlan, SourcePlan, ru
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.pipeline import Compression
 from strongroom.engine.progress import NullProgress
+from strongroom.engine.reencryption import reencrypt
 from strongroom.format.journal import EntryRef
+from strongroom.repository import unpublished
 from strongroom.repository.chain import Chain, Trust
 from strongroom.repository.keyring import Keyring
-from strongroom.repository.rekey import change_recipients, start_chain
+from strongroom.repository.promises import take_back
+from strongroom.repository.rekey import change_recipients, prepare_chain, start_chain
 from strongroom.repository.repository import Repository
 from strongroom.repository.succession import succeed
 from strongroom.repository.writer import SealedKeys, seal_keys
@@ -84,6 +87,36 @@ class ARepository:
             recipients = self._recipients()
             self.chain_key = change_recipients(chain, self.chain_key, recipients, signer)
         succeed(chain, signer, self.clock)
+
+    def reencrypt(self, password: str) -> None:
+        """Let another chain, for another password, take the chain's place."""
+        storage, header = self.repository.storage, self.chain.header
+        old, old_keys = Chain(storage, self.chain.chain_id), self.keyring()
+        self.password = password
+        chain_id, data, self.chain_key = prepare_chain(
+            storage, self.job_id, self._recipients(), self.signer, header.created_at, None
+        )
+        assert self.chain_key is not None
+        self.counter += 1
+        done = reencrypt(
+            old,
+            old_keys,
+            unpublished.view(storage, chain_id, data),
+            self.chain_key,
+            counter=self.counter,
+            older=list(self.older),
+            signer=self.signer,
+            clock=self.clock,
+            keep_metakey=lambda *_: None,
+            progress=NullProgress(),
+            cancel=Cancellation(),
+        )
+        unpublished.publish(storage, chain_id, data)
+        take_back(old, done.live.keys(), self.signer, self.clock, "re-encrypted")
+        self.chain = Chain(storage, chain_id)
+        newest = self.chain.newest_session
+        assert newest is not None
+        self.previous = EntryRef(chain_id, newest.number, newest.hash)
 
     def run(self, give_up: tuple[bytes, ...] = ()) -> SessionOutcome:
         """Run a session over `sources`."""

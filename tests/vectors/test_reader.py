@@ -327,3 +327,35 @@ def test_the_reader_imports_nothing_of_strongroom() -> None:
     names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     outside = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
     assert outside == {"blake3", "cryptography", "msgspec", "zstandard"}
+
+
+def test_a_re_encrypted_chain_restores_with_today_s_password_alone(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "same").write_bytes(random.token(100_000))
+    source = SourcePlan(source_id=random.token(16), kind="files", value=str(tree))
+    repository = ARepository(tmp_path / "repository", OLD, sources=(source,))
+    shown: dict[bytes, dict[str, object]] = {}
+
+    def back_up(content: bytes) -> None:
+        (tree / "own").write_bytes(content)
+        point = repository.run().results[0].point_id
+        assert point is not None
+        shown[point] = snapshot(tree)
+
+    back_up(b"one")
+    back_up(b"given up")
+    given_up = list(shown)[-1]
+    del shown[given_up]
+    repository.take_over(SigningKey.from_seed(random.seed()), OLD)
+    back_up(b"two")
+    repository.run(give_up=(given_up,))
+    repository.reencrypt(NEW)
+    back_up(b"three")
+
+    for index, (point, expected) in enumerate(shown.items()):
+        target = tmp_path / f"target {index}"
+        done = read(repository, NEW, point.hex(), str(target))
+        assert done.returncode == 0, done.stderr
+        assert snapshot(target) == expected
+        assert read(repository, OLD, point.hex(), str(tmp_path / "none")).returncode != 0

@@ -92,6 +92,14 @@ def set_held(database: Database, point_ids: Collection[bytes], held: bool) -> No
     )
 
 
+def move_many(database: Database, point_ids: Collection[bytes], chain_id: bytes) -> None:
+    """Let points stand in another chain: they were re-encrypted, and nothing else changed."""
+    database.execute_many(
+        "UPDATE points SET chain_id = ? WHERE point_id = ?",
+        [(chain_id, point_id) for point_id in point_ids],
+    )
+
+
 def remove_many(database: Database, point_ids: Collection[bytes]) -> None:
     database.execute_many(
         "DELETE FROM points WHERE point_id = ?", [(point_id,) for point_id in point_ids]

@@ -241,6 +241,16 @@ envelopes = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+reencryptions = Table(
+    "reencryptions",
+    metadata,
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("old_chain_id", LargeBinary(16), nullable=False, unique=True),
+    Column("job_id", LargeBinary(16), nullable=False, index=True),
+    Column("repository_id", LargeBinary(16), nullable=False),
+    Column("header", LargeBinary, nullable=False),
+)
+
 sessions = Table(
     "sessions",
     metadata,

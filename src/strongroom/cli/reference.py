@@ -86,6 +86,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "job list": _view("JobView", "jobs", many=True),
     "job show": _view("JobView", "job"),
     "job remove": _view("JobView", "job"),
+    "job reencrypt": _view("ReencryptResult"),
     "job rewrap": _view("RewrapResult"),
     "job retention": _view("RetentionPlan"),
     "job detach": _view("JobResult"),

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads
+from strongroom.catalog import heads, reencryptions
 from strongroom.control import audit, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
@@ -66,6 +66,7 @@ def scrub(
         repository,
         keys.readers_trust(ctx, signers),
         _known_heads(ctx, repository),
+        unfinished=_unfinished(ctx, repository),
         progress=progress,
         cancel=cancel,
     )
@@ -211,6 +212,13 @@ def _may_prune(
         # Deciding by an older state would remove what newer points need.
         chain.check_head(head)
     return True
+
+
+def _unfinished(ctx: Context, repository: Repository) -> frozenset[bytes]:
+    if not ctx.has_catalog:
+        return frozenset()
+    rows = reencryptions.of_repository(ctx.database, repository.repository_id)
+    return frozenset(row.chain_id for row in rows)
 
 
 def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:

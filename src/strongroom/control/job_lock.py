@@ -9,6 +9,7 @@ from strongroom.repository import layout, locks
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
+    from strongroom.engine.progress import Progress
     from strongroom.model.job import Job
     from strongroom.repository.repository import Repository
 
@@ -52,3 +53,20 @@ def acquire(
         raise LockedError(
             f"job {job.name} is at work elsewhere: {error}", hint=hint, **error.fields
         ) from error
+
+
+class Beating:
+    """Progress that keeps the lock fresh: a long session is not to be taken for a dead one."""
+
+    def __init__(self, inner: Progress, lock: locks.Lock | None) -> None:
+        self._inner = inner
+        self._lock = lock
+        self.begin = inner.begin
+        self.reading = inner.reading
+        self.bottleneck = inner.bottleneck
+        self.finish = inner.finish
+
+    def advance(self, byte_count: int = 0, files: int = 0) -> None:
+        if self._lock is not None:
+            self._lock.refresh()
+        self._inner.advance(byte_count, files)

@@ -16,6 +16,7 @@ from strongroom.catalog import (
     missing_links,
     passwords,
     recovery_keys,
+    reencryptions,
     repositories,
     sessions,
 )
@@ -646,8 +647,14 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
 
     Raises:
         ConfirmationNeededError: nobody said yes.
+        ConflictError: it is being re-encrypted, and nobody else would clear away what was made.
     """
     job = jobs.get(ctx.database, name)
+    if reencryptions.of_job(ctx.database, job.job_id):
+        raise ConflictError(
+            f"re-encrypting job {name} is not finished",
+            hint=f"'strongroom job reencrypt {name}' goes on with it, --abandon drops it",
+        )
     if not yes:
         count = len(point_rows.of_job(ctx.database, job.job_id))
         raise ConfirmationNeededError(

@@ -135,23 +135,6 @@ def run_all(
     return results
 
 
-class _Beating:
-    """Progress that keeps the lock fresh: a long session is not to be taken for a dead one."""
-
-    def __init__(self, inner: Progress, lock: locks.Lock | None) -> None:
-        self._inner = inner
-        self._lock = lock
-        self.begin = inner.begin
-        self.reading = inner.reading
-        self.bottleneck = inner.bottleneck
-        self.finish = inner.finish
-
-    def advance(self, byte_count: int = 0, files: int = 0) -> None:
-        if self._lock is not None:
-            self._lock.refresh()
-        self._inner.advance(byte_count, files)
-
-
 class _Session:
     """One run of one job."""
 
@@ -314,7 +297,7 @@ class _Session:
             clock=ctx.clock,
             cache=ctx.settings.cache / target.chain.chain_id.hex(),
             give_up=lambda fresh: self._retention(target.chain.chain_id, fresh),
-            progress=_Beating(self.progress, self._lock),
+            progress=job_lock.Beating(self.progress, self._lock),
             cancel=self.cancel,
         )
         return outcome, target

@@ -525,6 +525,32 @@ class RewrapResult(View, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class ReencryptedChain(View, frozen=True, kw_only=True):
+    """One chain of a job, and what re-encryption did with it."""
+
+    chain: str
+    state: str
+    """`due` (it would be re-encrypted), `unfinished` (it would be gone on with), `reencrypted`,
+    `abandoned`, or `left` as it is."""
+    new_chain: str | None
+    """Where its points are from now on, or are being made."""
+    points: int
+    """Live ones."""
+    stored_bytes: int
+    """What they use, and what the new chain takes."""
+    reason: str = ""
+    """Why it is left as it is."""
+
+
+class ReencryptResult(View, frozen=True, kw_only=True):
+    """What re-encrypting a job did, or would do."""
+
+    job: str
+    done: bool
+    chains: tuple[ReencryptedChain, ...]
+    warnings: tuple[str, ...] = ()
+
+
 class RecoveryAsked(View, frozen=True, kw_only=True):
     """A recovery request that was made."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from strongroom.crypto.aead import open_value
 from strongroom.crypto.content import ContentHasher, fingerprint
 from strongroom.crypto.signing import SigningPublicKey, verify
-from strongroom.engine.pipeline import CONTENTS_LABEL
+from strongroom.engine.pack_sealing import CONTENTS_LABEL
 from strongroom.errors import IntegrityError, StrongroomError
 from strongroom.format import header as headers
 from strongroom.format import pack as packs

@@ -23,7 +23,8 @@ from strongroom.engine.dedup import DedupIndex
 from strongroom.engine.image_backup import back_up_image, count_disk
 from strongroom.engine.index_writer import PageStore
 from strongroom.engine.memory import keep_large_buffers
-from strongroom.engine.pipeline import CONTENTS_LABEL, BlockPipeline, Compression
+from strongroom.engine.pack_sealing import CONTENTS_LABEL
+from strongroom.engine.pipeline import BlockPipeline, Compression
 from strongroom.engine.stream_backup import back_up_stream
 from strongroom.engine.tree_backup import back_up_tree, count_chunk_list, count_tree
 from strongroom.engine.wear import load_wear, save_wear

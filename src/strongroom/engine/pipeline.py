@@ -22,14 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import zstandard
 
 from strongroom.crypto import random
-from strongroom.crypto.aead import OVERHEAD, PackSealer, seal_value
-from strongroom.crypto.content import fingerprint
+from strongroom.engine.pack_sealing import SealingSession, seal_pack
 from strongroom.format import block as blocks
-from strongroom.format import pack as packs
 from strongroom.format.block import BlockAddress, BlockClass, Codec
-from strongroom.format.codec import encode
-from strongroom.format.pack import Contents, Directory, PackHeader, Piece
-from strongroom.format.versions import SUITE_PLAIN, SUITE_SEALED
+from strongroom.format.pack import Contents, Piece
 from strongroom.storage.base import Buffer
 
 if TYPE_CHECKING:
@@ -41,7 +37,6 @@ WINDOW = 64
 _RAW_BUDGET = 16 << 20
 _OPEN_PACKS = 3
 _SAMPLE = 16 << 10
-CONTENTS_LABEL = "pack contents"
 
 StorePack = Callable[[bytes, int, bytes, Buffer], None]
 """Stores a pack: id, ordinal, encoded directory, bytes."""
@@ -106,11 +101,9 @@ class BlockPipeline:
             store: Makes a pack durable; called from several threads.
             workers: Threads that compress.
         """
-        self._chain_id = chain_id
-        self._session_id = session_id
+        self._session = SealingSession(chain_id, session_id, secrets)
         self._slot = slot
         self._secrets = secrets
-        self._suite = SUITE_SEALED if secrets else SUITE_PLAIN
         self._compression = compression
         self._store = store
         self._compressors = ThreadPoolExecutor(workers, "compress")
@@ -307,85 +300,24 @@ class BlockPipeline:
             self._unstored.release()
 
     def _seal_and_store(self, assembly: _Assembly) -> None:
-        overhead = OVERHEAD if self._secrets else 0
         order = sorted(range(len(assembly.places)), key=assembly.places.__getitem__)
         frames = [assembly.frames[index].result() for index in order]
         assembly.frames.clear()
-        places = [assembly.places[index] for index in order]
-        lengths = [len(frame) + overhead for frame in frames]
-        aligned = any(length % packs.ALIGNED_HEADER == 0 for length in lengths)
-        pack_id = random.token(32)
-        header = packs.header_bytes(
-            PackHeader(
-                self._chain_id, self._session_id, pack_id, assembly.ordinal, assembly.block_class
-            ),
-            aligned=aligned,
+        sealed = seal_pack(
+            self._session,
+            assembly.ordinal,
+            assembly.block_class,
+            [assembly.places[index] for index in order],
+            frames,
+            Contents([assembly.raw_lengths[index] for index in order], assembly.pieces),
+            self._buffer,
         )
-        offsets = [0] * len(places)
-        end = len(header)
-        # Aligned blocks first: then each of them begins at a multiple of 4 KiB.
-        for index in sorted(
-            range(len(places)), key=lambda one: (lengths[one] % packs.ALIGNED_HEADER != 0, one)
-        ):
-            offsets[index] = end
-            end += lengths[index]
-        buffer = self._buffer(end)
-        view = memoryview(buffer)
-        view[: len(header)] = header
-        hashes = bytearray()
-        sealer = self._sealer(assembly.block_class, pack_id)
-        target = view
-        for index, (place, offset, length) in enumerate(zip(places, offsets, lengths, strict=True)):
-            target = view[offset : offset + length]
-            # Let go as it is sealed: a pack that did not compress is in memory once, not twice.
-            frame, frames[index] = frames[index], b""
-            if sealer is None:
-                target[:] = frame
-            else:
-                number = assembly.ordinal << blocks.PLACE_BITS | place
-                context = blocks.context(
-                    self._suite, self._chain_id, self._session_id, number, assembly.block_class
-                )
-                sealer.seal_into(place, context, frame, target)
-            hashes += fingerprint(target)
-        directory = encode(
-            Directory(
-                pack_id,
-                assembly.ordinal,
-                assembly.block_class,
-                end,
-                places,
-                offsets,
-                lengths,
-                bytes(hashes),
+        with memoryview(sealed.buffer) as whole_view:
+            self._store(
+                sealed.pack_id, assembly.ordinal, sealed.directory, whole_view[: sealed.length]
             )
-        )
-        contents = encode(
-            Contents([assembly.raw_lengths[index] for index in order], assembly.pieces)
-        )
-        if self._secrets:
-            contents = seal_value(
-                self._secrets.metakey,
-                CONTENTS_LABEL,
-                packs.trailer_context(self._chain_id, self._session_id, directory),
-                contents,
-            )
-        tail = packs.finish(header, directory, contents)
-        whole = end + len(tail)
-        # A bytearray with views on it cannot grow.
-        del target
-        view.release()
-        buffer[end:whole] = tail
-        with memoryview(buffer) as whole_view:
-            self._store(pack_id, assembly.ordinal, directory, whole_view[:whole])
-        self._buffers.append(buffer)
-        self.stored_bytes += whole
-
-    def _sealer(self, block_class: BlockClass, pack_id: bytes) -> PackSealer | None:
-        if self._secrets is None:
-            return None
-        key = self._secrets.session_key if block_class == BlockClass.DATA else self._secrets.metakey
-        return PackSealer(key, pack_id)
+        self._buffers.append(sealed.buffer)
+        self.stored_bytes += sealed.length
 
     def _buffer(self, size: int) -> bytearray:
         """Return a buffer of at least `size` bytes.

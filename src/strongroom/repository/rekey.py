@@ -44,6 +44,26 @@ def start_chain(
         The chain, and its chain key where it is sealed: the caller decides what the keystore
         may keep of it.
     """
+    chain_id, header, chain_key = prepare_chain(
+        storage, job_id, recipients, signer, to_microseconds(clock.now()), previous
+    )
+    storage.put(layout.header(chain_id), header)
+    return Chain(storage, chain_id), chain_key
+
+
+def prepare_chain(
+    storage: Storage,
+    job_id: bytes,
+    recipients: Sequence[Recipient],
+    signer: SigningKey,
+    created_at: int,
+    previous: EntryRef | None,
+) -> tuple[bytes, bytes, ChainKey | None]:
+    """Store a new chain's envelopes and sign its header, which is the caller's to store.
+
+    Returns:
+        The chain's id, the header as the object to store, and the chain key of a sealed one.
+    """
     chain_id = random.token(16)
     chain_key = ChainKey.generate() if recipients else None
     header = headers.ChainHeader(
@@ -51,7 +71,7 @@ def start_chain(
         SUITE_SEALED if chain_key else SUITE_PLAIN,
         chain_id,
         job_id,
-        to_microseconds(clock.now()),
+        created_at,
         signer.public.raw,
         previous,
         chain_key.id if chain_key else b"",
@@ -61,8 +81,7 @@ def start_chain(
         _write_envelope(storage, chain_id, chain_key, recipients, signer, generation=1)
     encoded = encode(header)
     signature = signer.sign(headers.HEADER_DOMAIN, encoded)
-    storage.put(layout.header(chain_id), headers.frame_header(encoded, signature))
-    return Chain(storage, chain_id), chain_key
+    return chain_id, headers.frame_header(encoded, signature), chain_key
 
 
 def change_recipients(

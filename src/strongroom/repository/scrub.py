@@ -158,6 +158,7 @@ def scrub(
     heads: Mapping[bytes, Head],
     *,
     chain_ids: Collection[bytes] | None = None,
+    unfinished: Collection[bytes] = (),
     progress: Progress,
     cancel: Cancellation,
 ) -> ScrubReport:
@@ -169,6 +170,7 @@ def scrub(
             signer, and is damage where fingerprints were pinned.
         heads: The newest entries known from elsewhere, by chain.
         chain_ids: Read only these chains; all by default.
+        unfinished: Chains whose header is still to come: they are being re-encrypted.
         progress: Is told how it goes.
         cancel: Stops it between two reads.
 
@@ -176,7 +178,7 @@ def scrub(
         StorageUnavailableError: the storage did not answer.
         CancelledError: on request.
     """
-    return _Scrub(repository, trust, heads, chain_ids, progress, cancel).run()
+    return _Scrub(repository, trust, heads, chain_ids, unfinished, progress, cancel).run()
 
 
 class _Scrub:
@@ -188,6 +190,7 @@ class _Scrub:
         trust: Trust,
         heads: Mapping[bytes, Head],
         chain_ids: Collection[bytes] | None,
+        unfinished: Collection[bytes],
         progress: Progress,
         cancel: Cancellation,
     ) -> None:
@@ -196,6 +199,7 @@ class _Scrub:
         self.trust = trust
         self.heads = heads
         self.only = chain_ids
+        self.unfinished = unfinished
         self.progress = progress
         self.cancel = cancel
         self.damaged: list[Damage] = []
@@ -289,10 +293,17 @@ class _Scrub:
         Anything else is a chain that somebody took out of sight.
         """
         prefix = layout.chain(chain_id)
+        if chain_id in self.unfinished:
+            self.note(prefix, "a re-encryption that is not finished")
+            self._check_loose(chain_id)
+            return
         points = _claimed_points(self.storage, chain_id)
         if points or next(self.storage.list(layout.packs(chain_id)), None) is not None:
             self.damage(
-                layout.header(chain_id), "is missing, and objects of its chain are there", points
+                layout.header(chain_id),
+                "is missing, and objects of its chain are there (a re-encryption that is not "
+                "finished, or a chain taken out of sight)",
+                points,
             )
         else:
             self.note(prefix, "what was left of a chain that was never begun, or was removed")

@@ -17,6 +17,7 @@ from strongroom.control import (
     kms_keys,
     passwords,
     recovery,
+    reencryption,
     repositories,
     sessions,
 )
@@ -352,6 +353,23 @@ def test_a_rotation_at_the_server_is_learned_and_the_next_session_is_an_incremen
     # The old key is needed no longer on this way: the link leads to what it sealed.
     works.server.set_state(before, KeyState.DESTROYED)
     assert works.restored(old) == "old"
+
+
+def test_re_encrypted_points_need_the_newest_key_alone(works: Works) -> None:
+    works.job()
+    point = works.run(text="old").points[0]
+    before = works.kms_key()
+    works.server.make(rows_name(works), 3072)
+    kms_keys.sync(works.ctx, "corp")
+    result = reencryption.reencrypt(
+        works.ctx, "nightly", yes=True, progress=NullProgress(), cancel=Cancellation()
+    )
+    assert [one.state for one in result.chains] == ["reencrypted"]
+    works.server.set_state(before, KeyState.DESTROYED)
+    assert works.restored(point) == "old"
+    session = works.run(text="new")
+    assert session.kind == "incremental"
+    assert works.restored(session.points[0]) == "new"
 
 
 def rows_name(works: Works) -> str:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from strongroom.control.views import (
         JobResult,
         JobView,
+        ReencryptedChain,
+        ReencryptResult,
         RetentionPlan,
         RewrappedKey,
         RewrapResult,
@@ -582,19 +584,20 @@ def rewrap(
 
     Old envelopes are replaced; blocks stay as they are. Which of three is called for:
 
-    
-    change    (password edit, job edit) new recipients for what is to come. Enough
-              for a password that is due and that nobody else has.
-    re-wrap   a lost laptop that had the password, and no copy of the repository:
-              shuts out who never copied an old envelope. Change first.
-    neither   a colleague who left and may have copied envelopes; a leaked
-              password whose finder may have read the repository. Change, then
-              job detach: the next session is a full under keys of its own.
-              Remove the old chain's points when you can.
+    \b
+    change      (password edit, job edit) new recipients for what is to come.
+                Enough for a password that is due and that nobody else has.
+    re-wrap     a lost laptop that had the password, and no copy of the
+                repository: shuts out who never copied an old envelope.
+                Change first.
+    re-encrypt  (job reencrypt) a colleague who left and may have copied
+                envelopes; a leaked password whose finder may have seen the
+                repository. Shuts out who never copied the old blocks.
+                Change first.
 
     Nothing takes back what somebody has read or copied together with its secret.
 
-    
+    \b
     Exit status:
       0    every chain key is sealed for today's recipients alone
       2    the job is not encrypted, or nobody agreed
@@ -646,6 +649,106 @@ def _not_rewrapped(one: RewrappedKey) -> str:
         "The storage does not say until when; "
         "'job rewrap' again removes it as soon as it may"
     )
+
+
+# --- re-encrypt ----------------------------------------------------------------------------------
+
+
+@job.command("reencrypt")
+@click.argument("name", shell_complete=job_names)
+@secret_options("old-", "an old password, where none is stored", into="old", several=True)
+@kms_option("old-")
+@recovery_key_option("Open old keys with this kit, or share and others")
+@click.option(
+    "--abandon", is_flag=True, help="Remove what was made of it, if it is not finished yet."
+)
+@confirmation_options
+@pass_door
+def reencrypt(
+    door: Door,
+    name: str,
+    old: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
+    abandon: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    r"""Give old points of job NAME new keys, in a new chain, without reading the source.
+
+    Every block that live points use is opened and sealed again, for today's recipients. Old
+    secrets and old envelopes open nothing of it. For a colleague who left and may have copied
+    envelopes, or a leaked password; for a lost laptop job rewrap is enough. Change the password
+    first. Nobody can take back blocks that were copied.
+
+    Points keep their ids, times and holds. The new chain takes as much room as the old one's
+    live points; until all of it is verified it is not seen, and jobs go on in the old one. What
+    was stopped goes on when it is said again. The old chain goes with repository prune, after
+    its quarantine.
+
+    \b
+    Exit status:
+      0    all points are in chains with new keys
+      2    the job is not encrypted, or nobody agreed
+      3    some chains are left: damaged, another server's, or closed
+      10   there is no such job; with --abandon: nothing is unfinished
+      11   a session of the job is running
+      12   an old password cannot be had, or does not open what was begun
+      13   storage did not answer; say it again
+      14   the storage refused: rights, quota, a full disk
+      15   the job's recipients changed since it began; or --abandon too late
+      20   what was read back is not what it should be; nothing was given up
+      130  stopped on request, or the answer was no; say it again to go on
+    """
+    from strongroom.control import reencryption
+    from strongroom.control.access import Access
+
+    if abandon and (dry_run or yes):
+        raise click.UsageError("--abandon goes alone", click.get_current_context())
+    secrets = tuple(map(door.secret, old))
+    given = Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
+    with door.home_context() as ctx:
+
+        def act(agreed: bool) -> ReencryptResult:
+            with door.work() as (progress, cancel):
+                return reencryption.reencrypt(
+                    ctx,
+                    name,
+                    old=given,
+                    dry_run=dry_run,
+                    yes=agreed,
+                    progress=progress,
+                    cancel=cancel,
+                )
+
+        result = reencryption.abandon(ctx, name) if abandon else door.confirmed(act, yes)
+    door.show(result, _reencrypt_lines(result))
+    left = [one for one in result.chains if one.state == "left"]
+    for one in left:
+        door.speaker.warn(f"chain {one.chain[:12]} is left as it is: {one.reason}")
+    door.tell_warnings(result.warnings)
+    if left or result.warnings:
+        door.exit_status = WARNINGS
+    if any(one.state == "reencrypted" for one in result.chains):
+        door.speaker.hint(
+            "'strongroom repository prune' removes the old chain once its quarantine is over"
+        )
+
+
+def _reencrypt_lines(result: ReencryptResult) -> list[str]:
+    lines = [_reencrypted_line(one) for one in result.chains if one.state != "left"]
+    return lines or ["nothing to re-encrypt"]
+
+
+def _reencrypted_line(one: ReencryptedChain) -> str:
+    what = f"{counted(one.points, 'point')}, {size(one.stored_bytes)}"
+    states = {
+        "due": f"to be re-encrypted: {what}",
+        "unfinished": f"begun as chain {(one.new_chain or '')[:12]}, to be gone on with: {what}",
+        "reencrypted": f"re-encrypted as chain {(one.new_chain or '')[:12]}: {what}",
+        "abandoned": "what was made of a new one is removed",
+    }
+    return f"chain {one.chain[:12]}: {states[one.state]}"
 
 
 # --- retention --------------------------------------------------------------------------------

@@ -122,9 +122,9 @@ def edit(
     r"""Change password NAME: its secret, its hint, what is kept of it here.
 
     With neither --hint, --write-only nor --keep-secret it asks for a new secret. Backups made
-    before keep opening with the old one; the new one opens them too. Who lost a
-    laptop or a colleague that had the old one goes on with 'job rewrap', whose
-    help says what a leaked password calls for.
+    before keep opening with the old one; the new one opens them too. After a lost
+    laptop that had the old one go on with 'job rewrap'; after a colleague left who
+    may have copied envelopes, or a password leaked, with 'job reencrypt'.
 
     \b
     Exit status:

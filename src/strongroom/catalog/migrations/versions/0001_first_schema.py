@@ -85,6 +85,17 @@ def upgrade() -> None:
     op.create_index(op.f("ix_sessions_job_id"), "sessions", ["job_id"], unique=False)
     op.create_index(op.f("ix_sessions_started_at"), "sessions", ["started_at"], unique=False)
     op.create_table(
+        "reencryptions",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("old_chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("header", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_reencryptions")),
+        sa.UniqueConstraint("old_chain_id", name=op.f("uq_reencryptions_old_chain_id")),
+    )
+    op.create_index(op.f("ix_reencryptions_job_id"), "reencryptions", ["job_id"], unique=False)
+    op.create_table(
         "settings",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),

@@ -1,0 +1,82 @@
+"""Re-encryption of a test's job, as the control plane drives it, without catalog or keystore.
+
+clone = Clone.begin(job)
+clone.fill()              # may be cut short, and called again
+newer = clone.publish()   # the same job, in the new chain
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from strongroom.crypto import random
+from strongroom.crypto.recipients import make_recovery_recipient
+from strongroom.engine import reencryption
+from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.progress import NullProgress
+from strongroom.repository import promises, rekey, unpublished
+
+if TYPE_CHECKING:
+    from strongroom.crypto.envelope import ChainKey
+    from strongroom.crypto.keys import MetaKey
+    from strongroom.crypto.recipients import Recipient
+    from strongroom.storage.base import Storage
+    from tests.support.jobs import Job
+
+
+@dataclass
+class Clone:
+    """A new chain for a job's old one."""
+
+    job: Job
+    chain_id: bytes
+    header: bytes
+    chain_key: ChainKey
+    metakeys: dict[bytes, MetaKey] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, job: Job, recipient: Recipient | None = None) -> Clone:
+        old = job.chain().header
+        recipient = recipient or make_recovery_recipient(random.seed(), "kit", job.signer.public)
+        chain_id, header, chain_key = rekey.prepare_chain(
+            job.storage, old.job_id, [recipient], job.signer, old.created_at, old.previous
+        )
+        assert chain_key is not None
+        return cls(job, chain_id, header, chain_key)
+
+    def fill(
+        self, storage: Storage | None = None, cancel: Cancellation | None = None
+    ) -> reencryption.Carried:
+        job = self.job
+        storage = storage or job.storage
+        return reencryption.reencrypt(
+            job.chain(),
+            job.keyring(),
+            unpublished.view(storage, self.chain_id, self.header),
+            self.chain_key,
+            counter=job.counter + 1,
+            older=[],
+            signer=job.signer,
+            clock=job.clock,
+            keep_metakey=self.metakeys.__setitem__,
+            progress=NullProgress(),
+            cancel=cancel or Cancellation(),
+        )
+
+    def publish(self) -> Job:
+        """Let the new chain be seen, give the old one's points up, and go on in the new one."""
+        job = self.job
+        unpublished.publish(job.storage, self.chain_id, self.header)
+        live = [one.point.point_id for one in job.chain().live_points()]
+        promises.take_back(job.chain(), live, job.signer, job.clock, "re-encrypted")
+        newer = copy(job)
+        newer.chain_id, newer.chain_key, newer.metakeys = (
+            self.chain_id,
+            self.chain_key,
+            self.metakeys,
+        )
+        newer.cache = None
+        newer.counter = job.counter + 1
+        return newer

@@ -14,6 +14,7 @@ from strongroom.control import audit, care, jobs, passwords, points, reencryptio
 from strongroom.control.access import Access
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
+from strongroom.keystore import ChainRecord
 from strongroom.repository import layout
 from tests.support.installation import PASSWORD, Installation, secret
 
@@ -126,6 +127,8 @@ def test_old_passwords_open_nothing_and_today_s_opens_all(
     for _ in range(2):
         care.prune(installation.ctx, "main")
     assert not {*before} & {*installation.chain_ids()}
+    kept = installation.ctx.keystore.names(ChainRecord)
+    assert not {*before} & {*kept}
     check_restores(installation, {**made, session.points[0]: "three"}, tmp_path / "pruned")
     assert care.scrub(installation.ctx, "main", progress=NullProgress(), cancel=Cancellation()).ok
     with pytest.raises(errors.NoRecipientMatchedError):

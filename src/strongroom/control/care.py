@@ -15,6 +15,7 @@ from strongroom.catalog import heads, reencryptions
 from strongroom.control import audit, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
+from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
 from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
@@ -169,7 +170,8 @@ def prune(
         if outcome.left is not None:
             warnings.append(f"chain {chain.name} is left alone: {outcome.left}")
         if plan.whole_chain and ctx.has_catalog and chain_id not in repository.chain_ids():
-            # Removed on purpose: nobody is to take it for withheld.
+            # Removed on purpose: nobody is to take it for withheld, and no key of it is of use.
+            ctx.keystore.delete(ChainRecord, chain_id.hex())
             chain_rows.remove(ctx.database, chain_id)
             heads.forget(ctx.database, chain_id)
     if not dry_run:

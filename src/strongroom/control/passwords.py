@@ -7,7 +7,6 @@ it, and a change makes new key and link at once, so that the new one opens all o
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -210,7 +209,18 @@ def _edit_secret(
         return _keep_secret(ctx, row, changed, text, seed)
     # Before the new secret is asked for: what cannot be reached ends it here.
     once = None if old is None else _asked_once(old)
-    opened = [_prepared(ctx, row, job, once, link_later=link_later) for job in users]
+    opened = [
+        rekeying.prepare(
+            ctx,
+            job,
+            keys.needs_old_password(ctx, job),
+            once,
+            f"present password {row.name}",
+            row.hint,
+            link_later=link_later,
+        )
+        for job in users
+    ]
     if text is None:
         text = secret.get(f"new password {row.name}", new=True)
         if (seed := _if_present(ctx, row, text)) is not None:
@@ -248,31 +258,6 @@ def _edit_secret(
         rekeyed=tuple(done.job.name for done in rekeyed),
         pending=tuple(one.job.name for one in pending),
     )
-
-
-def _prepared(
-    ctx: Context,
-    row: passwords.PasswordRow,
-    job: Job,
-    old: SecretSource | None,
-    *,
-    link_later: bool,
-) -> rekeying.Prepared | rekeying.Pending | None:
-    """Open the job's chain; the old secret, where it is asked for, is an attempt like others."""
-    given = keys.needs_old_password(ctx, job)
-    with ExitStack() as attempt:
-        # What is tried on a guarded chain is counted there.
-        if given and old is not None and not job.secret_to_read:
-            attempt.enter_context(attempts.counted(ctx, row, "link a chain"))
-        return rekeying.prepare(
-            ctx,
-            job,
-            given,
-            old,
-            f"present password {row.name}",
-            row.hint,
-            link_later=link_later,
-        )
 
 
 def _if_present(ctx: Context, row: passwords.PasswordRow, text: Password) -> Seed | None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import missing_links, repositories
+from strongroom.catalog import missing_links, passwords, repositories
 from strongroom.control import audit, keys, known_chains
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import PasswordUnlocker
@@ -34,11 +34,13 @@ from strongroom.errors import (
     UnavailableError,
     UnlockError,
 )
+from strongroom.model.job import PasswordEncryption
 from strongroom.repository.rekey import change_recipients
 from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
@@ -178,10 +180,7 @@ def _stored_key(ctx: Context, chain: Chain) -> ChainKey | None:
 
 
 def _with_password(ctx: Context, job: Job, chain: Chain, unlocker: Unlocker) -> Prepared:
-    # Not at the top: sessions import this, and have no use for it.
-    from strongroom.control import guarded
-
-    with guarded.guessing(ctx, [chain]):
+    with _counted(ctx, job, chain):
         opened = _opened(ctx, chain, unlocker)
         if opened is None:
             raise UnlockError(
@@ -189,6 +188,17 @@ def _with_password(ctx: Context, job: Job, chain: Chain, unlocker: Unlocker) -> 
                 hint="the password before the change is what is needed; nothing was changed",
             )
     return Prepared(job, chain, *opened)
+
+
+def _counted(ctx: Context, job: Job, chain: Chain) -> AbstractContextManager[None]:
+    """Count what is given for a job's present secret as an attempt at it, like any other."""
+    # Not at the top: sessions import this, and have no use for them.
+    from strongroom.control import attempts, guarded
+
+    if job.secret_to_read or not isinstance(job.encryption, PasswordEncryption):
+        return guarded.guessing(ctx, [chain])
+    row = passwords.get(ctx.database, job.encryption.name)
+    return attempts.counted(ctx, row, "link a chain")
 
 
 def _opened(ctx: Context, chain: Chain, unlocker: Unlocker) -> tuple[ChainKey, Keyring] | None:

@@ -8,12 +8,15 @@ import pytest
 
 from strongroom.catalog import chains
 from strongroom.control import jobs, keys, recovery
+from strongroom.control.attempts import MOST_FAILURES
 from strongroom.control.jobs import UNSET, JobChanges
 from strongroom.errors import (
+    AttemptsLockedError,
     ConfirmationNeededError,
     ConflictError,
     InvalidInputError,
     NotFoundError,
+    UnlockError,
 )
 
 
@@ -229,6 +232,29 @@ def test_a_new_recovery_key_is_linked_when_a_write_only_job_is_given_its_passwor
     row = chains.current(shop.ctx.database, shop.the_job().job_id)
     assert row is not None
     assert len(row.recipient_ids) == 2
+
+
+def test_guesses_at_the_present_password_of_a_write_only_job_are_counted(
+    shop, first, second
+) -> None:
+    shop.repository()
+    shop.password(write_only=True)
+    shop.password("home", second)
+    shop.job(encrypt="password:office")
+    shop.session()
+    for _ in range(MOST_FAILURES):
+        with pytest.raises(UnlockError):
+            change(shop, encrypt="password:home", old=shop.secret(second))
+    with pytest.raises(AttemptsLockedError):
+        change(shop, encrypt="password:home", old=shop.secret(first))
+
+
+def test_sealing_it_for_whom_it_is_sealed_changes_nothing(shop) -> None:
+    shop.repository()
+    shop.password()
+    shop.job(encrypt="password:office")
+    shop.session()
+    assert not change(shop, encrypt="password:office").changed
 
 
 def test_a_job_can_be_renamed_but_not_to_anothers_name(shop) -> None:

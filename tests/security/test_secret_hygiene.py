@@ -232,6 +232,8 @@ class Story:
             *("password", "edit", "mine", "--keep-secret", "--yes-weaken"),
             *self.password("third", "old-password"),
         )
+        run("job", "reencrypt", "office", "--dry-run", fresh=True)
+        run("job", "reencrypt", "office", "--yes")
 
     def points_are_looked_at(self) -> None:
         run, look = self.run, self.look
@@ -279,7 +281,8 @@ class Story:
         away.run("repository", "add", "main", self.at("repository"))
         away.run("repository", "rescan", "main")
         chains = json.loads(away.run("--json", "chain", "list").out)["chains"]
-        newest = [chain for chain in chains if "password" in str(chain["recipients"])][-1]
+        by_password = [chain for chain in chains if "password" in str(chain["recipients"])]
+        newest = [chain for chain in by_password if chain["points"]][-1]
         chain = newest["chain_id"]
         away.run("chain", "unlock", chain, *self.password("wrong"), status=12)
         away.run("chain", "unlock", chain, *self.password("third"), "--keep-secret")

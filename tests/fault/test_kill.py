@@ -48,6 +48,18 @@ def killed_with_packs(kept: KeptJob) -> bool:
     return len(kept.job().points()) == len(points)
 
 
+def killed_when_stored(kept: KeptJob, verb: str, objects: int) -> bool:
+    """Kill another process when it has stored so many objects; return whether it was hit."""
+    before = len(stored_names(kept))
+    process = kept.start(verb)
+    while process.poll() is None and len(stored_names(kept)) < before + objects:
+        CLOCK.sleep(0.001)
+    process.kill()
+    process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL)
+    return process.returncode != 0
+
+
 def noted(kept: KeptJob) -> set[str]:
     """Return the packs that sessions which did not end have left for the next one."""
     notes = (kept.folder / "cache" / "packs").glob("*.packs")
@@ -195,9 +207,12 @@ def test_a_re_encryption_killed_at_any_instant_goes_on_and_nobody_sees_it_before
     contents = kept.job().contents()
     kept.job().clone()
     hits = 0
-    for _ in range(KILLS // 3):
-        hits += killed(kept, "reencrypt", 0.5)
+    # At random it may be over before each of them: the instants go from its first object on.
+    for instant in range(KILLS):
+        hits += killed_when_stored(kept, "reencrypt", 1 + 3 * instant)
         assert kept.job().repository.chain_ids() == [kept.job().chain_id]
+        if hits == KILLS // 3:
+            break
     assert hits, "no kill ever came in time"
 
     clone = kept.job().clone()

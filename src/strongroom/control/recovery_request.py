@@ -278,12 +278,10 @@ def _way(chain: Chain, wanted: set[bytes]) -> tuple[list[Envelope], list[Link]]:
 
 def _links(chain: Chain) -> list[Link]:
     found = []
-    for info in chain.storage.list(layout.links(chain.chain_id)):
-        ends = layout.link_keys(info.key)
-        if ends is None:
-            continue
+    for ends in chain.links():
+        key = layout.link(chain.chain_id, *ends)
         try:
-            link = read_link(get_framed(chain.storage, info.key, MAX_SMALL), info.key)
+            link = read_link(get_framed(chain.storage, key, MAX_SMALL), key)
         except (IntegrityError, UnsupportedVersionError):
             continue  # It closes what is behind it and no more.
         if (link.newer_id, link.older_id) == ends:

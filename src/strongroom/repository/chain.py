@@ -806,6 +806,15 @@ class Chain:
             fingerprint=self.identity.fingerprint,
         )
 
+    def links(self) -> list[tuple[bytes, bytes]]:
+        """Return the ids of the newer and the older chain key of every link that is there.
+
+        What they hold is another matter: anybody may put one there.
+        """
+        listed = self.storage.list(layout.links(self.chain_id))
+        ends = (layout.link_keys(info.key) for info in listed)
+        return [one for one in ends if one is not None]
+
     def superseded(self, chain_key_id: bytes) -> bool:
         """Tell whether some newer chain key links to this one."""
         suffix = "-" + chain_key_id.hex()
@@ -824,27 +833,26 @@ class Chain:
         A link that does not open closes what is behind it and no more: anybody may put one
         there. What it was said to lead to goes to `closed`.
         """
-        by_newer: dict[bytes, list[tuple[bytes, str]]] = {}
-        for info in self.storage.list(layout.links(self.chain_id)):
-            ends = layout.link_keys(info.key)
-            if ends is not None:
-                by_newer.setdefault(ends[0], []).append((ends[1], info.key))
+        by_newer: dict[bytes, list[bytes]] = {}
+        for newer_id, older_id in self.links():
+            by_newer.setdefault(newer_id, []).append(older_id)
         opened[chain_key.id] = chain_key
         pending = [chain_key]
         while pending:
             newer_key = pending.pop()
-            for older_id, key in by_newer.get(newer_key.id, []):
+            for older_id in by_newer.get(newer_key.id, []):
                 if older_id in opened:
                     continue
                 try:
-                    older = self._open_link(newer_key, older_id, key)
+                    older = self._open_link(newer_key, older_id)
                 except (IntegrityError, UnsupportedVersionError) as error:
                     closed[older_id] = error
                     continue
                 opened[older_id] = older
                 pending.append(older)
 
-    def _open_link(self, newer_key: ChainKey, older_id: bytes, key: str) -> ChainKey:
+    def _open_link(self, newer_key: ChainKey, older_id: bytes) -> ChainKey:
+        key = layout.link(self.chain_id, newer_key.id, older_id)
         link = headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
         if (link.chain_id, link.newer_id, link.older_id) != (self.chain_id, newer_key.id, older_id):
             raise ForgedError(f"{key} links something else: swapped in storage")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.recipients import KMS_PREFIX, PASSWORD, RECOVERY
-from strongroom.repository import layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -73,13 +72,6 @@ def recipients_in(envelope: Envelope) -> tuple[FoundRecipient, ...]:
     )
 
 
-def links_of(chain: Chain) -> list[tuple[bytes, bytes]]:
-    """Return the ids of the newer and the older chain key of every link that is there."""
-    listed = chain.storage.list(layout.links(chain.chain_id))
-    ends = (layout.link_keys(info.key) for info in listed)
-    return [one for one in ends if one is not None]
-
-
 def points_needing(chain: Chain, chain_keys: Collection[bytes]) -> dict[bytes, list[bytes]]:
     """Return the live points that use a session sealed to one of these chain keys."""
     needing: dict[bytes, list[bytes]] = {one: [] for one in chain_keys}
@@ -111,7 +103,7 @@ def needed_keys(chain: Chain, opened: Collection[bytes] = ()) -> tuple[NeededKey
     Raises:
         IntegrityError: what says so is damaged.
     """
-    links = links_of(chain)
+    links = chain.links()
     live = chain.live_points()
     known = {PublicKey(one.body.chain_public).id for one in live}
     known.update(chain.envelope_names().values(), *links)

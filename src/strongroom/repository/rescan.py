@@ -14,7 +14,7 @@ from strongroom.crypto.hpke import PublicKey
 from strongroom.errors import IntegrityError, NotFoundError, UnsupportedVersionError
 from strongroom.format.journal import SessionBody
 from strongroom.repository.moments import claimed_moment
-from strongroom.repository.needs import FoundRecipient, links_of, recipients_in
+from strongroom.repository.needs import FoundRecipient, recipients_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,7 +190,7 @@ class _Keys:
             records = chain.sessions(newest.body).items()
             needed |= dict.fromkeys(record.chain_key_id for _, record in records)
         by_newer: dict[bytes, list[bytes]] = {}
-        for newer, older in links_of(chain):
+        for newer, older in chain.links():
             by_newer.setdefault(newer, []).append(older)
         reached = [self.present_id]
         for key_id in reached:  # which grows meanwhile

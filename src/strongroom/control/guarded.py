@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import jobs, passwords, points, repositories
+from strongroom.catalog import jobs, passwords, points
 from strongroom.catalog import kms as kms_rows
-from strongroom.control import attempts, audit, keys
+from strongroom.control import attempts, audit, keys, known_chains
 from strongroom.errors import NoRecipientMatchedError, SecretRequiredError
 from strongroom.model.job import KmsEncryption
-from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -148,9 +147,7 @@ def users_of(ctx: Context, repository_id: bytes) -> list[str]:
 
 
 def _chain(ctx: Context, row: chain_rows.ChainRow) -> Chain:
-    known = repositories.by_id(ctx.database, row.repository_id)
-    assert known is not None, "chains refer to it"
-    return Repository.open(ctx.storage(known.location)).chain(row.chain_id)
+    return known_chains.repository_of(ctx, row.repository_id).chain(row.chain_id)
 
 
 # --- linking --------------------------------------------------------------------------------

@@ -9,13 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads
+from strongroom.catalog import heads, repositories
 from strongroom.repository import layout
 from strongroom.repository.chain import Head
+from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
     from strongroom.repository.chain import Chain
+
+
+def repository_of(ctx: Context, repository_id: bytes) -> Repository:
+    """Open the repository that chains of the catalog are in.
+
+    Raises:
+        NotARepositoryError: there is none where it was.
+        UnavailableError: its storage does not answer.
+    """
+    row = repositories.by_id(ctx.database, repository_id)
+    assert row is not None, "chains refer to it"
+    return Repository.open(ctx.storage(row.location))
 
 
 def compare_with_seen(ctx: Context, chain: Chain) -> None:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import chains, heads, jobs, reencryptions, repositories
+from strongroom.catalog import chains, heads, jobs, reencryptions
 from strongroom.catalog import points as point_rows
 from strongroom.control import audit, guarded, job_lock, keys
 from strongroom.control.access import unlockers_of
@@ -24,6 +24,7 @@ from strongroom.control.known_chains import (
     keep_envelope,
     present_recipients,
     remember_head,
+    repository_of,
 )
 from strongroom.control.views import ReencryptedChain, ReencryptResult
 from strongroom.crypto import random
@@ -45,7 +46,6 @@ from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository import promises, rekey, unpublished
 from strongroom.repository.keyring import Keyring, openers_of
-from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
     from strongroom.repository.locks import Lock
+    from strongroom.repository.repository import Repository
 
 
 _LEFT_FOR = (IntegrityError, UnsupportedVersionError, NotFoundError, RefusedError, UnlockError)
@@ -184,10 +185,10 @@ def abandon(ctx: Context, name: str) -> ReencryptResult:
     warnings: list[str] = []
     with ExitStack() as held:
         for repository_id in dict.fromkeys(row.repository_id for row in rows):
-            held.enter_context(_acquire(ctx, job, _open_repository(ctx, repository_id)))
+            held.enter_context(_acquire(ctx, job, repository_of(ctx, repository_id)))
         for row in rows:
             try:
-                _remove(ctx, _open_repository(ctx, row.repository_id), row)
+                _remove(ctx, repository_of(ctx, row.repository_id), row)
             except RefusedError as error:
                 warnings.append(f"of chain {row.chain_id.hex()[:12]} something stays: {error}")
             views.append(
@@ -239,13 +240,7 @@ def _drop_expired(ctx: Context, job: Job) -> None:
     """Remove what was made for old chains that have expired since."""
     for row in reencryptions.of_job(ctx.database, job.job_id):
         if chains.find(ctx.database, row.old_chain_id) is None:
-            _remove(ctx, _open_repository(ctx, row.repository_id), row)
-
-
-def _open_repository(ctx: Context, repository_id: bytes) -> Repository:
-    rows = repositories.all_rows(ctx.database)
-    location = next(row.location for row in rows if row.repository_id == repository_id)
-    return Repository.open(ctx.storage(location))
+            _remove(ctx, repository_of(ctx, row.repository_id), row)
 
 
 def _acquire(ctx: Context, job: Job, repository: Repository) -> Lock:
@@ -263,7 +258,7 @@ def _lock(ctx: Context, job: Job, held: ExitStack) -> dict[bytes, Lock]:
     """Take the job's lock in every repository where it has sealed chains."""
     rows = [row for row in chains.of_job(ctx.database, job.job_id) if row.sealed]
     return {
-        one: held.enter_context(_acquire(ctx, job, _open_repository(ctx, one)))
+        one: held.enter_context(_acquire(ctx, job, repository_of(ctx, one)))
         for one in dict.fromkeys(row.repository_id for row in rows)
     }
 
@@ -282,7 +277,7 @@ def _plans(ctx: Context, job: Job, unlockers: Sequence[Unlocker]) -> list[_Plan]
     for row in sorted(chains.of_job(ctx.database, job.job_id), key=lambda one: one.current):
         if not row.sealed:
             continue
-        repository = _open_repository(ctx, row.repository_id)
+        repository = repository_of(ctx, row.repository_id)
         plan = _Plan(row, repository, unfinished.get(row.chain_id))
         try:
             _look(ctx, plan, unlockers)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.catalog import chains, jobs, repositories
+from strongroom.catalog import chains, jobs
 from strongroom.control import audit, guarded, job_lock, keys, linking, rekeying
 from strongroom.control.access import refuse_idle, unlockers_of
-from strongroom.control.known_chains import compare_with_seen
+from strongroom.control.known_chains import compare_with_seen, repository_of
 from strongroom.control.views import RewrappedKey, RewrapResult
 from strongroom.crypto import random
 from strongroom.crypto.unlockers import SeveralUnlockers
@@ -48,7 +48,6 @@ from strongroom.repository.rekey import (
     remove_envelopes,
     replace_envelope,
 )
-from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
     from strongroom.format.header import Envelope
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
+    from strongroom.repository.repository import Repository
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ def rewrap(
         for repository_id in dict.fromkeys(
             row.repository_id for row in chains.of_job(ctx.database, job.job_id) if row.sealed
         ):
-            repository = _open_repository(ctx, repository_id)
+            repository = repository_of(ctx, repository_id)
             if not dry_run:
                 held.enter_context(
                     job_lock.acquire(
@@ -164,12 +164,6 @@ def rewrap(
             keys.link_made(ctx, job)
             audit.record(ctx, "job.rewrapped", job=name, keys=len(shown))
     return RewrapResult(job=name, done=not dry_run, keys=tuple(shown), warnings=tuple(warnings))
-
-
-def _open_repository(ctx: Context, repository_id: bytes) -> Repository:
-    rows = repositories.all_rows(ctx.database)
-    location = next(row.location for row in rows if row.repository_id == repository_id)
-    return Repository.open(ctx.storage(location))
 
 
 # --- planning -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 from strongroom import errors
 from strongroom.clock import SystemClock
+from strongroom.repository.unpublished import HeaderAtHand
 from strongroom.storage.local import LocalStorage
 from strongroom.storage.observing import ObservingStorage
 from strongroom.storage.readonly import ReadOnlyStorage
@@ -80,6 +81,14 @@ class TestObservingStorage(StorageContract):
     @pytest.fixture
     def storage(self) -> Storage:
         return ObservingStorage(MemoryStorage(), SystemClock())
+
+
+class TestHeaderAtHand(StorageContract):
+    """One that shows a header more than it has, as a chain that is not published yet needs it."""
+
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return HeaderAtHand(MemoryStorage(), bytes(16), b"a header")
 
 
 class TestTracingStorage(StorageContract):

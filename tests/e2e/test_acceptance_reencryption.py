@@ -43,17 +43,9 @@ class Stopping(Cancellation):
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation.create(tmp_path)
-    installation.tree.mkdir()
-    job = installation.job()
-    jobs.edit(installation.ctx, job.job.name, jobs.JobChanges(recovery=False), yes_weaken=True)
+    installation = Installation.with_password_alone(tmp_path)
     yield installation
     installation.ctx.close()
-
-
-def run(installation: Installation, content: str, *, full: bool = False) -> str:
-    (installation.tree / "file").write_text(content)
-    return installation.run(full=full).points[0]
 
 
 def change(installation: Installation, **options: object) -> None:
@@ -79,17 +71,17 @@ def check_restores(
 
 def one_chain(installation: Installation) -> dict[str, str]:
     """Make points before and after a change; a link lets the newer password open both."""
-    made = {run(installation, "one"): "one"}
+    made = {installation.point_of("one"): "one"}
     change(installation)
-    made[run(installation, "two")] = "two"
+    made[installation.point_of("two")] = "two"
     return made
 
 
 def two_chains(installation: Installation) -> dict[str, str]:
-    made = {run(installation, "one"): "one"}
-    made[run(installation, "two", full=True)] = "two"
+    made = {installation.point_of("one"): "one"}
+    made[installation.point_of("two", full=True)] = "two"
     change(installation)
-    made[run(installation, "three")] = "three"
+    made[installation.point_of("three")] = "three"
     return made
 
 
@@ -140,9 +132,9 @@ def test_old_passwords_open_nothing_and_today_s_opens_all(
 def test_of_a_write_only_password_it_has_to_be_given(
     installation: Installation, tmp_path: Path
 ) -> None:
-    made = {run(installation, "one"): "one"}
+    made = {installation.point_of("one"): "one"}
     change(installation, write_only=True)
-    made[run(installation, "two")] = "two"
+    made[installation.point_of("two")] = "two"
 
     left = reencrypt(installation)
     assert [one.state for one in left.chains] == ["left"]
@@ -159,7 +151,7 @@ def test_of_a_write_only_password_it_has_to_be_given(
 def test_of_a_guarded_job_it_has_to_be_given_though_it_is_kept(
     installation: Installation,
 ) -> None:
-    point = run(installation, "one")
+    point = installation.point_of("one")
     changes = jobs.JobChanges(secret_to_read=True)
     jobs.edit(installation.ctx, "nightly", changes)
     assert [one.state for one in reencrypt(installation).chains] == ["left"]
@@ -175,8 +167,8 @@ def test_of_a_guarded_job_it_has_to_be_given_though_it_is_kept(
 def test_stopped_anywhere_it_goes_on_with_every_chain_and_jobs_run_meanwhile(
     installation: Installation, tmp_path: Path
 ) -> None:
-    made = {run(installation, "older chain"): "older chain"}
-    made[run(installation, "one", full=True)] = "one"
+    made = {installation.point_of("older chain"): "older chain"}
+    made[installation.point_of("one", full=True)] = "one"
     before = {row.chain_id for row in _rows(installation)}
     stops = 0
     for nth in (0, 1, 3, 14, 100):
@@ -185,21 +177,21 @@ def test_stopped_anywhere_it_goes_on_with_every_chain_and_jobs_run_meanwhile(
         except errors.CancelledError:
             stops += 1
         if nth == 3:
-            made[run(installation, "four")] = "four"
+            made[installation.point_of("four")] = "four"
             check_restores(installation, made, tmp_path / "meanwhile", PASSWORD)
     assert stops == 4
     assert len(before) == 2
     assert not before & {row.chain_id for row in _rows(installation)}
     assert reencryptions.of_job(installation.ctx.database, _job_id(installation)) == []
     check_restores(installation, made, tmp_path / "after", PASSWORD)
-    made[run(installation, "five")] = "five"
+    made[installation.point_of("five")] = "five"
     check_restores(installation, made, tmp_path / "later", PASSWORD)
 
 
 def test_what_was_begun_for_other_recipients_is_abandoned_and_leaves_nothing(
     installation: Installation, tmp_path: Path
 ) -> None:
-    made = {run(installation, "one"): "one"}
+    made = {installation.point_of("one"): "one"}
     with pytest.raises(errors.CancelledError):
         reencrypt(installation, cancel=Stopping(3))
     report = care.scrub(installation.ctx, "main", progress=NullProgress(), cancel=Cancellation())
@@ -276,7 +268,7 @@ def test_cut_short_after_it_was_published_a_session_runs_and_it_can_be_finished(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(f"strongroom.control.reencryption.{step}", _killed)
         reencrypt(installation)
-    made[run(installation, "three")] = "three"
+    made[installation.point_of("three")] = "three"
     with pytest.raises(errors.ConflictError):
         reencryption.abandon(installation.ctx, "nightly")
 
@@ -286,7 +278,7 @@ def test_cut_short_after_it_was_published_a_session_runs_and_it_can_be_finished(
     row = chains.current(installation.ctx.database, _job_id(installation))
     assert row is not None
     assert {one.chain_id for one in _rows(installation)} == {row.chain_id}
-    made[run(installation, "four")] = "four"
+    made[installation.point_of("four")] = "four"
     check_restores(installation, made, tmp_path / "later")
 
 

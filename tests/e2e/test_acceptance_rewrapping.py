@@ -29,17 +29,9 @@ NEWEST = "Ochre-herons-polish-4-trombones"
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation.create(tmp_path)
-    installation.tree.mkdir()
-    job = installation.job()
-    jobs.edit(installation.ctx, job.job.name, jobs.JobChanges(recovery=False), yes_weaken=True)
+    installation = Installation.with_password_alone(tmp_path)
     yield installation
     installation.ctx.close()
-
-
-def run(installation: Installation, content: str, *, full: bool = False) -> str:
-    (installation.tree / "file").write_text(content)
-    return installation.run(full=full).points[0]
 
 
 def change(installation: Installation, text: str, **options: object) -> None:
@@ -75,14 +67,14 @@ def restored(installation: Installation, point: str, password: str, target: Path
 def test_the_last_password_alone_opens_every_point_and_older_ones_none(
     installation: Installation, tmp_path: Path, links: bool
 ) -> None:
-    points = {"one": run(installation, "one")}
-    points["other chain"] = run(installation, "other chain", full=True)
+    points = {"one": installation.point_of("one")}
+    points["other chain"] = installation.point_of("other chain", full=True)
     jobs.detach(installation.ctx, "nightly")
-    points["third chain"] = run(installation, "third chain")
+    points["third chain"] = installation.point_of("third chain")
     change(installation, NEWER)
-    points["two"] = run(installation, "two")
+    points["two"] = installation.point_of("two")
     change(installation, NEWEST)
-    points["three"] = run(installation, "three")
+    points["three"] = installation.point_of("three")
     before = hashes(installation)
 
     result = rewrap(installation)
@@ -108,7 +100,7 @@ def test_the_last_password_alone_opens_every_point_and_older_ones_none(
 def test_before_a_re_wrap_the_old_password_opens_old_points(
     installation: Installation, tmp_path: Path
 ) -> None:
-    point = run(installation, "one")
+    point = installation.point_of("one")
     change(installation, NEWER)
     assert restored(installation, point, PASSWORD, tmp_path / "target") == "one"
 
@@ -116,9 +108,9 @@ def test_before_a_re_wrap_the_old_password_opens_old_points(
 def test_the_next_session_is_an_increment_under_the_same_chain_key(
     installation: Installation,
 ) -> None:
-    run(installation, "one")
+    installation.point_of("one")
     change(installation, NEWER)
-    run(installation, "two")
+    installation.point_of("two")
     rewrap(installation)
     names = envelopes(installation)
     (installation.tree / "file").write_text("three")
@@ -127,7 +119,7 @@ def test_the_next_session_is_an_increment_under_the_same_chain_key(
 
 
 def test_a_dry_run_and_no_agreement_change_nothing(installation: Installation) -> None:
-    run(installation, "one")
+    installation.point_of("one")
     change(installation, NEWER)
     before = hashes(installation)
     assert [key.state for key in rewrap(installation, dry_run=True).keys].count("old") == 1
@@ -137,7 +129,7 @@ def test_a_dry_run_and_no_agreement_change_nothing(installation: Installation) -
 
 
 def test_a_second_re_wrap_finds_nothing_to_do(installation: Installation) -> None:
-    run(installation, "one")
+    installation.point_of("one")
     change(installation, NEWER)
     rewrap(installation)
     before = hashes(installation)
@@ -146,7 +138,7 @@ def test_a_second_re_wrap_finds_nothing_to_do(installation: Installation) -> Non
 
 
 def test_the_catalogs_copies_follow(installation: Installation) -> None:
-    run(installation, "one")
+    installation.point_of("one")
     change(installation, NEWER)
     rewrap(installation)
     storage, database = installation.storage, installation.ctx.database
@@ -161,9 +153,9 @@ def test_what_no_stored_secret_opens_is_named_with_its_points(
     installation: Installation, tmp_path: Path
 ) -> None:
     change(installation, NEWER, hint="river", write_only=True)
-    point = run(installation, "one")
+    point = installation.point_of("one")
     jobs.detach(installation.ctx, "nightly")
-    run(installation, "two")
+    installation.point_of("two")
     change(installation, NEWEST, old=secret(NEWER))
     (closed,) = [key for key in rewrap(installation).keys if point in key.points]
     assert closed.state == "closed"
@@ -179,7 +171,7 @@ def test_what_no_stored_secret_opens_is_named_with_its_points(
 def test_a_change_that_waits_for_the_next_session_is_made_first(
     installation: Installation, tmp_path: Path
 ) -> None:
-    point = run(installation, "one")
+    point = installation.point_of("one")
     (chain_id,) = map(bytes.fromhex, installation.chain_ids())
     before = chains.find(installation.ctx.database, chain_id)
     passwords.add(installation.ctx, "other", secret(NEWER))
@@ -205,9 +197,9 @@ def test_a_change_that_waits_for_the_next_session_is_made_first(
 def test_an_envelope_that_the_storage_keeps_is_named_and_removed_later(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point = run(installation, "one")
+    point = installation.point_of("one")
     change(installation, NEWER)
-    run(installation, "two")
+    installation.point_of("two")
 
     def refuse(key: ObjectKey) -> None:
         if "/envelopes/" in key:
@@ -254,7 +246,7 @@ def forget_copies(installation: Installation) -> None:
 def test_an_envelope_that_is_lost_is_made_anew_from_what_this_server_has(
     installation: Installation, tmp_path: Path, way: str, forget: Callable[[Installation], None]
 ) -> None:
-    point = run(installation, "one")
+    point = installation.point_of("one")
     forget(installation)
     (chain_id,) = installation.chain_ids()
     lose(installation, way, chain_id)
@@ -275,9 +267,9 @@ def test_an_envelope_that_is_lost_is_made_anew_from_what_this_server_has(
 def test_an_envelope_that_comes_back_after_it_was_made_anew_counts_for_nothing(
     installation: Installation,
 ) -> None:
-    run(installation, "one")
+    installation.point_of("one")
     change(installation, NEWER)
-    run(installation, "two")
+    installation.point_of("two")
     rewrap(installation)
     (chain_id,) = installation.chain_ids()
     lost = {key: installation.storage.get(key) for key in envelopes(installation)}
@@ -297,7 +289,7 @@ def test_a_copy_in_the_catalog_opens_with_an_old_password_that_is_given(
     installation: Installation, tmp_path: Path
 ) -> None:
     change(installation, NEWER, hint="river", write_only=True)
-    point = run(installation, "one")
+    point = installation.point_of("one")
     (chain_id,) = installation.chain_ids()
     lose(installation, "damaged", chain_id)
     (closed,) = rewrap(installation).keys
@@ -313,8 +305,8 @@ def test_a_copy_in_the_catalog_opens_with_an_old_password_that_is_given(
 def test_a_chain_that_nothing_heals_is_named_and_the_others_are_re_wrapped(
     installation: Installation, tmp_path: Path
 ) -> None:
-    lost = run(installation, "lost")
-    kept = run(installation, "kept", full=True)
+    lost = installation.point_of("lost")
+    kept = installation.point_of("kept", full=True)
     forget_seeds(installation)
     forget_copies(installation)
     lose(installation, "damaged", installation.chain_ids()[0])

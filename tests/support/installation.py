@@ -85,6 +85,15 @@ class Installation:
         installation.run()
         return installation
 
+    @classmethod
+    def with_password_alone(cls, folder: Path) -> Installation:
+        """Return a server with a job that no recovery kit opens, and an empty tree."""
+        installation = cls.create(folder)
+        installation.tree.mkdir()
+        name = installation.job().job.name
+        jobs.edit(installation.ctx, name, jobs.JobChanges(recovery=False), yes_weaken=True)
+        return installation
+
     def another(self, password: str, *, write_only: bool = False) -> Installation:
         """Return a second server on the same storage, which has seen nothing of it."""
         other = Installation(
@@ -116,6 +125,11 @@ class Installation:
         return sessions.run(
             self.ctx, name, full=full, progress=NullProgress(), cancel=Cancellation()
         )
+
+    def point_of(self, content: str, *, full: bool = False) -> str:
+        """Back up a tree with one file of this content; return the point."""
+        (self.tree / "file").write_text(content)
+        return self.run(full=full).points[0]
 
     def chain_ids(self) -> list[str]:
         """Return the ids of the chains that are there, oldest first."""

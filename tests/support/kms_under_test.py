@@ -136,6 +136,21 @@ class _BehindGate(ServerUnderTest):
         return self.gate.requests()
 
 
+class _Administered(_BehindGate):
+    """One whose keys an administrator looks after by its own means, as in the contract tests."""
+
+    _administrator: KmipAdministrator | AwsAdministrator | TransitAdministrator
+
+    def disable(self, key: str) -> None:
+        self._administrator.disable(key)
+
+    def enable(self, key: str) -> None:
+        self._administrator.enable(key)
+
+    def destroy(self, key: str) -> None:
+        self._administrator.destroy(key)
+
+
 class _WithoutNetwork(ServerUnderTest):
     def break_next_call(self) -> None:
         raise AssertionError("a call to it is one to a library")
@@ -155,7 +170,7 @@ def _kept(folder: Path, name: str, content: bytes | str) -> str:
 # --- KMIP -------------------------------------------------------------------------------------
 
 
-class KmipUnderTest(_BehindGate):
+class KmipUnderTest(_Administered):
     """PyKMIP's server with an engine that decrypts, as an HSM does."""
 
     can_enable = False  # what is deactivated stays so
@@ -214,15 +229,9 @@ class KmipUnderTest(_BehindGate):
     def rotate(self, name: str, policy: str | None = None) -> None:
         self._administrator.rotate(name, policy)
 
-    def disable(self, key: str) -> None:
-        self._administrator.disable(key)
-
-    def enable(self, key: str) -> None:
-        self._administrator.enable(key)
-
     def destroy(self, key: str) -> None:
         self._destroyed |= self._present()
-        self._administrator.destroy(key)
+        super().destroy(key)
 
     def private_halves(self) -> set[bytes]:
         return self._destroyed | self._present()
@@ -244,7 +253,7 @@ class KmipUnderTest(_BehindGate):
 # --- AWS --------------------------------------------------------------------------------------
 
 
-class AwsUnderTest(_BehindGate):
+class AwsUnderTest(_Administered):
     restoring = ("Decrypt",)
     looking = ("DescribeKey",)
 
@@ -286,15 +295,6 @@ class AwsUnderTest(_BehindGate):
     def rotate(self, name: str) -> None:
         self._administrator.rotate(name)
 
-    def disable(self, key: str) -> None:
-        self._administrator.disable(key)
-
-    def enable(self, key: str) -> None:
-        self._administrator.enable(key)
-
-    def destroy(self, key: str) -> None:
-        self._administrator.destroy(key)
-
     def private_halves(self) -> set[bytes]:
         """Return what ministack writes down when it stops; AWS itself shows nobody."""
         stop(self.server.process)
@@ -306,7 +306,7 @@ class AwsUnderTest(_BehindGate):
 # --- transit ----------------------------------------------------------------------------------
 
 
-class TransitUnderTest(_BehindGate):
+class TransitUnderTest(_Administered):
     restoring = ("POST decrypt",)
     looking = ("GET keys",)
 
@@ -342,15 +342,9 @@ class TransitUnderTest(_BehindGate):
     def rotate(self, name: str) -> None:
         self._administrator.rotate(name)
 
-    def disable(self, key: str) -> None:
-        self._administrator.disable(key)
-
-    def enable(self, key: str) -> None:
-        self._administrator.enable(key)
-
     def destroy(self, key: str) -> None:
         self._destroyed |= self._exported(key.partition(":")[0])
-        self._administrator.destroy(key)
+        super().destroy(key)
 
     def private_halves(self) -> set[bytes]:
         present = (self._exported(name) for name in self.names() if "vouching" not in name)

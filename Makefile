@@ -41,9 +41,9 @@ demo:  ## encrypted backups from beginning to end
 	@./demo
 
 lock: develop  ## write the lock files anew; UPGRADE=1 takes newer versions
-	$(BIN)/uv pip compile $(if $(UPGRADE),--upgrade) --quiet --extra kms --group build --group dev \
+	$(BIN)/uv pip compile $(if $(UPGRADE),--upgrade) --quiet --extra all --group build --group dev \
 		--output-file requirements-dev.lock pyproject.toml
-	$(BIN)/uv pip compile $(if $(UPGRADE),--upgrade) --quiet --extra kms --group build \
+	$(BIN)/uv pip compile $(if $(UPGRADE),--upgrade) --quiet --extra all --group build \
 		--constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
 clean:  ## remove all that is made, .venv included

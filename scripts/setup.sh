@@ -90,7 +90,8 @@ demo) packages=$(missing mkfs.ext4:e2fsprogs) ;;
 develop)
     lock=requirements-dev.lock
     packages=$(missing getfacl:acl setfattr:attr setcap:libcap2-bin rsync:rsync \
-        mkfs.ext4:e2fsprogs qemu-img:qemu-utils openssl:openssl softhsm2-util:softhsm2)
+        mkfs.ext4:e2fsprogs qemu-img:qemu-utils openssl:openssl softhsm2-util:softhsm2 sshd:openssh-server \
+        mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs)
     ;;
 *) die "choose run, demo or develop, not '$kind'" ;;
 esac

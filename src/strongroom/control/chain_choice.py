@@ -342,7 +342,7 @@ class ChainChoice:
         # A chain of another identity is one of before the keystore was lost: nobody here can
         # say that its newest entries are this server's own.
         own = keys.trust(ctx).knows(chain.identity)
-        keyring, record = self._keys_of(chain) if own else (Keyring(chain.chain_id), None)
+        keyring, record = self._keys_of(chain) if own else (Keyring(chain.origin_id), None)
         older = None
         if (
             record is not None
@@ -513,7 +513,7 @@ class ChainChoice:
         ctx = self.ctx
         kept = _KeptMetakeys(ctx, chain.chain_id)
         if not chain.sealed:
-            return Keyring(chain.chain_id), None
+            return Keyring(chain.origin_id), None
         newest = chain.newest_session
         body = newest.body if newest is not None else None
         try:
@@ -525,9 +525,9 @@ class ChainChoice:
         if record is not None and (
             not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
         ):
-            return Keyring(chain.chain_id, {}, kept), record
+            return Keyring(chain.origin_id, {}, kept), record
         if not isinstance(body, SessionBody):
-            return Keyring(chain.chain_id, {}, kept), record
+            return Keyring(chain.origin_id, {}, kept), record
         unlockers = list(keys.stored_unlockers(ctx, self.job))
         if self.old is not None:
             unlockers.append(PasswordUnlocker(self.old.get("password of the chain before")))
@@ -561,7 +561,7 @@ class ChainChoice:
                 f"the keystore had lost keys of chain {chain.name}; the job's secret opened it"
             )
             return opened, record
-        return Keyring(chain.chain_id, {}, kept), None
+        return Keyring(chain.origin_id, {}, kept), None
 
     def _refuse_older_recipients(
         self, chain: Chain, record: ChainRecord, newest: Entry | None
@@ -726,4 +726,4 @@ class ChainChoice:
         )
         if chain_key is not None:
             known_chains.keep_envelope(ctx, chain, chain_key.id)
-        return Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
+        return Target(chain, Keyring(chain.origin_id), record, step.reason.value, step.text)

@@ -305,7 +305,7 @@ def _look(ctx: Context, plan: _Plan, unlockers: Sequence[Unlocker]) -> None:
 def _opened(ctx: Context, chain: Chain, unlockers: Sequence[Unlocker]) -> Keyring:
     """Return all keys of a chain that are kept or that secrets open, perhaps none."""
     kept = {} if guarded.is_guarded(ctx, chain) else keys.kept_chain_keys(ctx, chain)
-    keyring = Keyring(chain.chain_id, kept, openers=openers_of(chain.envelopes()))
+    keyring = Keyring(chain.origin_id, kept, openers=openers_of(chain.envelopes()))
     with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
         for unlocker in unlockers:
             try:

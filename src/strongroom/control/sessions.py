@@ -251,7 +251,7 @@ class _Session:
         if target.record is not None:
             secrets = SessionSecrets.generate(target.record.dedup_key, target.record.chunker_seed)
             sealed = writer.seal_keys(
-                secrets, target.record.chain_key_public, target.chain.chain_id, self.session_id
+                secrets, target.record.chain_key_public, target.chain.origin_id, self.session_id
             )
             # Before the first pack: whoever takes over what this session leaves needs it.
             ctx.keystore.put_metakey(target.chain.chain_id, self.session_id, secrets.metakey)

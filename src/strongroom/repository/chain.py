@@ -180,6 +180,11 @@ class Chain:
         return self.header.suite != SUITE_PLAIN
 
     @property
+    def origin_id(self) -> bytes:
+        """The chain that keys and blocks of this one are bound to; mostly itself."""
+        return self.header.origin_id
+
+    @property
     def name(self) -> str:
         return self.chain_id.hex()[:12]
 
@@ -709,7 +714,7 @@ class Chain:
             NoRecipientMatchedError: the envelope is not for it.
             EnvelopeDamagedError: it is, and holds something else than this chain key.
         """
-        context = headers.chain_key_context(self.chain_id)
+        context = headers.chain_key_context(self.origin_id)
         return unlock(envelope.stanzas, envelope.chain_public, unlocker, context)
 
     def unlock(self, unlocker: Unlocker, trust: Trust) -> Keyring:
@@ -755,7 +760,7 @@ class Chain:
             self._refuse_unvouched(vouched, trust)
             openers = openers_of(envelopes)
             refused = {one: error for one, error in refused.items() if one not in opened}
-            return Keyring(self.chain_id, opened, closed=closed, refused=refused, openers=openers)
+            return Keyring(self.origin_id, opened, closed=closed, refused=refused, openers=openers)
         if current in closed:
             raise closed[current]
         if refused:
@@ -772,7 +777,7 @@ class Chain:
 
         Of a KMS that cannot be asked now, nobody can say that it does not.
         """
-        context = headers.chain_key_context(self.chain_id)
+        context = headers.chain_key_context(self.origin_id)
         for envelope in self.read_envelopes()[0].values():
             try:
                 unlock(envelope.stanzas, envelope.chain_public, unlocker, context)
@@ -860,7 +865,7 @@ class Chain:
             newer_key,
             link.sealed,
             link.older_public,
-            headers.chain_key_context(self.chain_id),
+            headers.chain_key_context(self.origin_id),
         )
         if older.id != older_id:
             raise ForgedError(f"{key} holds another chain key than it names")

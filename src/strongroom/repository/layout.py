@@ -94,6 +94,21 @@ def pack(chain_id: bytes, pack_id: bytes) -> str:
     return f"{packs(chain_id)}{name[:2]}/{name}"
 
 
+def thinned(chain_id: bytes, pack_id: bytes, generation: int) -> str:
+    return f"{pack(chain_id, pack_id)}-{generation:06d}"
+
+
+def pack_form(key: str) -> tuple[bytes, int] | None:
+    """Return the pack's id, and the generation of a thinned one, that a name says; 0: whole.
+
+    None where it is not a name that `pack` or `thinned` makes.
+    """
+    found = re.fullmatch(r"(?:.*/)?([0-9a-f]{2})/(\1[0-9a-f]{62})(?:-([0-9]{6,}))?", key, re.ASCII)
+    if found is None or (found[3] and not int(found[3])):
+        return None
+    return bytes.fromhex(found[2]), int(found[3] or 0)
+
+
 def all_tables(chain_id: bytes) -> str:
     return f"{chain(chain_id)}tables/"
 

@@ -485,7 +485,8 @@ class _Prune:
             name = info.key.removeprefix(self._prefix)
             kind, _, tail = name.partition("/")
             found: tuple[int, str] | None = None
-            if kind == "packs" and _id_of(tail[3:], 32) not in needed.packs:
+            pack = layout.pack_form(tail) if kind == "packs" else None
+            if kind == "packs" and (pack is None or pack[0] not in needed.packs):
                 found = 0, self._why_pack(info, published)
             elif kind == "keys":
                 found = 1, "sealed keys of sessions that are over"

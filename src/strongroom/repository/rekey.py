@@ -70,6 +70,7 @@ def prepare_chain(
         FORMAT,
         SUITE_SEALED if chain_key else SUITE_PLAIN,
         chain_id,
+        chain_id,
         job_id,
         created_at,
         signer.public.raw,
@@ -78,7 +79,7 @@ def prepare_chain(
     )
     if chain_key is not None:
         # Before the header: a chain that has a header can be opened.
-        _write_envelope(storage, chain_id, chain_key, recipients, signer, generation=1)
+        _write_envelope(storage, chain_id, chain_id, chain_key, recipients, signer, generation=1)
     encoded = encode(header)
     signature = signer.sign(headers.HEADER_DOMAIN, encoded)
     return chain_id, headers.frame_header(encoded, signature), chain_key
@@ -97,7 +98,9 @@ def change_recipients(
     `link` makes it later.
     """
     newer = ChainKey.generate()
-    _write_envelope(chain.storage, chain.chain_id, newer, recipients, signer, generation=1)
+    _write_envelope(
+        chain.storage, chain.chain_id, chain.origin_id, newer, recipients, signer, generation=1
+    )
     if older is not None:
         link(chain, older, newer.public)
     return newer
@@ -105,7 +108,7 @@ def change_recipients(
 
 def link(chain: Chain, older: ChainKey, newer: PublicKey) -> None:
     """Let whoever opens the newer chain key open an older one too."""
-    sealed = make_link(older, newer, headers.chain_key_context(chain.chain_id))
+    sealed = make_link(older, newer, headers.chain_key_context(chain.origin_id))
     found = headers.Link(chain.chain_id, older.id, older.public.raw, newer.id, sealed)
     chain.storage.put(layout.link(chain.chain_id, newer.id, older.id), headers.frame_link(found))
 
@@ -146,7 +149,9 @@ def replace_envelope(
     # Numbers are taken by what a re-wrap left that was cut short, whole or not.
     while taken & copies_of(chain, chain_key.id, generation):
         generation += 1
-    _write_envelope(chain.storage, chain.chain_id, chain_key, recipients, signer, generation)
+    _write_envelope(
+        chain.storage, chain.chain_id, chain.origin_id, chain_key, recipients, signer, generation
+    )
     return Replaced(generation, remove_envelopes(chain, chain_key.id, taken))
 
 
@@ -186,12 +191,13 @@ def has_both_copies(chain: Chain, envelope: headers.Envelope) -> bool:
 def _write_envelope(
     storage: Storage,
     chain_id: bytes,
+    origin_id: bytes,
     chain_key: ChainKey,
     recipients: Sequence[Recipient],
     signer: SigningKey,
     generation: int,
 ) -> None:
-    stanzas = seal_stanzas(chain_key, recipients, headers.chain_key_context(chain_id))
+    stanzas = seal_stanzas(chain_key, recipients, headers.chain_key_context(origin_id))
     envelope = headers.Envelope(
         chain_id,
         chain_key.id,
@@ -200,10 +206,19 @@ def _write_envelope(
         signer.public.raw,
         list(stanzas),
     )
+    store_envelope(storage, envelope, signer)
+
+
+def store_envelope(storage: Storage, envelope: headers.Envelope, signer: SigningKey) -> None:
+    """Sign an envelope and store both copies, which are read back.
+
+    Raises:
+        EnvelopeDamagedError: one does not read back as it was written.
+    """
     encoded = encode(envelope)
     data = headers.frame_envelope(encoded, signer.sign(headers.ENVELOPE_DOMAIN, encoded))
     for copy in ("a", "b"):
-        key = layout.envelope(chain_id, chain_key.id, generation, copy)
+        key = layout.envelope(envelope.chain_id, envelope.chain_key_id, envelope.generation, copy)
         storage.put(key, data)
         if storage.get(key) != data:
             raise EnvelopeDamagedError(f"{key} does not read back as it was written")

@@ -121,6 +121,10 @@ def job_lock(job_id: bytes) -> str:
     return f"job-{job_id.hex()}"
 
 
+def care_lock(chain_id: bytes) -> str:
+    return f"care-{chain_id.hex()}"
+
+
 def configurations(installation_id: bytes) -> str:
     return f"{CONFIGURATIONS}{installation_id.hex()}/"
 

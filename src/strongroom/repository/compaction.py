@@ -352,9 +352,7 @@ def _problems(
     forms, another one may be the better.
     """
     if done.copied_bytes or len(pack.forms) > 1:
-        state = check_pack(
-            chain.storage, form, chain.origin_id, pack.expected, _Silent(), cancel
-        )
+        state = check_pack(chain.storage, form, chain.origin_id, pack.expected, _Silent(), cancel)
         return state.problems
     try:
         read_form(chain.storage, form, chain.origin_id)

@@ -251,6 +251,14 @@ reencryptions = Table(
     Column("header", LargeBinary, nullable=False),
 )
 
+synthetic_fulls = Table(
+    "synthetic_fulls",
+    metadata,
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("job_id", LargeBinary(16), nullable=False, index=True),
+    Column("repository_id", LargeBinary(16), nullable=False),
+)
+
 sessions = Table(
     "sessions",
     metadata,

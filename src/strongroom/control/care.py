@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, reencryptions
+from strongroom.catalog import heads, reencryptions, synthetic_fulls
 from strongroom.control import audit, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
@@ -219,8 +219,10 @@ def _may_prune(
 def _unfinished(ctx: Context, repository: Repository) -> frozenset[bytes]:
     if not ctx.has_catalog:
         return frozenset()
-    rows = reencryptions.of_repository(ctx.database, repository.repository_id)
-    return frozenset(row.chain_id for row in rows)
+    of = repository.repository_id
+    reencrypted = {row.chain_id for row in reencryptions.of_repository(ctx.database, of)}
+    made = {row.chain_id for row in synthetic_fulls.of_repository(ctx.database, of)}
+    return frozenset(reencrypted | made)
 
 
 def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:

@@ -342,7 +342,7 @@ class ChainChoice:
         # A chain of another identity is one of before the keystore was lost: nobody here can
         # say that its newest entries are this server's own.
         own = keys.trust(ctx).knows(chain.identity)
-        keyring, record = self._keys_of(chain) if own else (Keyring(chain.origin_id), None)
+        keyring, record = self.keys_of(chain) if own else (Keyring(chain.origin_id), None)
         older = None
         if (
             record is not None
@@ -505,7 +505,7 @@ class ChainChoice:
 
     # --- keys --------------------------------------------------------------------------------
 
-    def _keys_of(self, chain: Chain) -> tuple[Keyring, ChainRecord | None]:
+    def keys_of(self, chain: Chain) -> tuple[Keyring, ChainRecord | None]:
         """Return what is at hand to compare with the chain's newest state.
 
         The keystore first; where it lost something, a stored or given secret opens it.

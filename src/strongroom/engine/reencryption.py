@@ -11,7 +11,7 @@ kept, tables and entries are made anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +20,7 @@ from strongroom.crypto.aead import NotSealedHereError, open_value, seal_value
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.envelope import SessionSecrets, open_session
 from strongroom.crypto.signing import verify
+from strongroom.engine.carried import Carried, carried
 from strongroom.engine.pack_sealing import CONTENTS_LABEL, SealingSession, seal_pack
 from strongroom.errors import (
     BlockDamagedError,
@@ -61,7 +62,6 @@ from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.keyring import Keyring
 from strongroom.repository.pages import PageCollector
 from strongroom.repository.promises import updated_history
-from strongroom.repository.reach import Reach
 from strongroom.repository.stored_packs import Form, find_pack, read_form
 from strongroom.repository.writer import SealedKeys, seal_keys
 
@@ -80,62 +80,6 @@ if TYPE_CHECKING:
 
 _RUN = 4 << 20
 """Neighbouring blocks are read together up to this."""
-
-
-@dataclass(slots=True)
-class Carried:
-    """What of a chain its live points, and its next session, stand on."""
-
-    entries: list[Entry]
-    """Session entries, oldest first; the newest is always among them."""
-    live: dict[bytes, bool]
-    """Live points, and whether an operator holds them."""
-    records: dict[int, SessionRecord] = field(default_factory=dict)
-    """Sessions by slot."""
-    used: dict[tuple[int, int], int] = field(default_factory=dict)
-    """Used places, as bits, by slot and pack ordinal."""
-    byte_count: int = 0
-    """Stored bytes of used blocks."""
-
-
-def carried(chain: Chain) -> Carried:
-    """Return what is to be carried over from a chain; reads no pack and needs no key.
-
-    Raises:
-        IntegrityError: the chain is damaged or withheld in part.
-    """
-    live = chain.live_points()
-    entries = {one.entry.number: one.entry for one in live}
-    newest = chain.newest_session
-    if newest is not None:
-        entries[newest.number] = newest
-    found = Carried(
-        [entries[number] for number in sorted(entries)],
-        {one.point.point_id: one.held for one in live},
-    )
-    reach = Reach(chain)
-    for entry in found.entries:
-        body = _body(entry)
-        for slot, record in reach.sessions(body):
-            if found.records.setdefault(slot, record) != record:
-                raise MalformedError(f"slot {slot} of chain {chain.name} is two sessions")
-        for slot, ordinal, bits in reach.blocks(body):
-            key = (slot, ordinal)
-            found.used[key] = found.used.get(key, 0) | bits
-    found.used = {key: bits for key, bits in found.used.items() if bits}
-    known: set[tuple[int, int]] = set()
-    for slot, record in found.records.items():
-        for ordinal, _, directory in reach.ledger(record.ledger):
-            bits = found.used.get((slot, ordinal), 0)
-            known.add((slot, ordinal))
-            found.byte_count += sum(
-                length
-                for place, length in zip(directory.places, directory.lengths, strict=True)
-                if bits >> place & 1
-            )
-    if found.used.keys() - known:
-        raise PointDamagedError(f"chain {chain.name} uses packs that no ledger knows")
-    return found
 
 
 def check_keys(what: Carried, keyring: Keyring) -> None:

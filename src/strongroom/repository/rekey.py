@@ -7,18 +7,26 @@ every instant an intact one is there.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from strongroom.clock import Clock, to_microseconds
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey, make_link, seal_stanzas
-from strongroom.errors import EnvelopeDamagedError, ObjectMissingError, RefusedError
+from strongroom.errors import (
+    EnvelopeDamagedError,
+    IntegrityError,
+    ObjectMissingError,
+    RefusedError,
+)
 from strongroom.format import header as headers
-from strongroom.format.codec import encode
+from strongroom.format.codec import MAX_SMALL, encode
 from strongroom.format.versions import FORMAT, SUITE_PLAIN, SUITE_SEALED
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain
+from strongroom.repository.chain import Chain, get_framed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +91,66 @@ def prepare_chain(
     encoded = encode(header)
     signature = signer.sign(headers.HEADER_DOMAIN, encoded)
     return chain_id, headers.frame_header(encoded, signature), chain_key
+
+
+def prepare_derived(
+    old: Chain,
+    recipients: bytes,
+    signer: SigningKey,
+    created_at: int,
+    previous: EntryRef | None,
+) -> tuple[bytes, bytes]:
+    """Store the ways into a chain that is made from sealed blocks of another one.
+
+    Whoever opens the old chain opens the new one: its envelopes say the same of the same chain
+    keys, signed anew, and its links are the same.
+
+    Args:
+        old: The chain whose blocks it is made from, in the same repository.
+        recipients: Id of the chain key that its sessions will seal to; empty in a plain chain.
+        signer: The new chain's identity.
+        created_at: Microseconds since 1970.
+        previous: The job's newest session entry.
+
+    Returns:
+        The new chain's id, and its header as the object to store.
+
+    Raises:
+        EnvelopeDamagedError: the chain key in force has no intact envelope.
+    """
+    chain_id = random.token(16)
+    envelopes = old.envelopes()
+    if old.sealed and recipients not in envelopes:
+        raise EnvelopeDamagedError(
+            f"chain {old.name} has no intact envelope of the key that sessions seal to"
+        )
+    for envelope in envelopes.values():
+        own = msgspec.structs.replace(
+            envelope, chain_id=chain_id, generation=1, identity=signer.public.raw
+        )
+        store_envelope(old.storage, own, signer)
+    for info in old.storage.list(layout.links(old.chain_id)):
+        ends = layout.link_keys(info.key)
+        if ends is None:
+            continue
+        with suppress(IntegrityError):  # it closes what is behind it there, and here
+            found = headers.read_link(get_framed(old.storage, info.key, MAX_SMALL), info.key)
+            own_link = msgspec.structs.replace(found, chain_id=chain_id)
+            old.storage.put(layout.link(chain_id, *ends), headers.frame_link(own_link))
+    header = headers.ChainHeader(
+        FORMAT,
+        old.header.suite,
+        chain_id,
+        old.origin_id,
+        old.header.job_id,
+        created_at,
+        signer.public.raw,
+        previous,
+        recipients,
+    )
+    encoded = encode(header)
+    signature = signer.sign(headers.HEADER_DOMAIN, encoded)
+    return chain_id, headers.frame_header(encoded, signature)
 
 
 def change_recipients(

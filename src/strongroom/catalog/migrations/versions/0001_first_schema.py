@@ -96,6 +96,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_reencryptions_job_id"), "reencryptions", ["job_id"], unique=False)
     op.create_table(
+        "synthetic_fulls",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_synthetic_fulls")),
+    )
+    op.create_index(op.f("ix_synthetic_fulls_job_id"), "synthetic_fulls", ["job_id"], unique=False)
+    op.create_table(
         "settings",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),

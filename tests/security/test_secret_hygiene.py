@@ -261,6 +261,7 @@ class Story:
         for words in ("scrub", "verify", "rescan"):
             run("repository", words, "main")
         run("repository", "prune", "main", "--yes")
+        run("repository", "compact", "main")
         listed = look("keys", "list")["keys"]
         look("keys", "show", listed[0]["key_id"])
 

@@ -61,6 +61,7 @@ ANSWERS: Final[dict[str, Answer]] = {
         note="`ok`, and `error` beside the fields where something is damaged",
     ),
     "repository prune": Answer("strongroom.control.care.PruneResult"),
+    "repository compact": Answer("strongroom.control.care.CompactResult"),
     "repository remove": _view("RepositoryView", "repository"),
     "password add": _view("PasswordResult"),
     "password list": _view("PasswordView", "passwords", many=True),

@@ -124,8 +124,6 @@ class PrunePlan:
             f"  {count:,} objects, {size:,} bytes: {reason}"
             for reason, (count, size) in reasons.items()
         )
-        if self.dead_bytes:
-            lines.append(f"  {self.dead_bytes:,} dead bytes stay in packs with live blocks")
         lines.extend(f"  {remark}" for remark in self.remarks)
         if self.nothing:
             lines.append("  nothing to remove")

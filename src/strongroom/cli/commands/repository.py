@@ -273,12 +273,20 @@ def verify(door: Door, where: str, reading: Reading) -> None:
 @repository_option
 @confirmation_options
 @signer_option
+@click.option("--no-compact", is_flag=True, help="Leave dead blocks in packs that stay for others.")
 @pass_door
-def prune(door: Door, where: str, signers: tuple[str, ...], yes: bool, dry_run: bool) -> None:
+def prune(
+    door: Door,
+    where: str,
+    signers: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+    no_compact: bool,
+) -> None:
     r"""Give back the space of what no restore point of repository R uses.
 
     The plan is shown first. What is condemned is removed by a later prune, when no running
-    session or restore can still use it.
+    session or restore can still use it. Packs that are dead in part are rewritten.
 
     \b
     Exit status:
@@ -295,7 +303,7 @@ def prune(door: Door, where: str, signers: tuple[str, ...], yes: bool, dry_run: 
     from strongroom.control import care
 
     with door.context() as ctx:
-        plan = care.prune(ctx, where, dry_run=True, signers=signers)
+        plan = care.prune(ctx, where, dry_run=True, signers=signers, compacting=not no_compact)
         if dry_run or reports.nothing_to_prune(plan):
             reports.show_prune(door, plan)
             return
@@ -303,8 +311,62 @@ def prune(door: Door, where: str, signers: tuple[str, ...], yes: bool, dry_run: 
             for line in reports.prune_lines(plan):
                 door.speaker.plain(line)
             door.confirm(f"prune {where}?")
-        result = care.prune(ctx, where, dry_run=False, signers=signers)
+        with door.work() as (progress, cancel):
+            result = care.prune(
+                ctx,
+                where,
+                dry_run=False,
+                signers=signers,
+                compacting=not no_compact,
+                progress=progress,
+                cancel=cancel,
+            )
     reports.show_prune(door, result)
+
+
+@repository.command("compact")
+@repository_argument
+@repository_option
+@signer_option
+@click.option(
+    "--min-dead",
+    type=click.IntRange(1, 99),
+    metavar="PERCENT",
+    help="Rewrite packs of which so much is dead; a third by default.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be rewritten.")
+@pass_door
+def compact(
+    door: Door, where: str, signers: tuple[str, ...], min_dead: int | None, dry_run: bool
+) -> None:
+    r"""Rewrite packs of repository R that are dead in part, to give back their space.
+
+    Needs no key, and runs beside sessions: sealed blocks move as they are, on XFS and btrfs
+    without copying. 'repository prune' does it too.
+
+    \b
+    Exit status:
+      0    done, or there was nothing to do
+      10   there is no repository
+      13   the storage did not answer
+      14   the storage refused, or is full
+      20   the repository is not to be believed
+      130  stopped on request; what was done is done
+    """
+    from strongroom.cli import reports
+    from strongroom.control import care
+
+    with door.context() as ctx, door.work() as (progress, cancel):
+        result = care.compact(
+            ctx,
+            where,
+            dead_share=None if min_dead is None else min_dead / 100,
+            dry_run=dry_run,
+            signers=signers,
+            progress=progress,
+            cancel=cancel,
+        )
+    reports.show_compaction(door, result)
 
 
 @repository.command("remove")

@@ -186,15 +186,19 @@ class Chain:
     # --- journal ---------------------------------------------------------------------------
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the entries that are there, ascending."""
-        found = map(
-            layout.entry_number,
-            (info.key for info in self.storage.list(layout.journal(self.chain_id))),
-        )
-        end = self.end
-        return sorted(
-            number for number in found if number is not None and (end is None or number <= end)
-        )
+        """Return the numbers of the entries that are there, ascending.
+
+        Those that a copy is still bringing are not there yet.
+        """
+        found: list[int] = []
+        ends = [] if self.end is None else [self.end]
+        for info in self.storage.list(layout.journal(self.chain_id)):
+            number = layout.entry_number(info.key)
+            if number is not None:
+                found.append(number)
+            elif (mark := layout.copied_up_to_number(info.key)) is not None:
+                ends.append(mark)
+        return sorted(number for number in found if all(number <= end for end in ends))
 
     def entry(self, number: int) -> Entry:
         """Return an entry whose place and signature hold.

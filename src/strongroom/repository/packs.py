@@ -7,8 +7,9 @@ trailer's directory: that finds accidents, and nothing of it is believed anyway.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.fingerprinter import Fingerprinter
@@ -18,12 +19,13 @@ from strongroom.format.codec import HASH_LENGTH
 from strongroom.repository import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from strongroom.format.pack import Directory
     from strongroom.repository.progress import Cancellation, Progress
     from strongroom.storage.base import Storage
 
+_NAME: Final = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})", re.ASCII)
 PIECE = 2 << 20
 """As much is read at once: it fits the caches, so that hashing runs at memory speed."""
 
@@ -48,6 +50,24 @@ class PackState:
     """Places of the blocks that are not what was sealed."""
     session_id: bytes | None
     """Whose it is, as it says itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPack:
+    """The object that holds a pack."""
+
+    key: str
+    size: int
+
+
+def stored_packs(sizes: Mapping[str, int], chain_id: bytes) -> dict[bytes, StoredPack]:
+    """Return which object holds each pack, of those that a listing of a chain shows."""
+    found: dict[bytes, StoredPack] = {}
+    for key, size in sizes.items():
+        name = _NAME.fullmatch(key.removeprefix(layout.packs(chain_id)))
+        if name is not None:
+            found[bytes.fromhex(name[2])] = StoredPack(key, size)
+    return found
 
 
 def check_pack(

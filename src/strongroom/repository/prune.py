@@ -30,7 +30,6 @@ from strongroom.errors import (
     ConflictError,
     IntegrityError,
     LockedError,
-    MalformedError,
     NotFoundError,
     ObjectMissingError,
     StrongroomError,
@@ -47,11 +46,11 @@ from strongroom.format.journal import (
     read_entry,
 )
 from strongroom.model.phrases import counted
-from strongroom.repository import layout, locks
+from strongroom.repository import copy_marks, layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.chain import get_framed
 from strongroom.repository.moments import claimed_moment
-from strongroom.repository.reach import Reach
+from strongroom.repository.reach import Reach, used_packs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
     from strongroom.clock import Clock
     from strongroom.crypto.signing import SigningKey
     from strongroom.format.paging import PageRef
-    from strongroom.format.tables import HistoryRecord, SessionRecord
+    from strongroom.format.tables import HistoryRecord
     from strongroom.repository.chain import Chain
     from strongroom.repository.repository import Repository
     from strongroom.storage.base import ObjectInfo
@@ -286,6 +285,7 @@ class _Prune:
         self._clock = clock
         self._quarantine = quarantine
         self._prefix = layout.chain(chain.chain_id)
+        self._mirror = copy_marks.is_mirror(self._storage, chain.chain_id)
 
     def decide(self) -> _ChainPlan:
         """Return what may go as the chain is now."""
@@ -366,31 +366,14 @@ class _Prune:
         """
         reach = Reach(self._chain)
         needed = _Needed()
-        records: dict[int, SessionRecord] = {}
-        used: dict[tuple[int, int], int] = {}
-        for entry in kept:
-            body = entry.body
-            assert isinstance(body, SessionBody)
-            for slot, record in reach.sessions(body):
-                if records.setdefault(slot, record) != record:
-                    raise MalformedError(f"slot {slot} of chain {self._chain.name} is two sessions")
-            for slot, ordinal, bits in reach.blocks(body):
-                used[(slot, ordinal)] = used.get((slot, ordinal), 0) | bits
-        for slot, record in records.items():
-            for ordinal, _, directory in reach.ledger(record.ledger):
-                bits = used.pop((slot, ordinal), 0)
-                if not bits:
-                    continue
-                needed.packs.add(directory.pack_id)
-                for place, length in zip(directory.places, directory.lengths, strict=True):
-                    if bits >> place & 1:
-                        needed.live_bytes += length
-                    else:
-                        needed.dead_bytes += length
-        if used:
-            raise MalformedError(
-                f"states of chain {self._chain.name} use {len(used)} packs that no ledger knows"
-            )
+        for pack in used_packs(reach, self._chain, kept):
+            directory = pack.directory
+            needed.packs.add(directory.pack_id)
+            for place, length in zip(directory.places, directory.lengths, strict=True):
+                if pack.used >> place & 1:
+                    needed.live_bytes += length
+                else:
+                    needed.dead_bytes += length
         for entry in stay:
             assert isinstance(entry.body, SessionBody | PromiseBody)
             for _ in reach.history(entry.body.history):
@@ -549,7 +532,11 @@ class _Prune:
             if isinstance(body, CondemnationBody):
                 for name in (*body.objects, *map(_entry_name, body.entries)):
                     found[name] = min(found.get(name, body.not_before), body.not_before)
-        return {name: claimed_moment(until) for name, until in found.items()}
+        dates = {name: claimed_moment(until) for name, until in found.items()}
+        if self._mirror:
+            for name, date in copy_marks.condemned(self._storage, self._chain.chain_id).items():
+                dates[name] = min(dates.get(name, date), date)
+        return dates
 
     # --- acting ------------------------------------------------------------------------------
 
@@ -608,6 +595,9 @@ class _Prune:
             _MovedError: an entry that the plan does not know came first.
         """
         fresh = self._fresh(plan, agreed)
+        if self._mirror:
+            self._note(fresh)
+            return len(fresh)
         if signer is not None and self._chain.signs_as(signer.public) is None:
             signer = None  # a stranger's signature would be refused, none is not
         seen = plan.top[0]
@@ -630,6 +620,13 @@ class _Prune:
             seen = entry.number
             named += len(names)
         return named
+
+    def _note(self, fresh: list[Removal]) -> None:
+        """Announce beside the journal what is to go from a copy: its journal is the original's."""
+        until = self._clock.now() + self._quarantine
+        for at in range(0, len(fresh), _MOST_NAMED):
+            names = [one.object for one in fresh[at : at + _MOST_NAMED]]
+            copy_marks.condemn(self._storage, self._chain.chain_id, names, self._clock, until)
 
     def _remove(
         self, plan: _ChainPlan, agreed: Collection[str], condemned: int, lock: locks.Lock
@@ -665,6 +662,8 @@ class _Prune:
             freed += one.stored_bytes
             if kind == "journal":
                 reading.pop(int(tail), None)
+        if self._mirror and not headless:
+            copy_marks.tidy(self._storage, self._chain.chain_id)
         dates = [one.condemned_until for one in waiting if one.condemned_until is not None]
         return PruneResult(
             chain=plan.chain,

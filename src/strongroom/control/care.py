@@ -11,14 +11,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import heads, reencryptions
-from strongroom.control import audit, guarded, keys
+from strongroom.control import audit, copies, guarded, keys, known_chains
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
-from strongroom.repository.chain import Head
-from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
+from strongroom.repository.prune import (
+    NO_FLOOR,
+    PrunePlan,
+    carry_out,
+    plan_prune,
+    remove_leftovers,
+)
 from strongroom.repository.prune import PruneResult as Pruned
 from strongroom.repository.repository import Repository
 
@@ -28,7 +34,8 @@ if TYPE_CHECKING:
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
-    from strongroom.repository.chain import Chain, Trust
+    from strongroom.model.floor import Floor
+    from strongroom.repository.chain import Chain, Head, Trust
     from strongroom.repository.scrub import ScrubReport
 
 
@@ -137,13 +144,30 @@ def _withhold_names(ctx: Context, views: list[PointView], report: VerifyReport) 
 
 
 def prune(
-    ctx: Context, where: str, *, dry_run: bool = False, signers: tuple[str, ...] = ()
+    ctx: Context,
+    where: str,
+    *,
+    dry_run: bool = False,
+    signers: tuple[str, ...] = (),
+    floor: Floor | None = None,
 ) -> PruneResult:
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
     Chains whose signer is not believed are left alone.
+
+    Args:
+        ctx: Surroundings.
+        where: Name or location of the repository.
+        dry_run: Say what may go, and nothing more.
+        signers: Fingerprints to believe, and nobody else.
+        floor: What stays although it is given up; remembered where there is a catalog. The one
+            that is remembered by default.
     """
     repository = Repository.open(storage_of(ctx, where))
+    if floor is not None and ctx.has_catalog and not dry_run:
+        copies.set_floor(ctx, repository, where, floor)
+    if floor is None and ctx.has_catalog:
+        floor = copy_rows.floor(ctx.database, repository.repository_id)
     believed = keys.readers_trust(ctx, signers)
     known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
@@ -155,7 +179,7 @@ def prune(
             chain = repository.chain(chain_id)
             if not _may_prune(chain, believed, known, warnings):
                 continue
-            plan = plan_prune(repository, chain, ctx.clock, quarantine)
+            plan = plan_prune(repository, chain, ctx.clock, quarantine, floor or NO_FLOOR)
         except NotFoundError:
             continue  # removed since it was listed
         except (IntegrityError, UnsupportedVersionError) as error:
@@ -163,6 +187,13 @@ def prune(
             warnings.append(f"chain {chain_id.hex()[:12]} is left alone: {error}")
             continue
         plans.append(_shown(plan))
+        if plan.spared_points:
+            warnings.append(
+                f"chain {chain.name}: its signer gave up "
+                f"{counted(len(plan.spared_points), 'point')} that the floor keeps here; if "
+                "nobody meant that, look at the server that signs. 'strongroom point list "
+                f"--repository {where} --given-up' shows them"
+            )
         if dry_run:
             continue
         outcome = carry_out(plan, ctx.identity if ctx.has_catalog else None)
@@ -170,6 +201,9 @@ def prune(
         if outcome.left is not None:
             warnings.append(f"chain {chain.name} is left alone: {outcome.left}")
         if plan.whole_chain and ctx.has_catalog and chain_id not in repository.chain_ids():
+            copy_rows.forget(ctx.database, repository.repository_id, chain_id)
+            if known_chains.is_copy(ctx, repository.repository_id, chain_id):
+                continue  # the original is where it was
             # Removed on purpose: nobody is to take it for withheld, and no key of it is of use.
             ctx.keystore.delete(ChainRecord, chain_id.hex())
             chain_rows.remove(ctx.database, chain_id)
@@ -228,7 +262,7 @@ def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
         return {}
     found: dict[bytes, Head] = {}
     for chain_id in repository.chain_ids():
-        head = heads.get(ctx.database, chain_id)
+        head = known_chains.seen_of(ctx, repository.repository_id, chain_id)
         if head is not None:
-            found[chain_id] = Head(chain_id, *head)
+            found[chain_id] = head
     return found

@@ -133,6 +133,8 @@ class LivePoint:
     point: PublicPoint
     entry: Entry
     held: bool
+    given_up: bool = False
+    """Nothing promises it any longer; it is there all the same."""
 
     @property
     def body(self) -> SessionBody:
@@ -551,6 +553,32 @@ class Chain:
         if isinstance(promise.body, SessionBody):
             live.extend(LivePoint(point, promise, False) for point in promise.body.points)
         return live
+
+    def given_up_points(self) -> list[LivePoint]:
+        """Return points that nothing promises any longer, of entries that are still there.
+
+        They are as genuine as ever: the newest history has the hash of each entry. What they
+        need may be gone.
+        """
+        promise = self.promise_entry
+        if promise is None:
+            return []
+        found: list[LivePoint] = []
+        history = self.history(promise)
+        for number in self.listing:
+            record = history.get(number) if number < promise.number else None
+            if record is None:
+                continue
+            try:
+                entry = self.remembered(number)
+            except (IntegrityError, UnsupportedVersionError):
+                continue  # nobody promises that it is whole
+            found += [
+                LivePoint(point, entry, held=False, given_up=True)
+                for point in _points(entry)
+                if point.point_id not in record.promised
+            ]
+        return found
 
     def kept_entries(self) -> list[Entry]:
         """Return the session entries that hold at least one live point, oldest first."""

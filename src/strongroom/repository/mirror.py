@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from strongroom.clock import Clock
     from strongroom.format.journal import Entry
     from strongroom.format.paging import PageRef
-    from strongroom.repository.chain import Trust
+    from strongroom.repository.chain import LivePoint, Trust
     from strongroom.repository.progress import Cancellation, Progress
     from strongroom.repository.repository import Repository
     from strongroom.storage.base import Buffer, ObjectInfo
@@ -360,7 +360,7 @@ class _Planner:
             )
         return copy
 
-    def _judge(self, copy: Chain | None) -> list[object]:
+    def _judge(self, copy: Chain | None) -> list[LivePoint]:
         """Return the source's promised points, if all of it is to be believed."""
         chain, trust = self._chain, self._trust
         trust.refuse_unpinned(chain)
@@ -377,7 +377,7 @@ class _Planner:
             has = _newest_believed(copy, trust)
             if has is not None:
                 chain.check_head(has)
-        return list(chain.live_points())
+        return chain.live_points()
 
     # --- what is needed ------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ from strongroom.format.journal import (
     SessionBody,
     read_entry,
 )
+from strongroom.model.floor import Floor, Stored, below
 from strongroom.model.phrases import counted
 from strongroom.repository import copy_marks, layout, locks
 from strongroom.repository.append import append_entry
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from strongroom.repository.repository import Repository
     from strongroom.storage.base import ObjectInfo
 
+NO_FLOOR: Final = Floor()
 _MOST_NAMED: Final = 50_000
 """Objects that one condemnation names: an entry has to stay far below its limit."""
 _ATTEMPTS: Final = 20
@@ -91,6 +93,8 @@ class PrunePlan:
     whole_chain: bool
     """Whether all of it goes: no point of it is promised, and the job went on elsewhere."""
     kept_points: int
+    spared_points: tuple[str, ...]
+    """Ids of points that the signer gave up, and that the keeper's floor keeps."""
     entries: tuple[int, ...]
     """Session entries whose points are all given up."""
     removals: tuple[Removal, ...]
@@ -115,6 +119,11 @@ class PrunePlan:
             lines = [f"chain {self.chain[:12]}: expired, all of it goes"]
         else:
             lines = [f"chain {self.chain[:12]}: {counted(self.kept_points, 'point')} stay"]
+        if self.spared_points:
+            lines.append(
+                f"  {counted(len(self.spared_points), 'point')} that the signer gave up stay: "
+                "the floor keeps them"
+            )
         reasons: dict[str, tuple[int, int]] = {}
         for one in self.removals:
             count, size = reasons.get(one.reason, (0, 0))
@@ -149,7 +158,11 @@ class PruneResult:
 
 
 def plan_prune(
-    repository: Repository, chain: Chain, clock: Clock, quarantine: timedelta
+    repository: Repository,
+    chain: Chain,
+    clock: Clock,
+    quarantine: timedelta,
+    floor: Floor = NO_FLOOR,
 ) -> PrunePlan:
     """Decide what may go from a chain; changes nothing.
 
@@ -162,11 +175,12 @@ def plan_prune(
         chain: The chain.
         clock: Tells whose quarantine is over.
         quarantine: How long what is condemned from now on stays.
+        floor: What stays although its signer gave it up.
 
     Raises:
         IntegrityError: the chain is damaged or withheld in part; nothing may go from it.
     """
-    return _Prune(repository, chain, clock, quarantine).decide()
+    return _Prune(repository, chain, clock, quarantine, floor).decide()
 
 
 def carry_out(plan: PrunePlan, signer: SigningKey | None = None) -> PruneResult:
@@ -265,6 +279,8 @@ class _Sorted:
     kept: list[Entry] = field(default_factory=list)
     given_up: list[int] = field(default_factory=list)
     """Session entries of which no point is promised, and which no session will build on."""
+    spared: list[int] = field(default_factory=list)
+    """Session entries that are given up, and kept by the floor."""
     spent: list[int] = field(default_factory=list)
     """Other entries that a newer session has made meaningless."""
 
@@ -277,13 +293,19 @@ class _Prune:
     """Decides for one chain, and acts."""
 
     def __init__(
-        self, repository: Repository, chain: Chain, clock: Clock, quarantine: timedelta
+        self,
+        repository: Repository,
+        chain: Chain,
+        clock: Clock,
+        quarantine: timedelta,
+        floor: Floor,
     ) -> None:
         self._repository = repository
         self._storage = repository.storage
         self._chain = chain
         self._clock = clock
         self._quarantine = quarantine
+        self._floor = floor
         self._prefix = layout.chain(chain.chain_id)
         self._mirror = copy_marks.is_mirror(self._storage, chain.chain_id)
 
@@ -294,8 +316,10 @@ class _Prune:
         live = chain.live_points()
         remarks: list[str] = []
         elsewhere = not live and self._goes_on_elsewhere(remarks)
-        whole = elsewhere and not self._named_elsewhere(remarks)
-        entries = self._sort(elsewhere)
+        below = self._below_floor()
+        entries = self._sort(elsewhere, below)
+        spared = [entry for entry in entries.kept if entry.number in entries.spared]
+        whole = elsewhere and not spared and not self._named_elsewhere(remarks)
         stay = [
             entry
             for number in chain.listing
@@ -310,6 +334,12 @@ class _Prune:
             job=chain.header.job_id.hex(),
             whole_chain=whole,
             kept_points=len(live),
+            spared_points=tuple(
+                point.point_id.hex()
+                for entry in spared
+                if isinstance(entry.body, SessionBody)
+                for point in entry.body.points
+            ),
             entries=tuple(entries.given_up),
             removals=tuple(removals),
             freed_bytes=sum(one.stored_bytes for one in removals),
@@ -326,7 +356,25 @@ class _Prune:
         listing = self._chain.listing
         return (listing[-1], self._chain.entry(listing[-1]).hash) if listing else (0, b"")
 
-    def _sort(self, elsewhere: bool) -> _Sorted:
+    def _below_floor(self) -> frozenset[bytes]:
+        """Return the points that the keeper's floor keeps, of all of the job's chains here."""
+        if self._floor.nothing:
+            return frozenset()
+        bodies = [
+            (entry.body, claimed_moment(entry.raw.made_at))
+            for chain in (self._chain, *(other for other, _ in self._others([])))
+            for number in chain.listing
+            for entry in [chain.entry(number)]
+            if isinstance(entry.body, SessionBody)
+        ]
+        stored = (
+            Stored(point.point_id, point.source_id, made_at)
+            for body, made_at in bodies
+            for point in body.points
+        )
+        return below(self._floor, stored, self._clock.now())
+
+    def _sort(self, elsewhere: bool, spare: Collection[bytes]) -> _Sorted:
         """Tell which entries stay, and which of the others may go.
 
         What no history remembers stays, and so does the newest entry that has one: what is
@@ -349,7 +397,11 @@ class _Prune:
             if number in kept or not _is_given_up(entry, history.get(number)):
                 continue
             if isinstance(entry.body, SessionBody):
-                found.given_up.append(number)
+                if any(point.point_id in spare for point in entry.body.points):
+                    found.kept.append(entry)
+                    found.spared.append(number)
+                else:
+                    found.given_up.append(number)
             elif number < bound and isinstance(
                 entry.body, PromiseBody | CondemnationBody | DeathBody
             ):

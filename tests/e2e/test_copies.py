@@ -8,24 +8,43 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from strongroom.crypto import kdf
 from tests.e2e.conftest import SameProcess
 
 if TYPE_CHECKING:
     from typing import Any
 
 
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kdf, "calibrate", lambda: kdf.MINIMUM)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a machine with a job, one point of it, and a second repository."""
+    folder = tmp_path_factory.mktemp("copies") / "here"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kdf, "calibrate", lambda: kdf.MINIMUM)
+        machine = SameProcess(folder).set_up()
+        change(machine, "first")
+        machine.run(
+            "job", "create", "docs", "--repository", "main", "--source", f"files:{data(machine)}",
+            "--encrypt", "password:mine",
+        )  # fmt: skip
+        machine.run("job", "run", "docs")
+        machine.run("repository", "add", "offsite", place(machine, "offsite"))
+    shutil.copytree(folder, folder.with_name("template"))
+    return folder.with_name("template")
+
+
 @pytest.fixture
-def machine(tmp_path: Path) -> SameProcess:
-    """A machine with a job, one point of it, and a second repository."""
-    machine = SameProcess(tmp_path / "here").set_up()
-    change(machine, "first")
-    machine.run(
-        "job", "create", "docs", "--repository", "main", "--source", f"files:{data(machine)}",
-        "--encrypt", "password:mine",
-    )  # fmt: skip
-    machine.run("job", "run", "docs")
-    machine.run("repository", "add", "offsite", place(machine, "offsite"))
-    return machine
+def machine(template: Path) -> SameProcess:
+    """That machine, at the place that its catalog knows."""
+    folder = template.with_name("here")
+    shutil.rmtree(folder)
+    shutil.copytree(template, folder)
+    return SameProcess(folder)
 
 
 @pytest.fixture
@@ -216,7 +235,8 @@ def test_a_plain_copy_of_sealed_points_is_refused(machine: SameProcess) -> None:
 
 def test_a_keeper_keeps_what_the_server_gave_up(machine: SameProcess, keyless: SameProcess) -> None:
     kept, fingerprint = place(keyless, "kept"), signer(machine)
-    keyless.environment["STRONGROOM_QUARANTINE_HOURS"] = "0"
+    keyless.home.mkdir()
+    (keyless.home / "config.toml").write_text("quarantine_hours = 0\n")
     main = place(machine, "repository")
     change(machine, "second")
     machine.run("job", "run", "docs")
@@ -229,8 +249,11 @@ def test_a_keeper_keeps_what_the_server_gave_up(machine: SameProcess, keyless: S
     keyless.run(*copy)
 
     prune = ("repository", "prune", kept, "--signer", fingerprint, "--yes")
-    told = keyless.run(*prune, "--keep-at-least-days", "30")
-    keyless.run(*prune, "--keep-at-least-points", "3")
+    said = keyless.run(*prune, "--keep-at-least-days", "30")
+    assert "holds for this command only" in said.stderr
+    keyless.run("repository", "add", "kept", kept)
+    keyless.run(*prune, "--keep-at-least-days", "30")
+    told = keyless.run(*prune)  # this machine has a home now, and remembers it
 
     assert "gave up 1 point that the floor keeps" in told.stderr
     with_secret = ("--repository", kept, "--password-env", "PASSWORD")
@@ -240,9 +263,9 @@ def test_a_keeper_keeps_what_the_server_gave_up(machine: SameProcess, keyless: S
     assert restored(keyless, good, *with_secret, "--given-up") == "first"
     assert restored(keyless, "docs@latest", *with_secret, "--given-up") == "third"
     keyless.run("restore", good, *with_secret, "--to", keyless.folder / "never", status=10)
-    # Without a floor it goes: this machine has no home that would remember one.
-    keyless.run(*prune)
-    keyless.run(*prune)
+    keyless.run(*prune, "--keep-at-least-points", "3", "--keep-at-least-days", "0")
+    assert [row for row in points(keyless, *with_secret, "--given-up") if row["given_up"]] == lost
+    keyless.run(*prune, "--keep-at-least-points", "2")
     assert [row for row in points(keyless, *with_secret, "--given-up") if row["given_up"]] == []
 
 
@@ -254,13 +277,13 @@ def test_a_dry_run_copies_nothing(machine: SameProcess) -> None:
 
 
 def test_configuration_backups_travel_where_that_is_asked_for(machine: SameProcess) -> None:
-    machine.run("config", "set", "--to", "main", "--password", "mine")
+    machine.run("config", "set", "--repository", "main", "--encrypt", "password:mine")
     machine.run("config", "backup")
 
     plain = machine.json("repository", "copy", "main", "offsite")
     asked = machine.json("repository", "copy", "main", "offsite", "--with-config")
 
-    assert (plain["configurations"], asked["configurations"]) == (0, 1)
+    assert (plain["configurations"], asked["configurations"]) == (0, 2)
 
 
 def test_what_cannot_be_right_is_said(machine: SameProcess) -> None:

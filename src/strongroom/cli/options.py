@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from strongroom.control.access import Access
     from strongroom.control.context import Context
-    from strongroom.model.floor import Floor
+    from strongroom.model.floor import FloorChange
 
 _SIZE: Final = re.compile(r"(\d+)\s*([KMG]?)(?:I?B)?", re.IGNORECASE)
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])", re.IGNORECASE)
@@ -317,13 +317,13 @@ def floor_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def floor_of(points: int | None, days: int | None) -> Floor | None:
-    """Return the floor that was said; None where none was."""
+def floor_of(points: int | None, days: int | None) -> FloorChange | None:
+    """Return what was said of a floor; None where nothing was."""
     if points is None and days is None:
         return None
-    from strongroom.model.floor import Floor
+    from strongroom.model.floor import FloorChange
 
-    return Floor(points or 0, days or 0)
+    return FloorChange(points, days)
 
 
 def repository_option(function: Callable[..., Any]) -> Callable[..., Any]:

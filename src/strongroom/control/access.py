@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copies as copy_rows
-from strongroom.catalog import heads, jobs, repositories
+from strongroom.catalog import copy_jobs, heads, jobs, repositories
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
@@ -358,18 +358,17 @@ def _places(ctx: Context, access: Access, job: str | None) -> list[str]:
                 for row in rows
                 if row.repository_id in held or row.name == found.repository
             ]
-    return [
-        row.name
-        for row in repositories.all_rows(ctx.database)
-        if not _has_copies_only(ctx, row.repository_id)
-    ]
+    return [row.name for row in repositories.all_rows(ctx.database) if not _is_for_copies(ctx, row)]
 
 
-def _has_copies_only(ctx: Context, repository_id: bytes) -> bool:
+def _is_for_copies(ctx: Context, row: repositories.RepositoryRow) -> bool:
     """Tell whether a repository is read only where an original is away or damaged."""
-    database = ctx.database
+    database, repository_id = ctx.database, row.repository_id
     return bool(
-        copy_rows.of_repository(database, repository_id)
+        (
+            copy_rows.of_repository(database, repository_id)
+            or copy_jobs.of_repository(database, row.name)
+        )
         and not chain_rows.of_repository(database, repository_id)
         and not jobs.of_repository(database, repository_id)
     )

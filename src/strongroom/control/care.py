@@ -19,7 +19,6 @@ from strongroom.errors import IntegrityError, NotFoundError, UnlockError, Unsupp
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.prune import (
-    NO_FLOOR,
     PrunePlan,
     carry_out,
     plan_prune,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
-    from strongroom.model.floor import Floor
+    from strongroom.model.floor import FloorChange
     from strongroom.repository.chain import Chain, Head, Trust
     from strongroom.repository.scrub import ScrubReport
 
@@ -149,7 +148,7 @@ def prune(
     *,
     dry_run: bool = False,
     signers: tuple[str, ...] = (),
-    floor: Floor | None = None,
+    floor: FloorChange | None = None,
 ) -> PruneResult:
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
@@ -164,22 +163,25 @@ def prune(
             that is remembered by default.
     """
     repository = Repository.open(storage_of(ctx, where))
-    if floor is not None and ctx.has_catalog and not dry_run:
-        copies.set_floor(ctx, repository, where, floor)
-    if floor is None and ctx.has_catalog:
-        floor = copy_rows.floor(ctx.database, repository.repository_id)
+    least = copies.floor_of(ctx, repository)
+    if floor is not None:
+        least = floor.of(least)
+        if ctx.has_catalog and not dry_run:
+            copies.set_floor(ctx, repository, where, floor)
     believed = keys.readers_trust(ctx, signers)
     known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
     outcomes: list[Pruned] = []
     warnings: list[str] = []
+    if floor is not None and not ctx.has_catalog:
+        warnings.append(copies.FLEETING)
     for chain_id in repository.chain_ids():
         try:
             chain = repository.chain(chain_id)
             if not _may_prune(chain, believed, known, warnings):
                 continue
-            plan = plan_prune(repository, chain, ctx.clock, quarantine, floor or NO_FLOOR)
+            plan = plan_prune(repository, chain, ctx.clock, quarantine, least)
         except NotFoundError:
             continue  # removed since it was listed
         except (IntegrityError, UnsupportedVersionError) as error:

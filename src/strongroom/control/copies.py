@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copies as copy_rows
@@ -30,6 +30,7 @@ from strongroom.errors import (
     UnsupportedVersionError,
 )
 from strongroom.format.journal import SessionBody
+from strongroom.model.floor import Floor
 from strongroom.model.phrases import counted
 from strongroom.repository import configuration, layout
 from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
@@ -42,8 +43,14 @@ if TYPE_CHECKING:
     from strongroom.control.context import Context
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
-    from strongroom.model.floor import Floor
+    from strongroom.model.floor import FloorChange
     from strongroom.repository.chain import Chain
+
+
+FLEETING: Final = (
+    "nothing is set up here, so the floor holds for this command only: 'strongroom repository "
+    "add' makes a home that remembers it"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +111,7 @@ def copy(
     dry_run: bool = False,
     check: bool = False,
     with_config: bool = False,
-    floor: Floor | None = None,
+    floor: FloorChange | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> CopyResult:
@@ -152,6 +159,8 @@ def copy(
     configurations = work.copy_configurations(dry_run=dry_run) if with_config else 0
     if floor is not None and ctx.has_catalog and not dry_run:
         set_floor(ctx, destination, target, floor)
+    elif floor is not None and not dry_run:
+        work.warnings.append(FLEETING)
     result = CopyResult(
         source=source,
         target=target,
@@ -176,8 +185,16 @@ def copy(
     return result
 
 
-def set_floor(ctx: Context, repository: Repository, where: str, floor: Floor) -> None:
+def floor_of(ctx: Context, repository: Repository) -> Floor:
+    """Return what the keeper of a repository said that it never goes under."""
+    if not ctx.has_catalog:
+        return Floor()
+    return copy_rows.floor(ctx.database, repository.repository_id)
+
+
+def set_floor(ctx: Context, repository: Repository, where: str, change: FloorChange) -> None:
     """Remember what the keeper of a repository never goes under."""
+    floor = change.of(floor_of(ctx, repository))
     with ctx.database.transaction():
         copy_rows.set_floor(ctx.database, repository.repository_id, floor)
         audit.record(

@@ -31,6 +31,21 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True)
+class FloorChange:
+    """What an operator says of a floor; what is None stays as it was."""
+
+    points: int | None = None
+    days: int | None = None
+
+    def of(self, floor: Floor) -> Floor:
+        """Return what the floor is then."""
+        return Floor(
+            floor.points if self.points is None else self.points,
+            floor.days if self.days is None else self.days,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A point that is there, given up or not."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from strongroom.cli.door import Door
     from strongroom.control.care import CompactResult, PruneResult
+    from strongroom.control.copies import CopyResult
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.compaction import CompactionResult
     from strongroom.repository.scrub import ScrubReport
@@ -41,6 +42,40 @@ def _show(door: Door, report: VerifyReport | ScrubReport, what: str, damages: in
         "'strongroom job run JOB --full'",
     )
     door.show_with_error(document, lines, error)
+
+
+def show_copy(door: Door, result: CopyResult) -> None:
+    """Answer with a copy, or with what one would do."""
+    error = result.error
+    door.tell_warnings(result.warnings)
+    if error is None:
+        door.show(result, copy_lines(result))
+        return
+    door.show_with_error(result, copy_lines(result), error)
+
+
+def copy_lines(result: CopyResult) -> list[str]:
+    """Return what travelled of each chain, and what did not."""
+    lines: list[str] = []
+    would = "" if result.done else "would be "
+    for one in result.chains:
+        has = f"{counted(len(one.points), 'point')} up to entry {one.newest_entry}"
+        if one.nothing and not one.damaged:
+            lines.append(f"chain {one.chain[:12]}: all there, {has}")
+        else:
+            lines.append(
+                f"chain {one.chain[:12]}: {counted(one.objects, 'object')}, "
+                f"{size(one.stored_bytes)} {would}copied; {has}"
+            )
+        lines += [f"  {would}replaced: {key}" for key in one.replaced]
+        for damage in one.damaged:
+            hurts = f"; hurts {', '.join(damage.points)}" if damage.points else ""
+            lines.append(f"  NOT COPIED {damage.object}: {damage.what}{hurts}")
+    lines += [f"chain {one.chain[:12]}: NOT COPIED: {one.message}" for one in result.problems]
+    if result.configurations:
+        backups = counted(result.configurations, "configuration backup")
+        lines.append(f"{backups} {would}copied")
+    return lines or ["there is no chain to copy"]
 
 
 def nothing_to_prune(result: PruneResult) -> bool:

@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import heads, reencryptions, synthetic_fulls
-from strongroom.control import audit, guarded, keys
+from strongroom.control import audit, copies, guarded, keys, known_chains
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
-    from strongroom.repository.chain import Chain, Trust
+    from strongroom.model.floor import FloorChange
+    from strongroom.repository.chain import Chain, Head, Trust
     from strongroom.repository.scrub import ScrubReport
 
 
@@ -262,6 +264,7 @@ def prune(
     *,
     dry_run: bool = False,
     signers: tuple[str, ...] = (),
+    floor: FloorChange | None = None,
     compacting: bool = True,
     progress: Progress | None = None,
     cancel: Cancellation | None = None,
@@ -269,11 +272,27 @@ def prune(
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
     Chains whose signer is not believed are left alone. What is dead in packs that stay is given
-    back as well, unless `compacting` is off.
+    back as well.
+
+    Args:
+        ctx: Surroundings.
+        where: Name or location of the repository.
+        dry_run: Say what may go, and nothing more.
+        signers: Fingerprints to believe, and nobody else.
+        floor: What stays although it is given up; remembered where there is a catalog. The one
+            that is remembered by default.
+        compacting: Whether to give dead blocks back, too.
+        progress: Is told how compaction goes.
+        cancel: Stops it.
     """
     progress = progress or NullProgress()
     cancel = cancel or Cancellation()
     repository = Repository.open(storage_of(ctx, where))
+    least = copies.floor_of(ctx, repository)
+    if floor is not None:
+        least = floor.of(least)
+        if ctx.has_catalog and not dry_run:
+            copies.set_floor(ctx, repository, where, floor)
     believed = keys.readers_trust(ctx, signers)
     known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
@@ -282,12 +301,14 @@ def prune(
     compaction: list[CompactionPlan] = []
     compacted: list[CompactionResult] = []
     warnings: list[str] = []
+    if floor is not None and not ctx.has_catalog:
+        warnings.append(copies.FLEETING)
     for chain_id in repository.chain_ids():
         try:
             chain = repository.chain(chain_id)
             if not _may_prune(chain, believed, known, warnings):
                 continue
-            plan = plan_prune(repository, chain, ctx.clock, quarantine)
+            plan = plan_prune(repository, chain, ctx.clock, quarantine, least)
         except NotFoundError:
             continue  # removed since it was listed
         except (IntegrityError, UnsupportedVersionError) as error:
@@ -297,6 +318,13 @@ def prune(
         plans.append(_shown(plan))
         if dry_run and compacting and not plan.whole_chain:
             compaction.append(plan_compaction(chain))
+        if plan.spared_points:
+            warnings.append(
+                f"chain {chain.name}: its signer gave up "
+                f"{counted(len(plan.spared_points), 'point')} that the floor keeps here; if "
+                "nobody meant that, look at the server that signs. 'strongroom point list "
+                f"--repository {where} --given-up' shows them"
+            )
         if dry_run:
             continue
         outcome = carry_out(plan, ctx.identity if ctx.has_catalog else None)
@@ -304,6 +332,9 @@ def prune(
         if outcome.left is not None:
             warnings.append(f"chain {chain.name} is left alone: {outcome.left}")
         if plan.whole_chain and ctx.has_catalog and chain_id not in repository.chain_ids():
+            copy_rows.forget(ctx.database, repository.repository_id, chain_id)
+            if known_chains.is_copy(ctx, repository.repository_id, chain_id):
+                continue  # the original is where it was
             # Removed on purpose: nobody is to take it for withheld, and no key of it is of use.
             ctx.keystore.delete(ChainRecord, chain_id.hex())
             chain_rows.remove(ctx.database, chain_id)
@@ -372,7 +403,7 @@ def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
         return {}
     found: dict[bytes, Head] = {}
     for chain_id in repository.chain_ids():
-        head = heads.get(ctx.database, chain_id)
+        head = known_chains.seen_of(ctx, repository.repository_id, chain_id)
         if head is not None:
-            found[chain_id] = Head(chain_id, *head)
+            found[chain_id] = head
     return found

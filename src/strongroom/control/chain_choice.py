@@ -136,7 +136,10 @@ class ChainChoice:
         trust = keys.trust(self.ctx)
         present: set[bytes] = set()
         others: dict[bytes, Chain] = {}
+        behind = self._go_on_in_copies()
         for chain_id in self.repository.chain_ids():
+            if chain_id in behind:
+                continue
             chain = self._chain_of_job(chain_id)
             if chain is None:
                 continue
@@ -163,6 +166,16 @@ class ChainChoice:
         present |= self._keep_others(newest, others)
         self._look_for_withheld(newest, present)
         return newest
+
+    def _go_on_in_copies(self) -> frozenset[bytes]:
+        """Let chains of the job that were copied here be at home here; return those behind."""
+        rows = chain_rows.of_job(self.ctx.database, self.job.job_id)
+        if all(row.repository_id == self.repository.repository_id for row in rows):
+            return frozenset()
+        # Not at the top: most sessions have no use for it.
+        from strongroom.control import seeding
+
+        return seeding.go_on_in_copies(self.ctx, self.job, self.repository, full=self.full)
 
     def _keep_others(
         self, newest: tuple[EntryRef, SessionBody] | None, others: Mapping[bytes, Chain]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from strongroom.catalog import copy_jobs as copy_job_rows
 from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
@@ -219,7 +220,31 @@ class SessionRun:
             if result.warnings and state is SessionState.SUCCESS:
                 result = replace(result, state=SessionState.WARNING.value)
             self._record_success(record, result, target, outcome)
+        # The job is free again: what is copied is what was published.
+        return self._with_copies(result)
+
+    def _with_copies(self, result: SessionResult) -> SessionResult:
+        """Run the copies that follow; one that fails is a warning, for the points are made."""
+        if not copy_job_rows.of_job(self.ctx.database, self.job.name):
             return result
+        # Not at the top: what it imports, other sessions have no use for.
+        from strongroom.control import copy_jobs
+
+        problems = copy_jobs.after_session(self.ctx, self.job.name, self.progress, self.cancel)
+        if not problems:
+            return result
+        result = replace(
+            result,
+            warnings=(*result.warnings, *problems),
+            state=SessionState.WARNING.value,
+        )
+        record = session_rows.find(self.ctx.database, self.session_id)
+        assert record is not None, "it was recorded"
+        session_rows.update(
+            self.ctx.database,
+            replace(record, state=SessionState.WARNING, warnings=result.warnings),
+        )
+        return result
 
     def _ask_kms(self) -> None:
         """See what the KMS has to say that the job is sealed for, if it is."""

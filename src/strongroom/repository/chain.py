@@ -133,6 +133,8 @@ class LivePoint:
     point: PublicPoint
     entry: Entry
     held: bool
+    given_up: bool = False
+    """Nothing promises it any longer; it is there all the same."""
 
     @property
     def body(self) -> SessionBody:
@@ -191,15 +193,19 @@ class Chain:
     # --- journal ---------------------------------------------------------------------------
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the entries that are there, ascending."""
-        found = map(
-            layout.entry_number,
-            (info.key for info in self.storage.list(layout.journal(self.chain_id))),
-        )
-        end = self.end
-        return sorted(
-            number for number in found if number is not None and (end is None or number <= end)
-        )
+        """Return the numbers of the entries that are there, ascending.
+
+        Those that a copy is still bringing are not there yet.
+        """
+        found: list[int] = []
+        ends = [] if self.end is None else [self.end]
+        for info in self.storage.list(layout.journal(self.chain_id)):
+            number = layout.entry_number(info.key)
+            if number is not None:
+                found.append(number)
+            elif (mark := layout.copied_up_to_number(info.key)) is not None:
+                ends.append(mark)
+        return sorted(number for number in found if all(number <= end for end in ends))
 
     def entry(self, number: int) -> Entry:
         """Return an entry whose place and signature hold.
@@ -552,6 +558,32 @@ class Chain:
         if isinstance(promise.body, SessionBody):
             live.extend(LivePoint(point, promise, False) for point in promise.body.points)
         return live
+
+    def given_up_points(self) -> list[LivePoint]:
+        """Return points that nothing promises any longer, of entries that are still there.
+
+        They are as genuine as ever: the newest history has the hash of each entry. What they
+        need may be gone.
+        """
+        promise = self.promise_entry
+        if promise is None:
+            return []
+        found: list[LivePoint] = []
+        history = self.history(promise)
+        for number in self.listing:
+            record = history.get(number) if number < promise.number else None
+            if record is None:
+                continue
+            try:
+                entry = self.remembered(number)
+            except (IntegrityError, UnsupportedVersionError):
+                continue  # nobody promises that it is whole
+            found += [
+                LivePoint(point, entry, held=False, given_up=True)
+                for point in _points(entry)
+                if point.point_id not in record.promised
+            ]
+        return found
 
     def kept_entries(self) -> list[Entry]:
         """Return the session entries that hold at least one live point, oldest first."""

@@ -32,7 +32,7 @@ from strongroom.model.phrases import counted
 from strongroom.repository import layout, locks
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.reach import Reach
-from strongroom.repository.stored_packs import Form, read_form
+from strongroom.repository.stored_packs import Form, forms_of_all, read_form
 from strongroom.storage.base import Composed, ObjectRange
 
 if TYPE_CHECKING:
@@ -273,7 +273,8 @@ def _packs(chain: Chain) -> Iterable[_Pack]:
                 raise MalformedError(f"slot {slot} of chain {chain.name} is two sessions")
         for slot, ordinal, bits in reach.blocks(body):
             used[slot, ordinal] = used.get((slot, ordinal), 0) | bits
-    stored = _stored_forms(chain)
+    listed = chain.storage.list(layout.packs(chain.chain_id))
+    stored = forms_of_all((info.key, info.size) for info in listed)
     for slot, record in records.items():
         for ordinal, encoded, directory in reach.ledger(record.ledger):
             bits = used.pop((slot, ordinal), 0)
@@ -282,19 +283,6 @@ def _packs(chain: Chain) -> Iterable[_Pack]:
                 yield _Pack(Expected(record.session_id, encoded, directory), bits, forms)
     if any(used.values()):
         raise MalformedError(f"chain {chain.name} uses {len(used)} packs that no ledger knows")
-
-
-def _stored_forms(chain: Chain) -> dict[bytes, list[Form]]:
-    """Return what there is of each pack, the form that counts first."""
-    found: dict[bytes, list[Form]] = {}
-    for info in chain.storage.list(layout.packs(chain.chain_id)):
-        name = layout.pack_form(info.key)
-        if name is not None:
-            found.setdefault(name[0], []).append(Form(info.key, info.size, name[1]))
-    for forms in found.values():
-        # A whole pack holds everything; of thinned ones the newest is as good as any.
-        forms.sort(key=lambda form: (form.generation != 0, -form.generation))
-    return found
 
 
 def _thin(

@@ -36,6 +36,25 @@ def entry_number(key: str) -> int | None:
     return (int(tail) or None) if re.fullmatch(r"[0-9]{10}", tail) else None
 
 
+def copied_up_to(chain_id: bytes, number: int) -> str:
+    """Return the name of the mark that entries above `number` are still being copied."""
+    return f"{journal(chain_id)}upto-{number:010d}"
+
+
+def copied_up_to_number(key: str) -> int | None:
+    """Return the number in a key that `copied_up_to` makes; None where it makes no such key."""
+    found = re.fullmatch(r"upto-([0-9]{10})", key.rpartition("/")[2])
+    return int(found[1]) if found else None
+
+
+def mirror_notes(chain_id: bytes) -> str:
+    return f"{chain(chain_id)}mirror/"
+
+
+def mirror_note(chain_id: bytes, number: int) -> str:
+    return f"{mirror_notes(chain_id)}{number:010d}"
+
+
 def envelopes(chain_id: bytes) -> str:
     return f"{chain(chain_id)}envelopes/"
 

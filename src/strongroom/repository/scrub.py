@@ -40,6 +40,7 @@ from strongroom.format.journal import (
     SuccessionBody,
     read_entry,
 )
+from strongroom.format.mirror import read_note
 from strongroom.format.versions import TABLES
 from strongroom.model.phrases import counted
 from strongroom.repository import configuration, layout
@@ -304,8 +305,8 @@ class _Scrub:
         if points or next(self.storage.list(layout.packs(chain_id)), None) is not None:
             self.damage(
                 layout.header(chain_id),
-                "is missing, and objects of its chain are there (a re-encryption that is not "
-                "finished, or a chain taken out of sight)",
+                "is missing, and objects of its chain are there (a copy or a re-encryption that is "
+                "not finished, or a chain taken out of sight)",
                 points,
             )
         else:
@@ -342,6 +343,8 @@ class _Scrub:
                 headers.read_envelope(get_framed(self.storage, key, MAX_SMALL), key)
             elif kind == "links" and _LINK.fullmatch(name):
                 headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
+            elif kind == "mirror" and _ENTRY.fullmatch(name):
+                read_note(get_framed(self.storage, key, MAX_ENTRY), key)
             else:
                 self.note(key, "is no part of a repository")
         except (IntegrityError, UnsupportedVersionError) as error:
@@ -441,13 +444,18 @@ class _ChainScrub:
     def _read_journal(self) -> None:
         chain = self.chain
         problems: dict[int, str] = {}
+        visible = set(chain.numbers())
         for info in self.storage.list(layout.journal(chain.chain_id)):
             self.scrub.cancel.check()
             self.scrub.progress.advance(info.size)
             number = layout.entry_number(info.key)
             if number is None:
-                self.scrub.note(info.key, "is no part of a repository")
+                unfinished = layout.copied_up_to_number(info.key) is not None
+                what = "says that a copy is not finished: 'repository copy' goes on with it"
+                self.scrub.note(info.key, what if unfinished else "is no part of a repository")
                 continue
+            if number not in visible:
+                continue  # it comes with the rest of a copy
             try:
                 self.entries[number] = chain.entry(number)
             except ObjectMissingError:

@@ -17,7 +17,7 @@ from strongroom.model.phrases import counted
 from strongroom.repository import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from strongroom.format.pack import Directory, PackHeader
     from strongroom.storage.base import Storage
@@ -60,12 +60,23 @@ class StoredPack:
 
 def forms(storage: Storage, chain_id: bytes, pack_id: bytes) -> list[Form]:
     """Return the forms of a pack that are there: the whole one, then from the newest on."""
-    found = []
-    for info in storage.list(layout.pack(chain_id, pack_id)):
-        name = layout.pack_form(info.key)
-        if name is not None and name[0] == pack_id:
-            found.append(Form(info.key, info.size, name[1]))
-    return sorted(found, key=lambda form: -form.generation if form.generation else -(1 << 64))
+    listed = storage.list(layout.pack(chain_id, pack_id))
+    return forms_of_all((info.key, info.size) for info in listed).get(pack_id, [])
+
+
+def forms_of_all(sizes: Iterable[tuple[str, int]]) -> dict[bytes, list[Form]]:
+    """Return what there is of each pack, of objects that were listed, the form that counts first.
+
+    A whole pack holds everything; of thinned ones the newest is as good as any.
+    """
+    found: dict[bytes, list[Form]] = {}
+    for key, size in sizes:
+        name = layout.pack_form(key)
+        if name is not None:
+            found.setdefault(name[0], []).append(Form(key, size, name[1]))
+    for several in found.values():
+        several.sort(key=lambda form: (form.generation != 0, -form.generation))
+    return found
 
 
 def read_form(storage: Storage, form: Form, origin_id: bytes | None = None) -> StoredPack:

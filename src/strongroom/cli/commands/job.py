@@ -67,7 +67,16 @@ _NUMBERS = (
 _TEXTS = ("pre_script", "post_script", "on_failure")
 
 
-@click.group("job", cls=Group)
+@click.group(
+    "job",
+    cls=Group,
+    lazy={
+        "copy": (
+            "strongroom.cli.commands.job_copy:copy",
+            "Copy a job's points to another repository, again and again.",
+        )
+    },
+)
 def job() -> None:
     r"""What is backed up, where to, kept how long; and running it.
 

@@ -149,6 +149,7 @@ def prune(
     dry_run: bool = False,
     signers: tuple[str, ...] = (),
     floor: FloorChange | None = None,
+    keep_floor: bool = False,
 ) -> PruneResult:
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
@@ -159,14 +160,15 @@ def prune(
         where: Name or location of the repository.
         dry_run: Say what may go, and nothing more.
         signers: Fingerprints to believe, and nobody else.
-        floor: What stays although it is given up; remembered where there is a catalog. The one
-            that is remembered by default.
+        floor: What stays although it is given up; the one that is remembered by default.
+        keep_floor: Remember it, where there is a catalog.
     """
     repository = Repository.open(storage_of(ctx, where))
     least = copies.floor_of(ctx, repository)
     if floor is not None:
         least = floor.of(least)
-        if ctx.has_catalog and not dry_run:
+        # Before anything is decided: it holds also where there is nothing to remove now.
+        if keep_floor and ctx.has_catalog:
             copies.set_floor(ctx, repository, where, floor)
     believed = keys.readers_trust(ctx, signers)
     known = _known_heads(ctx, repository)

@@ -379,7 +379,9 @@ def prune(
 
     with door.context() as ctx:
         floor = floor_of(least_points, least_days)
-        plan = care.prune(ctx, where, dry_run=True, signers=signers, floor=floor)
+        plan = care.prune(
+            ctx, where, dry_run=True, signers=signers, floor=floor, keep_floor=not dry_run
+        )
         if dry_run or reports.nothing_to_prune(plan):
             reports.show_prune(door, plan)
             return

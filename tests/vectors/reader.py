@@ -444,6 +444,8 @@ class Chain:
         """Read what belongs to the journal: every entry is signed by who came before it."""
         self.entries, refused = {}, {}
         paths = sorted(self.folder.glob("journal/" + 10 * "[0-9]"))
+        marks = [path.name[5:] for path in self.folder.glob("journal/upto-" + 10 * "[0-9]")]
+        paths = [path for path in paths if all(path.name <= mark for mark in marks)]
         for path in (path for path in paths if int(path.name) <= self.end):
             try:
                 self.entries[int(path.name)] = self.read_entry(path)

@@ -265,6 +265,7 @@ def prune(
     dry_run: bool = False,
     signers: tuple[str, ...] = (),
     floor: FloorChange | None = None,
+    keep_floor: bool = False,
     compacting: bool = True,
     progress: Progress | None = None,
     cancel: Cancellation | None = None,
@@ -279,8 +280,8 @@ def prune(
         where: Name or location of the repository.
         dry_run: Say what may go, and nothing more.
         signers: Fingerprints to believe, and nobody else.
-        floor: What stays although it is given up; remembered where there is a catalog. The one
-            that is remembered by default.
+        floor: What stays although it is given up; the one that is remembered by default.
+        keep_floor: Remember it, where there is a catalog.
         compacting: Whether to give dead blocks back, too.
         progress: Is told how compaction goes.
         cancel: Stops it.
@@ -291,7 +292,8 @@ def prune(
     least = copies.floor_of(ctx, repository)
     if floor is not None:
         least = floor.of(least)
-        if ctx.has_catalog and not dry_run:
+        # Before anything is decided: it holds also where there is nothing to remove now.
+        if keep_floor and ctx.has_catalog:
             copies.set_floor(ctx, repository, where, floor)
     believed = keys.readers_trust(ctx, signers)
     known = _known_heads(ctx, repository)

@@ -223,7 +223,7 @@ def remove_leftovers(repository: Repository) -> int:
     for chain_id, keys in found.items():
         kinds = {key.split("/")[2] for key in keys}
         entries = [key for key in keys if key.split("/")[2] == "journal"]
-        if "journal" not in kinds or not kinds <= {"journal", "tables"}:
+        if "journal" not in kinds or not kinds <= {"journal", "tables", "mirror"}:
             continue
         if storage.exists(f"{layout.HEADERS}{chain_id}") or any(
             _may_be_session(repository, key) for key in entries
@@ -313,8 +313,10 @@ class _Prune:
         chain.refresh()
         live = chain.live_points()
         remarks: list[str] = []
-        elsewhere = not live and self._goes_on_elsewhere(remarks)
         below = self._below_floor()
+        if live and self._mirror and self._dropped_elsewhere(below, remarks):
+            live = []
+        elsewhere = not live and self._goes_on_elsewhere(remarks)
         entries = self._sort(elsewhere, below)
         spared = [entry for entry in entries.kept if entry.number in entries.spared]
         whole = elsewhere and not spared and not self._named_elsewhere(remarks)
@@ -475,6 +477,33 @@ class _Prune:
             if newest is not None
         )
 
+    def _dropped_elsewhere(self, spare: Collection[bytes], remarks: list[str]) -> bool:
+        """Tell whether the job's history says that nothing here is promised any longer.
+
+        Where an original expired between two copies, nobody brought what took the last promise
+        back. The newest session of the job names every other chain that has promised points, so
+        one of the same signer that leaves this one out says the same.
+        """
+        bodies = self._session_bodies()
+        own = max((body.counter for body in bodies), default=0)
+        newest = max(
+            (
+                body
+                for other, body in self._others([])
+                if body is not None and other.identity == self._chain.identity
+            ),
+            key=lambda body: body.counter,
+            default=None,
+        )
+        if newest is None or newest.counter <= own:
+            return False
+        if any(ref.chain_id == self._chain.chain_id for ref in newest.older):
+            return False
+        if any(point.point_id in spare for body in bodies for point in body.points):
+            remarks.append("its original expired; the floor keeps all of this copy")
+            return False
+        return True
+
     def _session_bodies(self) -> list[SessionBody]:
         bodies = (self._chain.entry(number).body for number in self._chain.listing)
         return [body for body in bodies if isinstance(body, SessionBody)]
@@ -521,6 +550,9 @@ class _Prune:
             pack = layout.pack_form(tail) if kind == "packs" else None
             if kind == "packs" and (pack is None or pack[0] not in needed.packs):
                 found = 0, self._why_pack(info, published)
+            elif kind == "mirror":
+                # Up to the header's removal they time the quarantine of everything else.
+                found = (6, "the rest of an expired chain") if whole else None
             elif kind == "keys":
                 found = 1, "sealed keys of sessions that are over"
             elif kind == "journal" and tail.isdigit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,15 +23,18 @@ from strongroom.errors import (
     UnvouchedError,
 )
 from strongroom.format.block import BlockClass
+from strongroom.model.floor import Floor
 from strongroom.repository import copy_marks, layout
 from strongroom.repository.chain import Chain, Trust
 from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
+from strongroom.repository.prune import carry_out as carry_out_prune
+from strongroom.repository.prune import plan_prune, remove_leftovers
 from strongroom.repository.repository import Repository
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
 from tests.support.engine_job import AheadClock, look_at, source
-from tests.support.jobs import Job, a_job, write_tree
+from tests.support.jobs import Job, a_job, next_chain, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -514,3 +518,60 @@ def test_chains_read_the_same_at_both_ends(job: Job, target: AdversaryStorage) -
     mirror(job, target)
 
     assert Chain(target, job.chain_id).head() == job.head()
+
+
+def test_a_copy_whose_original_expired_goes_as_a_whole(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    mirror(job, target)
+    newer = next_chain(job)
+    publish(newer, tmp_path)
+    mirror(newer, target)
+    there = copied(job, target)
+
+    kept = plan_prune(there.repository, there.chain(), job.clock, timedelta(), Floor(points=2))
+    assert kept.nothing
+    assert not kept.whole_chain
+    assert there.plan_prune().whole_chain
+    there.prune()
+
+    assert there.repository.chain_ids() == [newer.chain_id]
+    remove_leftovers(there.repository)
+    assert objects(target, layout.chain(job.chain_id)) == {}
+    assert copied(newer, target).contents() == newer.contents()
+
+
+def test_nobody_else_can_say_that_an_original_expired(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    mirror(job, target)
+    stranger = copy(job)
+    stranger.signer = SigningKey.from_seed(random.seed())
+    planted = next_chain(stranger)
+    publish(planted, tmp_path)
+    mirror(planted, target)
+
+    assert copied(job, target).plan_prune().nothing
+
+
+def test_a_floor_keeps_what_its_signer_gave_up(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    mirror(job, target)
+    given_up = job.points()
+    contents = {point.id: job.restore(point) for point in given_up}
+    job.remove(*given_up)
+    publish(job, tmp_path)
+    mirror(job, target)
+    there = copied(job, target)
+
+    plan = plan_prune(there.repository, there.chain(), job.clock, timedelta(), Floor(points=3))
+    carry_out_prune(plan)
+
+    # The newest three of the source: two of those that were given up, and the one promised.
+    assert plan.spared_points == tuple(point.id.hex() for point in given_up[1:])
+    left = {live.point.point_id: live for live in there.chain().given_up_points()}
+    assert list(left) == [point.id for point in given_up[1:]]
+    assert all(there.restore(point) == contents[point.id] for point in given_up[1:])
+    assert there.scrub().ok
+    assert [point.id for point in there.points()] == [job.points()[-1].id]

@@ -388,6 +388,7 @@ def prune(
             dry_run=True,
             signers=signers,
             floor=floor,
+            keep_floor=not dry_run,
             compacting=not no_compact,
         )
         if dry_run or reports.nothing_to_prune(plan):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,14 +101,14 @@ def test_an_interrupted_upload_leaves_the_earlier_points_and_the_next_run_goes_o
     job = ("job", "create", "home", "--repository", "bucket", "--source", f"files:{tree}")
     machine.run(*job, "--encrypt", "password:mine")
     earlier = machine.json("job", "run", "home")["points"][0]
-    second = {**first, **{f"large-{n}": os.urandom(20 << 20) for n in range(4)}}
+    second = {**first, **{f"large-{n}": os.urandom(10 << 20) for n in range(4)}}
     _tree(tree, second)
 
-    killed = _start(machine)
-    _wait(lambda: _large_objects(s3, prefix) > 0)
-    gate.shut()  # so that it cannot end well before it is killed
-    killed.kill()
-    killed.communicate()
+    with _running(machine) as killed:
+        _wait(lambda: _large_objects(s3, prefix) > 0)
+        gate.shut()  # so that it cannot end well before it is killed
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL
     gate.open()
 
     points = machine.json("point", "list")["points"]
@@ -116,12 +118,12 @@ def test_an_interrupted_upload_leaves_the_earlier_points_and_the_next_run_goes_o
     machine.run("repository", "scrub", "bucket")
 
     before = _large_objects(s3, prefix)
-    going_on = _start(machine)
-    _wait(lambda: _large_objects(s3, prefix) > before or going_on.poll() is not None)
-    gate.shut()
-    CLOCK.sleep(0.2)
-    gate.open()
-    said = going_on.communicate()
+    with _running(machine) as going_on:
+        _wait(lambda: _large_objects(s3, prefix) > before or going_on.poll() is not None)
+        gate.shut()
+        CLOCK.sleep(0.2)
+        gate.open()
+        said = going_on.communicate(timeout=_DEADLINE_SECONDS)
     assert going_on.returncode == 0, said
 
     machine.run("restore", "home@latest", "--to", tmp_path / "back-2")
@@ -174,14 +176,20 @@ def test_places_that_cannot_be_right_say_what_to_do(machine: SameProcess, s3: S3
     assert "credential" in said.stderr
 
 
-def _start(machine: SameProcess) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def _running(machine: SameProcess) -> Iterator[subprocess.Popen[str]]:
+    """Run the job in a process of its own, which does not outlive the block."""
+    with subprocess.Popen(
         [sys.executable, "-m", "strongroom", "job", "run", "home"],
         env=machine.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _large_objects(s3: S3Server, prefix: str) -> int:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tests.support.server_process import free_ports, running, stop
+import pytest
+
+from tests.support.server_process import free_ports, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _CONFIG = """
 Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/{host_key}
-PidFile {folder}/sshd.pid
+PidFile none
 AuthorizedKeysFile {folder}/authorized_keys
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -42,14 +46,14 @@ class Sshd:
     port: int
     subsystem: str = "internal-sftp"
     host_key: str = "host_key"
-    _stack: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _process: subprocess.Popen[bytes] | None = None
 
     def location(self, path: Path | str) -> str:
         return f"sftp://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        config = self.folder / "sshd.conf"
+        config = self.folder / f"sshd-{self.port}.conf"
         config.write_text(
             _CONFIG.format(
                 port=self.port,
@@ -61,23 +65,38 @@ class Sshd:
         # It goes over to another process for each connection, and wants to be called by its path.
         command = [_program("sshd"), "-D", "-e", "-f", str(config)]
         with running(command, self.folder, self._answers) as process:
-            self._stack.append(process)
-            try:
-                yield
-            finally:
-                self._stack.pop()
+            self._process = process
+            yield
+
+    @contextmanager
+    def at_home(self) -> Iterator[None]:
+        """Have this process use the home's `~/.ssh`, and no agent."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HOME", str(self.home))
+            patch.delenv("SSH_AUTH_SOCK", raising=False)
+            yield
+
+    @contextmanager
+    def another(self, **changes: str) -> Iterator[Sshd]:
+        """Run one more server, with changes and with a home like this one's, and be at home."""
+        with TemporaryDirectory(dir=self.folder) as folder:
+            home = Path(folder) / "home"
+            shutil.copytree(self.home, home)
+            server = replace(self, home=home, port=free_ports(), **changes)
+            server.trust()
+            with server.at_home(), server.running():
+                yield server
 
     def kill(self) -> None:
         """End the server and every connection to it, as a power cut would."""
-        process = self._stack[-1]
-        os.killpg(process.pid, 9)
-        for line in subprocess.run(
-            ["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True
-        ).stdout.splitlines():
-            pid, parent = map(int, line.split())
-            if parent == process.pid:
-                os.kill(pid, 9)
-        process.wait()
+        assert self._process is not None
+        # Those that serve a connection have left its group, and are still its children.
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        connections = [int(pid) for pid in children.read_text().split()]
+        self._process.kill()
+        for pid in connections:
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
 
     def trust(self, host_key: str | None = None) -> None:
         """Have the home know the server's key, as it is or another."""
@@ -112,6 +131,3 @@ def _program(name: str) -> str:
     if found is None:
         raise RuntimeError(f"{name} is not installed; scripts/setup.sh develop does it")
     return found
-
-
-__all__ = ["Sshd", "prepared", "stop"]

@@ -22,7 +22,7 @@ from strongroom import errors
 from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, ObjectRange, Part
 from strongroom.storage.composing import by_copying, check_parts, cut
 from strongroom.storage.keys import check_key, check_range, is_key
-from strongroom.storage.ssh_line import Line, words
+from strongroom.storage.ssh_line import LOST, Line, words
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -36,11 +36,12 @@ _ABANDONED_AFTER_SECONDS: Final = 24 * 3600
 _FOLDERS_AHEAD: Final = 16
 _LARGEST_COPY: Final = 32 << 20
 """The server does nothing else meanwhile."""
+_HARDLY_ANY: Final = 1 << 20
+"""Bytes; a write that fails where less is left has failed for that."""
 _OWN_FILE: Final = asyncssh.SFTPAttrs(permissions=0o600)
 _OWN_FOLDER: Final = asyncssh.SFTPAttrs(permissions=0o700)
 
 _ABSENT: Final = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
-_LOST: Final = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
 _FULL: Final = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
 _BROKEN: Final = (asyncssh.SFTPFailure, asyncssh.SFTPFileCorrupt)
 
@@ -240,7 +241,7 @@ class SftpStorage:
         except asyncssh.SFTPOpUnsupported as error:
             raise self._unfit("link a file (hardlink@openssh.com)") from error
         except asyncssh.SFTPError as error:
-            if isinstance(error, _LOST):
+            if isinstance(error, LOST):
                 raise
             if await self._size(client, key) is not None:
                 raise self._exists(key) from error
@@ -294,7 +295,7 @@ class SftpStorage:
     ) -> errors.StrongroomError:
         """Return what a failed write means: the protocol's third version has no words for it."""
         free = await self._free(client)
-        if isinstance(error, _FULL) or (free is not None and free < size):
+        if isinstance(error, _FULL) or (free is not None and free < max(size, _HARDLY_ANY)):
             return errors.StorageFullError(
                 f"cannot write {key} to {self.location}: no room is left there",
                 key=key,
@@ -313,17 +314,12 @@ class SftpStorage:
         self, client: asyncssh.SFTPClient, key: ObjectKey
     ) -> tuple[asyncssh.SFTPClientFile, int]:
         """Return an object open for reading, and its size."""
-        opening = asyncio.ensure_future(_opened(client, self._path(key)))
-        size = None
-        try:
-            size = await self._size(client, key)
-        finally:
-            if size is None:
-                self._line.later(_closed(opening))
+        # Looked at first: opening a pipe would hold up the server for good.
+        size = await self._size(client, key)
         if size is None:
             raise self._missing(key)
         try:
-            return await opening, size
+            return await client.open(self._path(key), "rb"), size
         except _ABSENT as error:
             raise self._missing(key) from error
 
@@ -407,9 +403,7 @@ class SftpStorage:
             family: type[errors.StrongroomError] = errors.StorageUnavailableError
             if isinstance(error, _FULL):
                 family = errors.StorageFullError
-            elif isinstance(error, asyncssh.SFTPError) and not isinstance(
-                error, (*_LOST, *_BROKEN)
-            ):
+            elif isinstance(error, asyncssh.SFTPError) and not isinstance(error, (*LOST, *_BROKEN)):
                 family = errors.RefusedError
             raise family(
                 f"cannot {doing} {what}: {words(error)}", key=key, location=self.location
@@ -439,14 +433,6 @@ async def _copies_inside(client: asyncssh.SFTPClient) -> bool:
 async def _write(file: asyncssh.SFTPClientFile, data: memoryview, offset: int) -> None:
     # The library cuts what it is given into requests, and memory is cut without a copy.
     await file.write(cast("bytes", data), offset)
-
-
-async def _opened(client: asyncssh.SFTPClient, path: str) -> asyncssh.SFTPClientFile:
-    return await client.open(path, "rb")
-
-
-async def _closed(opening: Awaitable[asyncssh.SFTPClientFile]) -> None:
-    await (await opening).close()
 
 
 async def _make_folders(client: asyncssh.SFTPClient, root: str, folder: str) -> None:

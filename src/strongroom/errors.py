@@ -198,6 +198,16 @@ class StorageFullError(RefusedError):
     hint = "free space in the repository's storage or lower retention, then run the job again"
 
 
+class PromiseBrokenError(RefusedError):
+    """A place does not do what a storage has to; `fields["promises"]` names what."""
+
+    code = "promise-broken"
+    hint = (
+        "choose another place, or another server in front of it; 'strongroom repository check' "
+        "shows every promise"
+    )
+
+
 class AuditUnwritableError(RefusedError):
     """The audit log cannot be written, and what was asked for must not happen unseen."""
 

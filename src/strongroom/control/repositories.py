@@ -5,35 +5,64 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from strongroom.catalog import credentials as credential_rows
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, chains, config_backup, guarded, keys, signers
+from strongroom.control import (
+    audit,
+    chains,
+    config_backup,
+    credentials,
+    guarded,
+    keys,
+    place_checks,
+    signers,
+)
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.errors import (
     ConflictError,
     InUseError,
+    InvalidInputError,
     NotARepositoryError,
     UnavailableError,
 )
 from strongroom.model.ids import checked_name
 from strongroom.repository.repository import Repository
-from strongroom.storage.location import normalise
+from strongroom.storage.location import is_elsewhere, normalise
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
+    from strongroom.storage.base import Storage
+    from strongroom.storage.credential import Credential
 
 
-def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
+def add(
+    ctx: Context, name: str, location: str, *, credential: str | None = None
+) -> RepositoryAdded:
     """Create a repository, or attach to the one that is there, under a name.
 
-    A name that is known takes another place if the same repository is there: it was moved.
+    A name that is known takes another place if the same repository is there: it was moved. A
+    place elsewhere is tried first: one that does not write once, say, never becomes one.
+
+    Args:
+        ctx: Surroundings.
+        name: What it is to be called here.
+        location: Where it is, or is to be.
+        credential: The name of the one to open it with; None for what the environment has.
 
     Raises:
         ConflictError: the name or the place is taken, or the place holds something else.
+        NotFoundError: there is no such credential, or no such bucket.
+        PromiseBrokenError: the place does not do what a storage has to.
     """
     checked_name("repository", name)
     location = normalise(location)
+    if credential is not None and not is_elsewhere(location):
+        raise InvalidInputError(f"the folder {location} is opened without a credential")
+    opened_with = None if credential is None else credentials.named(ctx, credential)
     there = repositories.by_location(ctx.database, location)
+    if there is not None and there.name == name and opened_with is not None:
+        return _open_with(ctx, there, opened_with)
     if there is not None:
         raise ConflictError(
             f"there is a repository {there.name} at {there.location} already",
@@ -43,8 +72,11 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
         )
     known = repositories.find(ctx.database, name)
     if known is not None:
-        return _move(ctx, known, location)
-    repository, created = _create_or_open(ctx, location)
+        return _move(ctx, known, location, opened_with)
+    storage = _storage(ctx, location, opened_with)
+    if is_elsewhere(location):
+        place_checks.require(ctx, storage)
+    repository, created = _create_or_open(ctx, storage)
     known = repositories.by_id(ctx.database, repository.repository_id)
     if known is not None:
         raise ConflictError(
@@ -54,7 +86,13 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
             "--repository LOCATION",
             repository=known.name,
         )
-    row = repositories.RepositoryRow(repository.repository_id, name, location, ctx.clock.now())
+    row = repositories.RepositoryRow(
+        repository.repository_id,
+        name,
+        location,
+        ctx.clock.now(),
+        opened_with[0] if opened_with is not None else None,
+    )
     with ctx.database.transaction():
         repositories.insert(ctx.database, row)
         audit.record(ctx, "repository.added", repository=name, location=location, created=created)
@@ -66,20 +104,54 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
     )
 
 
-def _move(ctx: Context, row: repositories.RepositoryRow, location: str) -> RepositoryAdded:
+def _storage(
+    ctx: Context,
+    location: str,
+    opened_with: tuple[bytes, Credential] | None,
+    *,
+    create: bool = True,
+) -> Storage:
+    credential = None if opened_with is None else opened_with[1]
+    return ctx.storage(location, create=create, credential=credential)
+
+
+def _open_with(
+    ctx: Context, row: repositories.RepositoryRow, opened_with: tuple[bytes, Credential]
+) -> RepositoryAdded:
+    """Let a repository be opened with another credential, once that has opened it."""
+    repository = Repository.open(_storage(ctx, row.location, opened_with))
+    with ctx.database.transaction():
+        repositories.open_with(ctx.database, row.repository_id, opened_with[0])
+        audit.record(ctx, "repository.credential-changed", repository=row.name)
+    return RepositoryAdded(
+        repository=_view(ctx, replace(row, credential_id=opened_with[0])),
+        created=False,
+        moved=False,
+        chains=len(repository.chain_ids()),
+    )
+
+
+def _move(
+    ctx: Context,
+    row: repositories.RepositoryRow,
+    location: str,
+    opened_with: tuple[bytes, Credential] | None,
+) -> RepositoryAdded:
     """Let a repository be where it was moved to. What was seen of its chains stays known.
 
     Raises:
         ConflictError: another repository is there, or none.
     """
     try:
-        repository = Repository.open(ctx.storage(location))
+        repository = Repository.open(_storage(ctx, location, opened_with, create=False))
     except (NotARepositoryError, UnavailableError) as error:
         raise _name_taken(row, str(error)) from error
     if repository.repository_id != row.repository_id:
         raise _name_taken(row, f"{location} holds another one")
     with ctx.database.transaction():
         repositories.move(ctx.database, row.repository_id, location)
+        if opened_with is not None:
+            repositories.open_with(ctx.database, row.repository_id, opened_with[0])
         audit.record(ctx, "repository.moved", repository=row.name, location=location)
     return RepositoryAdded(
         repository=_view(ctx, replace(row, location=location)),
@@ -98,8 +170,7 @@ def _name_taken(row: repositories.RepositoryRow, why: str) -> ConflictError:
     )
 
 
-def _create_or_open(ctx: Context, location: str) -> tuple[Repository, bool]:
-    storage = ctx.storage(location, create=True)
+def _create_or_open(ctx: Context, storage: Storage) -> tuple[Repository, bool]:
     try:
         return Repository.open(storage), False
     except NotARepositoryError:
@@ -174,7 +245,15 @@ def _view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
         repository_id=row.repository_id.hex(),
         added_at=row.added_at,
         jobs=tuple(job.name for job in jobs.of_repository(ctx.database, row.repository_id)),
+        credential=_credential_name(ctx, row),
     )
+
+
+def _credential_name(ctx: Context, row: repositories.RepositoryRow) -> str | None:
+    if row.credential_id is None:
+        return None
+    found = credential_rows.by_id(ctx.database, row.credential_id)
+    return found.name if found is not None else None
 
 
 def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:

@@ -15,6 +15,16 @@ class View(msgspec.Struct, frozen=True):
     """A value of the control plane; a `Struct` because every start of the program makes all."""
 
 
+class CredentialView(View, frozen=True, kw_only=True):
+    """A credential of the catalog; what it is, the keystore alone knows."""
+
+    name: str
+    created_at: datetime
+    changed_at: datetime
+    repositories: tuple[str, ...] = ()
+    """Those that are opened with it."""
+
+
 class RepositoryView(View, frozen=True, kw_only=True):
     """A repository of the catalog."""
 
@@ -23,6 +33,8 @@ class RepositoryView(View, frozen=True, kw_only=True):
     repository_id: str
     added_at: datetime
     jobs: tuple[str, ...] = ()
+    credential: str | None = None
+    """What it is opened with; none where the environment has that."""
 
 
 class RepositoryAdded(View, frozen=True, kw_only=True):

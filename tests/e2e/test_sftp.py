@@ -26,17 +26,17 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
 
 
-@pytest.fixture
-def here(sshd: Sshd, tmp_path: Path) -> Transcript:
-    """A machine whose user the server knows, with a repository there."""
-    machine = Transcript(tmp_path / "here")
+@pytest.fixture(scope="module")
+def here(sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Transcript:
+    """A machine whose user the server knows."""
+    machine = Transcript(tmp_path_factory.mktemp("here"))
     machine.environment["HOME"] = str(sshd.home)
-    machine.run("repository", "add", "far", sshd.location(tmp_path / "far"))
     machine.run("password", "add", "mine", "--password-env", "PASSWORD")
     return machine
 
 
 def test_a_full_cycle(here: Transcript, sshd: Sshd, tmp_path: Path) -> None:
+    here.run("repository", "add", "far", sshd.location(tmp_path / "far"))
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "file").write_bytes(os.urandom(MIB))
@@ -47,7 +47,6 @@ def test_a_full_cycle(here: Transcript, sshd: Sshd, tmp_path: Path) -> None:
     here.run("job", "run", "tree")
     (tree / "later").write_text("more")
     here.run("job", "run", "tree")
-    here.run("point", "verify", "tree@latest")
     here.run("repository", "scrub", "far")
     here.run("repository", "prune", "far", "--yes")
 
@@ -63,46 +62,39 @@ def test_a_full_cycle(here: Transcript, sshd: Sshd, tmp_path: Path) -> None:
 
 
 def test_a_server_that_restarts_in_the_middle_of_a_session_costs_nothing(
-    sshd: Sshd, tmp_path: Path
+    here: Transcript, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = tmp_path / "go-on"
-    command = (
-        f"head -c {80 * MIB} /dev/urandom | tee {tmp_path}/sent; "
-        f"until [ -e {go_on} ]; do sleep 0.05; done; echo end | tee -a {tmp_path}/sent"
-    )
+    sent, go_on = tmp_path / "sent", tmp_path / "go-on"
+    sent.write_bytes(os.urandom(40 * MIB))
+    command = f"cat {sent}; until [ -e {go_on} ]; do sleep 0.05; done; cat {sent}.more"
+    (tmp_path / "sent.more").write_bytes(b"the end")
     with sshd.another() as server, ThreadPoolExecutor(1) as beside:
-        here = Transcript(tmp_path / "here")
-        here.environment["HOME"] = str(server.home)
-        here.run("repository", "add", "far", server.location(tmp_path / "far"))
-        here.run("password", "add", "mine", "--password-env", "PASSWORD")
+        monkeypatch.setitem(here.environment, "HOME", str(server.home))
+        here.run("repository", "add", "restarted", server.location(tmp_path / "far"))
         here.run(
-            *("job", "create", "command", "--repository", "far", "--encrypt", "password:mine"),
-            *("--source", f"command:{command}"),
+            *("job", "create", "command", "--repository", "restarted"),
+            *("--encrypt", "password:mine", "--source", f"command:{command}"),
         )
         session = beside.submit(here.run, "job", "run", "command")
-        while not session.done() and not _objects(tmp_path / "far", "packs"):
+        while not session.done() and not [*(tmp_path / "far").glob("chains/*/packs/*/*")]:
             time.sleep(0.02)
         server.kill()
         with server.running():
             go_on.touch()
             session.result()
             here.run("restore", "command@latest", "--to", tmp_path / "out")
-    (restored,) = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert restored.read_bytes() == (tmp_path / "sent").read_bytes()
+    assert (tmp_path / "out").read_bytes() == sent.read_bytes() + b"the end"
 
 
-def test_a_server_whose_key_has_changed_gets_nothing(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_server_whose_key_has_changed_gets_nothing(
+    here: Transcript, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with sshd.another() as server:
         server.trust("other_key")
-        here = Transcript(tmp_path / "here")
-        here.environment["HOME"] = str(server.home)
+        monkeypatch.setitem(here.environment, "HOME", str(server.home))
 
-        refused = here.run("repository", "add", "far", server.location(tmp_path / "far"), status=14)
+        refused = here.run("repository", "add", "new", server.location(tmp_path / "far"), status=14)
 
     assert "is another than the one known" in refused.stderr
     assert "ssh-keygen -R" in refused.stderr
     assert not (tmp_path / "far").exists()
-
-
-def _objects(root: Path, kind: str) -> list[Path]:
-    return [path for path in root.glob(f"chains/*/{kind}/*/*") if path.is_file()]

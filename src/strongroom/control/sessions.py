@@ -59,10 +59,10 @@ if TYPE_CHECKING:
     from strongroom.format.journal import SessionBody
 
 _LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
-_LEAST_FREE = 64 << 20
+_LEAST_FREE = 32 << 20
 """With less room than this a session does not begin: its journal entry has to fit at the end."""
-_KEPT_FREE = 32 << 20
-"""Where a session leaves no more than this it stops storing."""
+_KEPT_FREE = 2 * _LEAST_FREE
+"""A session leaves this much, so that the next can begin and take over what this one stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from strongroom.repository.unpublished import HeaderAtHand
 from strongroom.storage.local import LocalStorage
 from strongroom.storage.observing import ObservingStorage
 from strongroom.storage.readonly import ReadOnlyStorage
+from strongroom.storage.reserving import ReservingStorage
 from strongroom.storage.retrying import RetryingStorage, backoff
 from strongroom.storage.throttling import ThrottlingStorage
 from strongroom.storage.tracing import TracingStorage
@@ -81,6 +82,12 @@ class TestObservingStorage(StorageContract):
     @pytest.fixture
     def storage(self) -> Storage:
         return ObservingStorage(MemoryStorage(), SystemClock())
+
+
+class TestReservingStorage(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return ReservingStorage(MemoryStorage(capacity=1 << 30), 1 << 20)
 
 
 class TestHeaderAtHand(StorageContract):

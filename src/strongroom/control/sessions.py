@@ -46,6 +46,7 @@ from strongroom.model.session import (
 from strongroom.repository import locks, promises, writer
 from strongroom.repository.chain import Chain
 from strongroom.repository.repository import Repository
+from strongroom.storage.reserving import ReservingStorage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +62,10 @@ if TYPE_CHECKING:
     from strongroom.format.point import PointDetails
 
 _LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
-_LEAST_FREE = 64 << 20
+_LEAST_FREE = 32 << 20
 """With less room than this a session does not begin: its journal entry has to fit at the end."""
+_KEPT_FREE = 2 * _LEAST_FREE
+"""A session leaves this much, so that the next can begin and take over what this one stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +284,10 @@ class SessionRun:
         if free is not None and free < _LEAST_FREE:
             raise StorageFullError(
                 f"{location} has {free >> 20} MiB free; a session needs at least "
-                f"{_LEAST_FREE >> 20} MiB"
+                f"{_LEAST_FREE >> 20} MiB",
+                location=location,
+                free_bytes=free,
+                needed_bytes=_LEAST_FREE,
             )
         choice = ChainChoice(
             ctx, job, repository, full=self.full, old=self.old, warnings=self.warnings
@@ -609,7 +615,8 @@ def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
         RefusedError: another one is in its place.
     """
     try:
-        repository = Repository.open(ctx.storage(row.location))
+        storage = ReservingStorage(ctx.storage(row.location), _KEPT_FREE)
+        repository = Repository.open(storage)
     except (NotARepositoryError, UnavailableError) as error:
         error.hint = (
             "is the disk mounted? If the repository was moved, 'strongroom repository add "

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from strongroom import errors
-from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey
+from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part
+from strongroom.storage.composing import by_copying
 from strongroom.storage.keys import check_key, check_range, is_key
 
 try:
@@ -34,7 +35,7 @@ except ImportError as missing:
     ) from missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
@@ -179,6 +180,9 @@ class BucketStorage:
                 chunk_size=self._part_bytes,
                 max_concurrency=_PARTS_AT_ONCE,
             )
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return by_copying(self, target, parts)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         check_key(key)

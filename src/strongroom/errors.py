@@ -198,6 +198,24 @@ class StorageFullError(RefusedError):
     hint = "free space in the repository's storage or lower retention, then run the job again"
 
 
+class ObjectLockedError(RefusedError):
+    """The object is locked; `fields["until"]` says until when nobody can remove it."""
+
+    code = "object-locked"
+
+
+class PointLockedError(RefusedError):
+    """A vault keeps the point; `fields["until"]` says until when."""
+
+    code = "point-locked"
+
+
+class EncryptionRequiredError(RefusedError):
+    """The repository is a vault, which takes nothing that is not encrypted."""
+
+    code = "encryption-required"
+
+
 class AuditUnwritableError(RefusedError):
     """The audit log cannot be written, and what was asked for must not happen unseen."""
 

@@ -20,6 +20,7 @@ _GIVEN_BACK: Final = frozenset(
         "sessions",
         "points",
         "heads",
+        "chain_locks",
         "envelopes",
         "chain_recipients",
         "failed_attempts",

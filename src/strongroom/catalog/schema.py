@@ -45,6 +45,26 @@ repositories = Table(
     Column("added_at", BigInteger, nullable=False),
 )
 
+vaults = Table(
+    "vaults",
+    metadata,
+    Column(
+        "repository_id",
+        LargeBinary(16),
+        ForeignKey("repositories.repository_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("immutable_days", Integer),
+    Column("batch_days", Integer, nullable=False),
+)
+
+chain_locks = Table(
+    "chain_locks",
+    metadata,
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("locked_until", BigInteger, nullable=False),
+)
+
 passwords = Table(
     "passwords",
     metadata,

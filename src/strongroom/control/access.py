@@ -16,7 +16,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
-from strongroom.control import audit, guarded, keys, missing_keys
+from strongroom.control import audit, guarded, keys, missing_keys, vaults
 from strongroom.control.opened_points import OpenedPoints
 from strongroom.control.recovery_files import read_kits
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker, local_half_of
@@ -40,7 +40,7 @@ from strongroom.format.journal import SessionBody
 from strongroom.repository.chain import Chain, Head, Trust
 from strongroom.repository.repository import Repository
 from strongroom.repository.succession import unlock_believed
-from strongroom.storage.location import is_location
+from strongroom.storage.location import is_location, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -239,7 +239,16 @@ def storage_of(ctx: Context, where: str) -> Storage:
     Raises:
         NotFoundError: there is no repository of this name.
     """
+    row = _known_row(ctx, where) if ctx.has_catalog else None
+    if row is not None:
+        return vaults.storage_of(ctx, row)
     return ctx.storage(location_of(ctx, where))
+
+
+def _known_row(ctx: Context, where: str) -> repositories.RepositoryRow | None:
+    if is_location(where):
+        return repositories.by_location(ctx.database, normalise(where))
+    return repositories.get(ctx.database, where)
 
 
 def location_of(ctx: Context, where: str) -> str:

@@ -15,6 +15,7 @@ from strongroom.control.secrets import SecretSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from strongroom.catalog.database import Database
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from strongroom.keystore import Keystore
     from strongroom.kms.base import Kms, Surroundings
     from strongroom.settings import Settings
-    from strongroom.storage.base import Storage
+    from strongroom.storage.base import LockingStorage, Storage
 
 
 def quiet(_: str) -> None:
@@ -43,6 +44,7 @@ class Context(AbstractContextManager["Context"]):
         report: Callable[[str], None] = quiet,
         warn: Callable[[str], None] = quiet,
         open_storage: Callable[[str, bool], Storage] | None = None,
+        open_locking: Callable[[str, timedelta, bool], LockingStorage] | None = None,
         open_kms: Callable[[Sequence[str], Surroundings], Kms] | None = None,
         derivation: Callable[[], Argon2Parameters] | None = None,
         command: str = "",
@@ -57,6 +59,8 @@ class Context(AbstractContextManager["Context"]):
                 each.
             warn: Tells the operator what needs a look and has no other place: no result, no error.
             open_storage: Turns a location into a storage, created if the flag says so.
+            open_locking: Turns a location into a storage that locks what is put there for so
+                long, created if the flag says so.
             open_kms: Turns the URLs of a KMS into one.
             derivation: Says what deriving a new password's key may cost; calibrated to this
                 machine by default.
@@ -70,6 +74,7 @@ class Context(AbstractContextManager["Context"]):
         self.report = report
         self.warn = warn
         self._open_storage = open_storage if open_storage is not None else _open_storage
+        self._open_locking = open_locking if open_locking is not None else self._lock_at
         self._open_kms = open_kms if open_kms is not None else _open_kms
         self._kms: dict[tuple[bytes, tuple[str, ...]], Kms] = {}
         self._derivation = derivation
@@ -87,6 +92,23 @@ class Context(AbstractContextManager["Context"]):
         from strongroom.storage.tracing import TracingStorage
 
         return TracingStorage(storage, self.clock)
+
+    def locking_storage(
+        self, location: str, hold_for: timedelta, *, create: bool = False
+    ) -> LockingStorage:
+        """Return the storage at a location that locks what is put there for `hold_for`.
+
+        Raises:
+            RefusedError: nothing there locks objects.
+        """
+        return self._open_locking(location, hold_for, create)
+
+    def _lock_at(self, location: str, hold_for: timedelta, create: bool) -> LockingStorage:
+        from strongroom.storage.locking import open_locking
+
+        return open_locking(
+            location, hold_for, clock=self.clock, guards=self.settings.guards, create=create
+        )
 
     def kms(self, kms_id: bytes, urls: tuple[str, ...]) -> Kms:
         """Return a KMS of the catalog at some of its endpoints, with what it is to know us by.

@@ -22,7 +22,7 @@ from strongroom.catalog import (
 )
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
-from strongroom.control import audit, keys, rekeying, retention
+from strongroom.control import audit, keys, rekeying, retention, vaults
 from strongroom.control.views import JobResult, JobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -176,7 +176,7 @@ def build(ctx: Context, request: JobRequest, job_id: bytes, sources: tuple[Sourc
         NotFoundError: there is no such repository or password.
     """
     encryption = parse_encryption(request.encrypt, local_half=request.local_half)
-    repositories.get(ctx.database, request.repository)
+    _refuse_plain(ctx, request.name, request.repository, encryption)
     _check_present(ctx, encryption)
     if request.secret_to_read:
         _check_has_secret(request.name, encryption)
@@ -208,6 +208,18 @@ def made(ctx: Context, job: Job) -> JobResult:
     """Return what is to be said of a job that was made."""
     warnings = _warnings(ctx, job, job.sources) + _misread_patterns(job)
     return JobResult(job=_view(ctx, job), warnings=tuple(warnings))
+
+
+def _refuse_plain(ctx: Context, name: str, repository: str, encryption: Encryption) -> None:
+    """Go on if the repository is there, and takes what the job makes.
+
+    Raises:
+        NotFoundError: it is not.
+        EncryptionRequiredError: it is a vault, and the job is not encrypted.
+    """
+    row = repositories.get(ctx.database, repository)
+    if isinstance(encryption, NoEncryption):
+        vaults.refuse_plain(ctx, row, f"job {name}")
 
 
 def _check_present(ctx: Context, encryption: Encryption) -> None:
@@ -338,6 +350,7 @@ def edit(
     changed = _changed(ctx, job, changes)
     if changed == job and changes.encrypt is UNSET:
         return JobResult(job=_view(ctx, job), changed=False)
+    _refuse_plain(ctx, changed.name, changed.repository, changed.encryption)
     would_remove = _would_remove(ctx, job, changed)
     _confirm(job, changed, would_remove, yes=yes, yes_weaken=yes_weaken)
     if job.secret_to_read and not changed.secret_to_read:

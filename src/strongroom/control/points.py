@@ -14,7 +14,7 @@ import msgspec
 from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit
+from strongroom.control import audit, vaults
 from strongroom.control.access import Access, Reading, open_reading
 from strongroom.control.missing_keys import needed_views
 from strongroom.control.views import PointDetailsView, PointList, PointRow, Removed, RemovedPoint
@@ -248,6 +248,7 @@ def remove(
     Raises:
         ConfirmationNeededError: nobody said yes; `fields["would_remove"]` lists the points.
         InUseError: one of them is held.
+        PointLockedError: a vault keeps one of them.
     """
     reading = open_reading(ctx, Access(where=where), unseen=True)
     views = _found(reading, which)
@@ -258,6 +259,7 @@ def remove(
             hint="'strongroom point release' lets them go",
             users=held,
         )
+    _refuse_locked(ctx, reading, views)
     removed = tuple(
         RemovedPoint(
             id=view.id,
@@ -285,6 +287,19 @@ def remove(
     point_rows.remove_many(ctx.database, [view.point_id for view in views])
     audit.record(ctx, "point.removed", points=[view.id for view in views])
     return Removed(points=removed, done=True)
+
+
+def _refuse_locked(ctx: Context, reading: Reading, views: list[PointView]) -> None:
+    for repository in reading.repositories:
+        vaults.refuse_giving_up(
+            ctx,
+            repository.repository_id,
+            [
+                (view.id, view.taken_at)
+                for view in views
+                if view.chain.storage is repository.storage
+            ],
+        )
 
 
 def _change(

@@ -6,30 +6,44 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, chains, config_backup, guarded, keys, signers
+from strongroom.catalog import vaults as vault_rows
+from strongroom.control import audit, chains, config_backup, guarded, keys, signers, vaults
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.errors import (
+    ConfirmationNeededError,
     ConflictError,
     InUseError,
     NotARepositoryError,
     UnavailableError,
 )
 from strongroom.model.ids import checked_name
+from strongroom.repository import layout
 from strongroom.repository.repository import Repository
 from strongroom.storage.location import normalise
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
 
+_NO_VAULT = "what it demands is forgotten with it, and has to be said when it is added again"
 
-def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
+
+def add(
+    ctx: Context, name: str, location: str, vault: vault_rows.Vault | None = None
+) -> RepositoryAdded:
     """Create a repository, or attach to the one that is there, under a name.
 
     A name that is known takes another place if the same repository is there: it was moved.
 
+    Args:
+        ctx: Surroundings.
+        name: What it is called.
+        location: Where it is.
+        vault: What it demands, if it is to be a vault.
+
     Raises:
         ConflictError: the name or the place is taken, or the place holds something else.
+        RefusedError: it is to lock objects, and the place does not.
     """
     checked_name("repository", name)
     location = normalise(location)
@@ -43,8 +57,14 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
         )
     known = repositories.find(ctx.database, name)
     if known is not None:
+        if vault is not None:
+            raise ConflictError(
+                f"there is a repository {name} already",
+                hint=f"'strongroom repository edit {name} --vault' makes it one",
+                repository=name,
+            )
         return _move(ctx, known, location)
-    repository, created = _create_or_open(ctx, location)
+    repository, created = _create_or_open(ctx, location, vault)
     known = repositories.by_id(ctx.database, repository.repository_id)
     if known is not None:
         raise ConflictError(
@@ -57,9 +77,11 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
     row = repositories.RepositoryRow(repository.repository_id, name, location, ctx.clock.now())
     with ctx.database.transaction():
         repositories.insert(ctx.database, row)
+        if vault is not None:
+            vault_rows.put(ctx.database, row.repository_id, vault)
         audit.record(ctx, "repository.added", repository=name, location=location, created=created)
     return RepositoryAdded(
-        repository=_view(ctx, row),
+        repository=view(ctx, row),
         created=created,
         moved=False,
         chains=len(repository.chain_ids()),
@@ -82,7 +104,7 @@ def _move(ctx: Context, row: repositories.RepositoryRow, location: str) -> Repos
         repositories.move(ctx.database, row.repository_id, location)
         audit.record(ctx, "repository.moved", repository=row.name, location=location)
     return RepositoryAdded(
-        repository=_view(ctx, replace(row, location=location)),
+        repository=view(ctx, replace(row, location=location)),
         created=False,
         moved=True,
         chains=len(repository.chain_ids()),
@@ -98,24 +120,47 @@ def _name_taken(row: repositories.RepositoryRow, why: str) -> ConflictError:
     )
 
 
-def _create_or_open(ctx: Context, location: str) -> tuple[Repository, bool]:
-    storage = ctx.storage(location, create=True)
+def _create_or_open(
+    ctx: Context, location: str, vault: vault_rows.Vault | None
+) -> tuple[Repository, bool]:
+    """Return the repository at a location, and whether it was made; a vault's locks are tried.
+
+    Raises:
+        ConflictError: the place holds something else.
+        RefusedError: it is to lock objects, and the place does not.
+    """
+    kept = vault.immutability if vault is not None else None
+    if kept is None:
+        storage = ctx.storage(location, create=True)
+    else:
+        storage = locking = ctx.locking_storage(location, kept.lock_for, create=True)
+        vaults.check_able(locking, kept)
     try:
-        return Repository.open(storage), False
+        repository, created = Repository.open(storage), False
     except NotARepositoryError:
-        return Repository.create(storage, ctx.clock), True
+        repository, created = Repository.create(storage, ctx.clock), True
+    if kept is not None:
+        vaults.check(ctx, locking, kept)
+        locking.lock([layout.MARKER], ctx.clock.now() + kept.lock_for)
+    return repository, created
 
 
 def list_all(ctx: Context) -> tuple[RepositoryView, ...]:
     """Return every repository, by name."""
-    return tuple(_view(ctx, row) for row in repositories.all_rows(ctx.database))
+    return tuple(view(ctx, row) for row in repositories.all_rows(ctx.database))
 
 
-def remove(ctx: Context, name: str) -> RepositoryView:
+def remove(ctx: Context, name: str, *, yes_weaken: bool = False) -> RepositoryView:
     """Forget a repository; what is stored in it stays.
+
+    Args:
+        ctx: Surroundings.
+        name: Which.
+        yes_weaken: Confirms that a vault is none any longer, should it be added again.
 
     Raises:
         InUseError: a job writes to it, or a guarded job has points in it.
+        ConfirmationNeededError: it is a vault, and nobody said that it is meant.
     """
     row = repositories.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_repository(ctx.database, row.repository_id)]
@@ -123,11 +168,18 @@ def remove(ctx: Context, name: str) -> RepositoryView:
     users += guarded.users_of(ctx, row.repository_id)
     if users:
         raise InUseError(f"repository {name} is used by {', '.join(users)}", users=users)
-    view = _view(ctx, row)
+    if vaults.shown(ctx, row) is not None and not yes_weaken:
+        raise ConfirmationNeededError(
+            f"repository {name} is a vault: {_NO_VAULT}",
+            hint="say --yes-weaken if that is meant; what is locked stays locked",
+        )
+    forgotten = view(ctx, row)
     with ctx.database.transaction():
         repositories.remove(ctx.database, row.repository_id)
+        if forgotten.vault is not None:
+            audit.weakened(ctx, [_NO_VAULT], repository=name)
         audit.record(ctx, "repository.removed", repository=name)
-    return view
+    return forgotten
 
 
 def show(ctx: Context, where: str, access: Access | None = None) -> RepositoryDetails:
@@ -167,13 +219,15 @@ def _take_in(ctx: Context, repository: Repository, reading: Reading) -> None:
 # --- views ----------------------------------------------------------------------------------
 
 
-def _view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
+def view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
+    """Return a repository of the catalog as doors show it."""
     return RepositoryView(
         name=row.name,
         location=row.location,
         repository_id=row.repository_id.hex(),
         added_at=row.added_at,
         jobs=tuple(job.name for job in jobs.of_repository(ctx.database, row.repository_id)),
+        vault=vaults.shown(ctx, row),
     )
 
 
@@ -190,4 +244,5 @@ def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
         chains=tuple(sorted(chains.views(ctx, reading), key=lambda view: view.started_at)),
         warnings=tuple(reading.warnings),
         accepted_signers=signers.accepted(ctx),
+        vault=vaults.shown(ctx, row) if row else None,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains, jobs, repositories
 from strongroom.catalog import points as point_rows
+from strongroom.control import vaults
 from strongroom.control.views import JudgedPoint, RemovedPoint, RetentionPlan
 from strongroom.model.retention import PointFacts, Verdict, decide
 
@@ -48,7 +49,17 @@ def judge(
         if chain.repository_id == repository.repository_id
     }
     rows = [row for row in point_rows.of_job(ctx.database, job.job_id) if row.chain_id in here]
-    facts = [PointFacts(row.point_id, row.source_id, row.taken_at, row.held) for row in rows]
+    kept = vaults.immutability_of(ctx, repository.repository_id)
+    facts = [
+        PointFacts(
+            row.point_id,
+            row.source_id,
+            row.taken_at,
+            row.held,
+            kept.kept_until(row.taken_at) if kept is not None else None,
+        )
+        for row in rows
+    ]
     verdicts = decide([*facts, *fresh], rules, ctx.clock.now())
     return [Judged(row, verdict) for row, verdict in zip(rows, verdicts, strict=False)]
 

@@ -17,7 +17,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import audit, job_lock, retention, scripts
+from strongroom.control import audit, job_lock, retention, scripts, vaults
 from strongroom.control.audit import Outcome, Severity
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
@@ -174,7 +174,10 @@ class _Session:
             started_at=self.started_at,
         )
         row = repositories.get(ctx.database, job.repository)
+        started = to_microseconds(self.started_at)
         try:
+            if not job.encrypted:
+                vaults.refuse_plain(ctx, row, f"job {job.name}")
             repository = _open(ctx, row)
         except StrongroomError as error:
             # An unmounted disk is a failed session like any other: status shows it.
@@ -193,6 +196,9 @@ class _Session:
                     error.hint = "the next run goes on from here: what was stored whole is used"
                 self._record_failure(record, error)
                 raise
+            self.warnings += vaults.after_session(
+                ctx, row, target.chain, begun=target.chain.header.created_at >= started
+            )
             result = self._result(outcome, target)
             state = SessionState(result.state)
             result = replace(
@@ -556,7 +562,7 @@ def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
         RefusedError: another one is in its place.
     """
     try:
-        repository = Repository.open(ctx.storage(row.location))
+        repository = Repository.open(vaults.storage_of(ctx, row))
     except (NotARepositoryError, UnavailableError) as error:
         error.hint = (
             "is the disk mounted? If the repository was moved, 'strongroom repository add "

@@ -15,6 +15,34 @@ class View(msgspec.Struct, frozen=True):
     """A value of the control plane; a `Struct` because every start of the program makes all."""
 
 
+class VaultView(View, frozen=True, kw_only=True):
+    """What a repository that is a vault demands and keeps."""
+
+    immutable_days: int | None
+    """No object goes before the newest point that needs it is so old; None: nothing is locked."""
+    batch_days: int | None
+    """Locks last so much longer, and are extended once in that time."""
+    locked_until: datetime | None = None
+    """All that the newest points need is locked until then at least; None before any."""
+
+
+class ProtectedChain(View, frozen=True, kw_only=True):
+    """A chain of a vault, and what its locks are."""
+
+    chain: str
+    extended: int
+    """Objects whose locks were extended; 0 where that was not due."""
+    locked_until: datetime | None
+    """All that its newest point needs is locked until then; None where it has no point."""
+
+
+class ProtectedVault(View, frozen=True, kw_only=True):
+    """What `repository protect` did."""
+
+    repository: str
+    chains: tuple[ProtectedChain, ...]
+
+
 class RepositoryView(View, frozen=True, kw_only=True):
     """A repository of the catalog."""
 
@@ -23,6 +51,8 @@ class RepositoryView(View, frozen=True, kw_only=True):
     repository_id: str
     added_at: datetime
     jobs: tuple[str, ...] = ()
+    vault: VaultView | None = None
+    """None where it is none."""
 
 
 class RepositoryAdded(View, frozen=True, kw_only=True):
@@ -187,6 +217,7 @@ class RepositoryDetails(View, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     accepted_signers: tuple[AcceptedSigner, ...] = ()
     """Believed on this machine, wherever they sign."""
+    vault: VaultView | None = None
 
 
 class PasswordView(View, frozen=True, kw_only=True):

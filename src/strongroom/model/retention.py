@@ -1,8 +1,8 @@
 """Which restore points stay, and why.
 
-The rules of a job are a union: a point stays while any of them keeps it. Two things stand
-above the rules: a held point stays, and so do the newest three of every source, so that no
-rule, clock or mistake takes the last ones away. All chains of a job are judged together: a
+The rules of a job are a union: a point stays while any of them keeps it. Three things stand
+above the rules: a held point stays, a vault keeps what it has locked, and the newest three of
+every source stay, so that no rule, clock or mistake takes the last ones away. All chains of a job are judged together: a
 chain that was split off goes when its points have had their time.
 
 Nothing here removes anything. The verdicts go to the dry run, to the confirmation, and into
@@ -31,6 +31,8 @@ class PointFacts:
     source_id: bytes
     taken_at: datetime
     held: bool = False
+    locked_until: datetime | None = None
+    """Until when a vault keeps it; None where none does."""
 
     def __post_init__(self) -> None:
         if self.taken_at.tzinfo is None:
@@ -73,6 +75,8 @@ def decide(
         reasons: list[str] = []
         if point.held:
             reasons.append("held")
+        if point.locked_until is not None and now < point.locked_until:
+            reasons.append(locked_reason(point.locked_until))
         if rules.keep_last is not None and rank[place] < rules.keep_last:
             reasons.append(f"one of the newest {rules.keep_last}")
         if keep_for is not None and now - point.taken_at < keep_for:
@@ -82,6 +86,11 @@ def decide(
         lapsed = () if reasons else _lapsed(rules)
         verdicts.append(Verdict(point.point_id, tuple(reasons), lapsed))
     return verdicts
+
+
+def locked_reason(until: datetime) -> str:
+    """Say that a vault keeps a point until then."""
+    return f"locked by the vault until {until:%Y-%m-%d %H:%M} UTC"
 
 
 def _lapsed(rules: RetentionRules) -> tuple[str, ...]:

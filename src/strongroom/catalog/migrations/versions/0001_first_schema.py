@@ -18,6 +18,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_accepted_signers")),
     )
     op.create_table(
+        "chain_locks",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("locked_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_chain_locks")),
+    )
+    op.create_table(
         "guarded_jobs",
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_guarded_jobs")),
@@ -60,6 +66,19 @@ def upgrade() -> None:
         sa.Column("added_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_repositories")),
         sa.UniqueConstraint("name", name=op.f("uq_repositories_name")),
+    )
+    op.create_table(
+        "vaults",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("immutable_days", sa.Integer(), nullable=True),
+        sa.Column("batch_days", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"],
+            ["repositories.repository_id"],
+            name=op.f("fk_vaults_repository_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_vaults")),
     )
     op.create_table(
         "sessions",

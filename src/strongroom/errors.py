@@ -8,7 +8,10 @@ family by walking its classes upwards.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class StrongroomError(Exception):
@@ -199,9 +202,15 @@ class StorageFullError(RefusedError):
 
 
 class ObjectLockedError(RefusedError):
-    """The object is locked; `fields["until"]` says until when nobody can remove it."""
+    """The object is locked: nobody can remove it before its date."""
 
     code = "object-locked"
+
+    def __init__(
+        self, message: str, *, until: datetime, hint: str | None = None, **fields: object
+    ) -> None:
+        super().__init__(message, hint=hint, until=until.isoformat(), **fields)
+        self.until = until
 
 
 class PointLockedError(RefusedError):

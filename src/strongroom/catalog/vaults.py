@@ -1,5 +1,6 @@
-"""Vaults: which repositories demand encryption, how long they keep what they hold, and until
-when all that each chain's newest point needs is locked.
+"""Vaults: which repositories demand encryption, and how long they keep what they hold.
+
+With it, until when all that each chain's newest point needs is locked.
 """
 
 from __future__ import annotations

@@ -48,6 +48,8 @@ def _view(name: str, under: str | None = None, *, many: bool = False, note: str 
 ANSWERS: Final[dict[str, Answer]] = {
     "": Answer(None, note="`home`, `said` (lines), `next` (commands to type, in their order)"),
     "repository add": _view("RepositoryAdded"),
+    "repository edit": _view("RepositoryView", "repository"),
+    "repository protect": _view("ProtectedVault"),
     "repository list": _view("RepositoryView", "repositories", many=True),
     "repository show": _view("RepositoryDetails"),
     "repository rescan": _view("RepositoryDetails"),
@@ -62,6 +64,8 @@ ANSWERS: Final[dict[str, Answer]] = {
     ),
     "repository prune": Answer("strongroom.control.care.PruneResult"),
     "repository remove": _view("RepositoryView", "repository"),
+    "guard run": Answer(None, note="`guarded`: the folder"),
+    "guard confirm-clock": Answer(None, note="`folder`, and `reason`: what was the matter"),
     "password add": _view("PasswordResult"),
     "password list": _view("PasswordView", "passwords", many=True),
     "password edit": _view("PasswordResult"),

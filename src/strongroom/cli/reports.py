@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from strongroom.cli.door import Door
     from strongroom.control.care import PruneResult
     from strongroom.engine.verify import VerifyReport
+    from strongroom.repository.prune import PruneResult as Pruned
     from strongroom.repository.scrub import ScrubReport
 
 
@@ -65,6 +66,12 @@ def prune_lines(result: PruneResult) -> list[str]:
         lines.append(
             f"chain {one.chain[:12]}: {counted(one.removed, 'object')} removed, "
             f"{size(one.freed_bytes)} freed, {counted(one.condemned, 'object')} condemned"
-            f"{waits}{until}"
+            f"{waits}{until}{_locked(one)}"
         )
     return lines or ["there is no chain to prune"]
+
+
+def _locked(one: Pruned) -> str:
+    if not one.locked:
+        return ""
+    return f", {counted(one.locked, 'object')} locked by the vault until {when(one.locked_until)}"

@@ -79,7 +79,7 @@ def refuse_plain(ctx: Context, row: RepositoryRow, what: str) -> None:
     if vault_rows.get(ctx.database, row.repository_id) is not None:
         raise EncryptionRequiredError(
             f"repository {row.name} is a vault and takes only what is encrypted; {what} is not",
-            hint="encrypt it with --encrypt password:NAME or kms:NAME, or choose another repository",
+            hint="give --encrypt password:NAME or kms:NAME, or choose another repository",
             repository=row.name,
         )
 

@@ -2,8 +2,8 @@
 
 The rules of a job are a union: a point stays while any of them keeps it. Three things stand
 above the rules: a held point stays, a vault keeps what it has locked, and the newest three of
-every source stay, so that no rule, clock or mistake takes the last ones away. All chains of a job are judged together: a
-chain that was split off goes when its points have had their time.
+every source stay, so that no rule, clock or mistake takes the last ones away. All chains of a
+job are judged together: a chain that was split off goes when its points have had their time.
 
 Nothing here removes anything. The verdicts go to the dry run, to the confirmation, and into
 the signed promise of the next journal entry.

@@ -32,6 +32,7 @@ from strongroom.errors import (
     LockedError,
     MalformedError,
     NotFoundError,
+    ObjectLockedError,
     ObjectMissingError,
     StrongroomError,
     UnsupportedVersionError,
@@ -145,6 +146,10 @@ class PruneResult:
     """Objects whose quarantine is not over."""
     due_at: datetime | None
     """When the last of them may go."""
+    locked: int
+    """Objects whose quarantine is over, and which the storage keeps locked all the same."""
+    locked_until: datetime | None
+    """When the last of those may go."""
     left: str | None
     """Why nothing was done: who holds the job."""
 
@@ -220,7 +225,10 @@ def remove_leftovers(repository: Repository) -> int:
             continue
         # The journal last: while one of its entries is there, this can be repeated.
         for key in sorted(keys, key=lambda one: (one in entries, one)):
-            storage.delete(key)
+            try:
+                storage.delete(key)
+            except ObjectLockedError:
+                break
             removed += 1
     return removed
 
@@ -640,6 +648,7 @@ class _Prune:
         held_back = headless = False
         reading = dict(plan.bearers)
         waiting: list[Removal] = []
+        locked: list[ObjectLockedError] = []
         for one in plan.removals:
             kind, _, tail = one.object.partition("/")
             due = headless or (
@@ -660,7 +669,15 @@ class _Prune:
                 waiting.append(one)
                 continue
             lock.refresh()
-            self._storage.delete(one.object if _is_header(one) else self._prefix + one.object)
+            try:
+                self._storage.delete(one.object if _is_header(one) else self._prefix + one.object)
+            except ObjectLockedError as error:
+                # What goes after it in the plan's order may not go before it.
+                locked.append(error)
+                waiting.append(one)
+                held_back = held_back or kind == "journal"
+                headless = headless and not _is_header(one)
+                continue
             removed += 1
             freed += one.stored_bytes
             if kind == "journal":
@@ -671,8 +688,10 @@ class _Prune:
             condemned=condemned,
             removed=removed,
             freed_bytes=freed,
-            waiting=len(waiting),
+            waiting=len(waiting) - len(locked),
             due_at=max(dates, default=None),
+            locked=len(locked),
+            locked_until=max((one.until for one in locked), default=None),
             left=None,
         )
 
@@ -684,6 +703,8 @@ class _Prune:
             freed_bytes=0,
             waiting=len(plan.removals),
             due_at=None,
+            locked=0,
+            locked_until=None,
             left=left,
         )
 

@@ -128,7 +128,8 @@ class Guard:
             self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise errors.StorageUnavailableError(
-                f"cannot guard {folder}: {os.strerror(error.errno)}", hint="is the disk mounted?"
+                f"cannot guard {folder}: {os.strerror(error.errno or 0)}",
+                hint="is the disk mounted?",
             ) from error
         root = os.fstat(self._root)
         self.owner = root.st_uid
@@ -438,5 +439,5 @@ def _locked(
 ) -> errors.ObjectLockedError:
     reason = why or f"it is locked until {until:%Y-%m-%d %H:%M} UTC"
     return errors.ObjectLockedError(
-        f"cannot remove {key}: {reason}", hint=hint, key=key, until=until.isoformat()
+        f"cannot remove {key}: {reason}", hint=hint, key=key, until=until
     )

@@ -36,10 +36,6 @@ _ANSWER_SECONDS: Final = 60.0
 _REQUEST_SECONDS: Final = 5.0
 _LOOK_EVERY_SECONDS: Final = 0.5
 _CREDENTIALS: Final = struct.Struct("3i")
-_RAISED: Final[dict[str, type[errors.StrongroomError]]] = {
-    kind.code: kind
-    for kind in (errors.ObjectLockedError, errors.ObjectMissingError, errors.RefusedError)
-}
 
 
 def socket_path(sockets: Path, folder: Path) -> Path:
@@ -136,9 +132,21 @@ class GuardServer:
 
 
 def _error(error: errors.StrongroomError) -> dict[str, Any]:
-    code = next((code for code, kind in _RAISED.items() if type(error) is kind), "refused")
-    until = error.fields.get("until")
-    return {"error": code, "message": str(error), "hint": error.hint, "until": until}
+    reply = {"error": error.code, "message": str(error), "hint": error.hint}
+    if isinstance(error, errors.ObjectLockedError):
+        reply["until"] = to_microseconds(error.until)
+    return reply
+
+
+def _raised(reply: dict[str, Any]) -> errors.StrongroomError:
+    """Return the error that the guard came upon, as it was or by its family."""
+    message, hint = str(reply["message"]), reply.get("hint")
+    if reply["error"] == errors.ObjectLockedError.code:
+        until = from_microseconds(int(reply["until"]))
+        return errors.ObjectLockedError(message, until=until, hint=hint)
+    if reply["error"] == errors.ObjectMissingError.code:
+        return errors.ObjectMissingError(message)
+    return errors.RefusedError(message, hint=hint)
 
 
 # --- the writer's side ----------------------------------------------------------------------
@@ -193,9 +201,7 @@ class GuardClient:
                 folder=str(self._folder),
             ) from error
         if "error" in reply:
-            raised = _RAISED.get(reply["error"], errors.RefusedError)
-            fields = {"until": reply["until"]} if reply.get("until") else {}
-            raise raised(reply["message"], hint=reply.get("hint"), **fields)
+            raise _raised(reply)
         return reply
 
 

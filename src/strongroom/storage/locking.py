@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -61,7 +61,7 @@ def check_locks(storage: LockingStorage, clock: Clock) -> None:
             storage.delete(info.key)
         except errors.ObjectLockedError:
             continue
-    key = f"{PROBES}{secrets.token_hex(8)}"
+    key = f"{PROBES}{uuid.uuid4().hex}"
     storage.put(key, b"This object was put to see whether it can be removed.\n")
     storage.lock([key], clock.now() + _PROBE_FOR)
     try:

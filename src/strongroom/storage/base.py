@@ -131,3 +131,15 @@ class LockingStorage(Storage, Protocol):
             RefusedError: it does not lock at all.
         """
         ...
+
+    def hidden(self) -> Iterator[ObjectKey]:
+        """Yield what is there and locked, and what readers do not see: somebody hid it."""
+        ...
+
+    def unhide(self, key: ObjectKey) -> None:
+        """Let readers see again what was put under `key` first.
+
+        Raises:
+            ObjectMissingError: nothing was.
+        """
+        ...

@@ -24,7 +24,7 @@ import os
 import sqlite3
 import stat
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -161,6 +161,9 @@ class Guard:
         """
         now = self._look_at_clock()
         dates = [(key, self._granted(key, until, now)) for key in keys]
+        for key, _ in dates:
+            with self._explaining(key), self._opened(key):
+                pass  # it is there, and the owner's
         # The dates first: an attribute without a date counts as locked, a date alone is made up
         # for by the next sweep.
         with self._database:
@@ -325,23 +328,17 @@ class Guard:
         if not is_key(key):
             raise errors.RefusedError(f"{key[:200]!r} is no object")
         *folders, name = key.split("/")
-        parent = os.dup(self._root)
-        try:
-            for part in folders:
-                outer = parent
-                try:
-                    parent = os.open(part, _FOLDER, dir_fd=outer)
-                finally:
-                    os.close(outer)
-                self._make_append_only(parent)
-            file = os.open(name, _READ, dir_fd=parent)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            os.close(parent)
-            raise errors.ObjectMissingError(f"{self.folder} has no object {key}") from error
-        except BaseException:
-            os.close(parent)
-            raise
-        try:
+        with ExitStack() as opened:
+            parent = self._root
+            try:
+                for part in folders:
+                    parent = os.open(part, _FOLDER, dir_fd=parent)
+                    opened.callback(os.close, parent)
+                    self._make_append_only(parent)
+                file = os.open(name, _READ, dir_fd=parent)
+                opened.callback(os.close, file)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise errors.ObjectMissingError(f"{self.folder} has no object {key}") from error
             found = os.fstat(file)
             if not stat.S_ISREG(found.st_mode) or (found.st_uid, found.st_dev) != (
                 self.owner,
@@ -349,9 +346,6 @@ class Guard:
             ):
                 raise errors.RefusedError(f"{key} in {self.folder} is no object of its owner")
             yield file, parent
-        finally:
-            os.close(file)
-            os.close(parent)
 
     def _make_append_only(self, folder: int) -> None:
         found = os.fstat(folder)

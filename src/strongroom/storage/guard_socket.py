@@ -132,7 +132,7 @@ class GuardServer:
 
 
 def _error(error: errors.StrongroomError) -> dict[str, Any]:
-    reply = {"error": error.code, "message": str(error), "hint": error.hint}
+    reply: dict[str, Any] = {"error": error.code, "message": str(error), "hint": error.hint}
     if isinstance(error, errors.ObjectLockedError):
         reply["until"] = to_microseconds(error.until)
     return reply

@@ -13,7 +13,7 @@ from strongroom.storage.keys import PASSING, check_key, is_held
 from strongroom.storage.local import LocalStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -60,3 +60,11 @@ class GuardedFolder(LocalStorage):
     def locks_at_most_days(self) -> int:
         _, most = self._guard.describe()
         return most
+
+    def hidden(self) -> Iterator[ObjectKey]:
+        # An immutable file is neither renamed nor covered by another.
+        return iter(())
+
+    def unhide(self, key: ObjectKey) -> None:
+        if not self.exists(key):
+            raise self._missing(key)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom import errors
 from strongroom.storage.keys import PROBES
-from strongroom.storage.location import local_path
+from strongroom.storage.bucket_place import BucketPlace, parse
+from strongroom.storage.location import is_elsewhere, local_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,18 +35,35 @@ def open_locking(
     Raises:
         RefusedError: nothing there locks objects.
     """
+    if is_elsewhere(location):
+        return _locking_bucket(parse(location), hold_for, clock)
     folder = local_path(location)
     if folder is None:
-        raise errors.RefusedError(
-            f"objects in {location} cannot be locked",
-            hint="a vault with --immutable-days is a local folder with a guard",
-        )
+        raise _cannot_lock(location)
     from strongroom.storage.guarded_folder import GuardedFolder
 
     storage = GuardedFolder(folder, guards, hold_for, clock)
     if create:
         storage.make_root()
     return storage
+
+
+def _locking_bucket(place: BucketPlace, hold_for: timedelta, clock: Clock) -> LockingStorage:
+    if place.scheme != "s3":
+        raise _cannot_lock(place.location)
+    from strongroom.storage import aws
+    from strongroom.storage.object_lock import LockingBucket
+
+    client = aws.s3_client(place, None)
+    return LockingBucket(place.open(None), client, place.bucket, place.prefix, hold_for, clock)
+
+
+def _cannot_lock(location: str) -> errors.RefusedError:
+    return errors.RefusedError(
+        f"objects in {location} cannot be locked",
+        hint="a vault with --immutable-days is a local folder with a guard, or an S3 bucket with "
+        "Object Lock",
+    )
 
 
 def check_locks(storage: LockingStorage, clock: Clock) -> None:

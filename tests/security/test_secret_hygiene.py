@@ -261,6 +261,12 @@ class Story:
         for words in ("scrub", "verify", "rescan"):
             run("repository", words, "main")
         run("repository", "prune", "main", "--yes")
+        run("repository", "edit", "main", "--vault")
+        for words in ("protect", "unhide"):
+            run("repository", words, "main", status=2)
+        run("repository", "edit", "main", "--no-vault", "--yes-weaken")
+        run("guard", "run", self.at("nowhere"), "--days", "1", "--once", status=13)
+        run("guard", "confirm-clock", self.at("nowhere"), status=13)
         listed = look("keys", "list")["keys"]
         look("keys", "show", listed[0]["key_id"])
 

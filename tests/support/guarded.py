@@ -58,20 +58,15 @@ class Guarded:
     @contextmanager
     def serving(self) -> Iterator[None]:
         stop, ready = threading.Event(), threading.Event()
-        failed: list[BaseException] = []
 
         def serve() -> None:
-            try:
-                with closing(self.guard()) as guard, closing(GuardServer(guard, self.sockets)) as it:
-                    ready.set()
-                    it.serve(stop.is_set)
-            except BaseException as error:
-                failed.append(error)
+            with closing(self.guard()) as guard, closing(GuardServer(guard, self.sockets)) as it:
                 ready.set()
+                it.serve(stop.is_set)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        ready.wait()
+        assert ready.wait(20)
         try:
             yield
         finally:
@@ -79,4 +74,3 @@ class Guarded:
             with suppress(OSError), socket.socket(socket.AF_UNIX) as waking:
                 waking.connect(str(socket_path(self.sockets, self.folder)))
             thread.join()
-        assert not failed

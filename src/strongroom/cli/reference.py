@@ -50,6 +50,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "repository add": _view("RepositoryAdded"),
     "repository edit": _view("RepositoryView", "repository"),
     "repository protect": _view("ProtectedVault"),
+    "repository unhide": _view("UnhiddenVault"),
     "repository list": _view("RepositoryView", "repositories", many=True),
     "repository show": _view("RepositoryDetails"),
     "repository rescan": _view("RepositoryDetails"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, reencryptions
-from strongroom.control import audit, guarded, keys
+from strongroom.control import audit, guarded, keys, vaults
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.keystore import ChainRecord
@@ -71,6 +71,7 @@ def scrub(
         progress=progress,
         cancel=cancel,
     )
+    vaults.warn_of_hidden(ctx, where)
     audit.record(ctx, "repository.scrubbed", needed=False, repository=where)
     return report
 

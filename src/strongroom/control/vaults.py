@@ -14,7 +14,13 @@ from strongroom.catalog import vaults as vault_rows
 from strongroom.catalog.vaults import Vault
 from strongroom.clock import from_microseconds
 from strongroom.control import audit
-from strongroom.control.views import ProtectedChain, ProtectedVault, RepositoryView, VaultView
+from strongroom.control.views import (
+    ProtectedChain,
+    ProtectedVault,
+    RepositoryView,
+    UnhiddenVault,
+    VaultView,
+)
 from strongroom.errors import (
     ConfirmationNeededError,
     EncryptionRequiredError,
@@ -24,6 +30,8 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.immutability import DEFAULT_BATCH_DAYS, Immutability
+from strongroom.model.phrases import counted
+from strongroom.storage.location import is_location, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,10 +69,17 @@ def needs_strict_clock(ctx: Context, where: str) -> bool:
 
     For `clock_guard.removals_blocked(ctx, strict=...)`.
     """
-    if not ctx.has_catalog:
-        return False
-    row = repositories.find(ctx.database, where) or repositories.by_location(ctx.database, where)
+    row = _row_at(ctx, where)
     return row is not None and immutability_of(ctx, row.repository_id) is not None
+
+
+def _row_at(ctx: Context, where: str) -> RepositoryRow | None:
+    """Return the repository that a name or a location means, if the catalog knows it."""
+    if not ctx.has_catalog:
+        return None
+    if is_location(where):
+        return repositories.by_location(ctx.database, normalise(where))
+    return repositories.find(ctx.database, where)
 
 
 # --- what it refuses ------------------------------------------------------------------------
@@ -336,13 +351,7 @@ def protect(ctx: Context, name: str, *, anew: bool = False) -> ProtectedVault:
     """
     from strongroom.repository.repository import Repository
 
-    row = repositories.get(ctx.database, name)
-    kept = immutability_of(ctx, row.repository_id)
-    if kept is None:
-        raise InvalidInputError(
-            f"repository {name} locks nothing",
-            hint=f"'strongroom repository edit {name} --vault --immutable-days N' makes it do so",
-        )
+    row, kept = _immutable(ctx, name)
     storage = ctx.locking_storage(row.location, kept.lock_for)
     check(ctx, storage, kept)
     repository = Repository.open(storage)
@@ -366,7 +375,57 @@ def protect(ctx: Context, name: str, *, anew: bool = False) -> ProtectedVault:
         repository=name,
         extended=sum(one.extended for one in found),
     )
-    return ProtectedVault(repository=name, chains=tuple(found))
+    return ProtectedVault(repository=name, chains=tuple(found), hidden=tuple(storage.hidden()))
+
+
+def _immutable(ctx: Context, name: str) -> tuple[RepositoryRow, Immutability]:
+    row = repositories.get(ctx.database, name)
+    kept = immutability_of(ctx, row.repository_id)
+    if kept is None:
+        raise InvalidInputError(
+            f"repository {name} locks nothing",
+            hint=f"'strongroom repository edit {name} --vault --immutable-days N' makes it do so",
+        )
+    return row, kept
+
+
+# --- what somebody hid ----------------------------------------------------------------------
+
+
+def unhide(ctx: Context, name: str, *, dry_run: bool = False) -> UnhiddenVault:
+    """Bring back what somebody who has the storage's credentials hid and could not remove.
+
+    Raises:
+        InvalidInputError: it is no vault that locks anything.
+    """
+    row, kept = _immutable(ctx, name)
+    storage = ctx.locking_storage(row.location, kept.lock_for)
+    keys = tuple(storage.hidden())
+    if not dry_run:
+        for key in keys:
+            storage.unhide(key)
+        audit.record(ctx, "repository.unhidden", repository=name, objects=len(keys))
+    return UnhiddenVault(repository=name, objects=keys, done=not dry_run)
+
+
+def warn_of_hidden(ctx: Context, where: str) -> None:
+    """Tell the operator if somebody hid objects of a vault: what is missing there is not lost."""
+    row = _row_at(ctx, where)
+    kept = immutability_of(ctx, row.repository_id) if row is not None else None
+    if row is None or kept is None:
+        return
+    hidden = len(list(ctx.locking_storage(row.location, kept.lock_for).hidden()))
+    if hidden:
+        ctx.warn(hidden_words(row.name, hidden))
+
+
+def hidden_words(name: str, count: int) -> str:
+    """Say that objects are hidden, and what brings them back."""
+    return (
+        f"{counted(count, 'object')} of vault {name} are hidden by delete markers or by newer "
+        f"versions, which this server never makes: 'strongroom repository unhide {name}' brings "
+        "them back; change the credentials of the storage first"
+    )
 
 
 def _extend(ctx: Context, row: RepositoryRow, chain: Chain, kept: Immutability) -> int:

@@ -41,6 +41,17 @@ class ProtectedVault(View, frozen=True, kw_only=True):
 
     repository: str
     chains: tuple[ProtectedChain, ...]
+    hidden: tuple[str, ...] = ()
+    """Objects that somebody hid; `repository unhide` brings them back."""
+
+
+class UnhiddenVault(View, frozen=True, kw_only=True):
+    """What `repository unhide` did, or would do."""
+
+    repository: str
+    objects: tuple[str, ...]
+    done: bool
+    """False after a dry run."""
 
 
 class RepositoryView(View, frozen=True, kw_only=True):

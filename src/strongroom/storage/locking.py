@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from strongroom import errors
-from strongroom.storage.keys import PROBES
 from strongroom.storage.bucket_place import BucketPlace, parse
+from strongroom.storage.keys import PROBES
 from strongroom.storage.location import is_elsewhere, local_path
 
 if TYPE_CHECKING:

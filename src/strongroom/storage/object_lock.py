@@ -18,7 +18,8 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -41,6 +42,21 @@ _MISSING: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 _NO_LOCK: Final = frozenset(
     {"ObjectLockConfigurationNotFoundError", "InvalidRequest", "NotImplemented"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A version of an object, or a delete marker on one."""
+
+    is_latest: bool
+    put_at: datetime
+    version: str
+    etag: str | None
+    """Says what the version holds; None for a delete marker."""
+
+
+_Layers: TypeAlias = list[_Layer]
+"""All that lies under one key, newest first."""
 
 
 class LockingBucket:
@@ -112,10 +128,10 @@ class LockingBucket:
 
     def delete(self, key: ObjectKey) -> None:
         check_key(key)
-        layers = next((found for name, found in self._versions(key) if name == key), [])
+        layers = self._layers(key)
         # The oldest first: if that is locked, nothing of the key changes.
-        for version, _ in reversed(layers):
-            self._delete_version(key, version)
+        for layer in reversed(layers):
+            self._delete_version(key, layer.version)
 
     def free_bytes(self) -> int | None:
         return self._inner.free_bytes()
@@ -130,22 +146,22 @@ class LockingBucket:
         for prefix in sorted({_group(key) for key in wanted}):
             for key, layers in self._versions(prefix):
                 if key in wanted and (first := _original(layers)) is not None:
-                    found[key] = first
+                    found[key] = first.version
         missing = sorted(wanted - found.keys())
         if missing:
             raise errors.ObjectMissingError(
                 f"{self.location} has no object {missing[0]}", key=missing[0]
             )
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in pool.map(lambda one: self._retain(*one, until), sorted(found.items())):
-                pass
+            for waiting in [pool.submit(self._retain, *one, until) for one in found.items()]:
+                waiting.result()
 
     def locked_until(self, key: ObjectKey) -> datetime | None:
         check_key(key)
-        first = self._first(key)
+        first = _original(self._layers(key))
         if first is None:
             raise errors.ObjectMissingError(f"{self.location} has no object {key}", key=key)
-        return self._date(key, first)
+        return self._date(key, first.version)
 
     def locks_at_most_days(self) -> int:
         try:
@@ -167,19 +183,20 @@ class LockingBucket:
 
     def hidden(self) -> Iterator[ObjectKey]:
         for key, layers in self._versions(""):
-            if len(layers) > 1 and is_held(key) and _original(layers) is not None:
+            first = _original(layers)
+            if first is not None and layers[0].etag != first.etag and is_held(key):
                 yield key
 
     def unhide(self, key: ObjectKey) -> None:
         check_key(key)
-        layers = next((found for name, found in self._versions(key) if name == key), [])
+        layers = self._layers(key)
         first = _original(layers)
         if first is None:
             raise errors.ObjectMissingError(f"{self.location} has no object {key}", key=key)
         try:
-            for version, _ in layers:
-                if version != first:
-                    self._delete_version(key, version)
+            for layer in layers:
+                if layer != first:
+                    self._delete_version(key, layer.version)
         except errors.ObjectLockedError:
             # Whoever hid it locked what lies on it. What was below is put on top of that.
             with self._explaining("bring back", key):
@@ -189,7 +206,7 @@ class LockingBucket:
                     CopySource={
                         "Bucket": self._bucket,
                         "Key": self._prefix + key,
-                        "VersionId": first,
+                        "VersionId": first.version,
                     },
                     ObjectLockMode="COMPLIANCE",
                     ObjectLockRetainUntilDate=self._clock.now() + self._hold_for,
@@ -197,37 +214,32 @@ class LockingBucket:
 
     # --- versions ---------------------------------------------------------------------------
 
-    def _versions(self, prefix: str) -> Iterator[tuple[ObjectKey, list[tuple[str, bool]]]]:
-        """Yield keys that start with `prefix`, each with its layers, newest first.
-
-        A layer is a version's id, and whether it is a version and no delete marker.
-        """
+    def _versions(self, prefix: str) -> Iterator[tuple[ObjectKey, _Layers]]:
+        """Yield keys that start with `prefix`, each with what lies under it, newest first."""
         pages = self._client.get_paginator("list_object_versions").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
-        found: dict[ObjectKey, list[tuple[datetime, bool, str, bool]]] = {}
+        found: dict[ObjectKey, _Layers] = {}
         with self._explaining("list the versions in"):
             for page in pages:
-                for kind in ("Versions", "DeleteMarkers"):
-                    for one in page.get(kind, ()):
-                        key = one["Key"].removeprefix(self._prefix)
-                        if is_key(key):
-                            layer = (
-                                one["LastModified"],
-                                bool(one.get("IsLatest")),
-                                one["VersionId"],
-                                kind == "Versions",
-                            )
-                            found.setdefault(key, []).append(layer)
+                for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                    key = one["Key"].removeprefix(self._prefix)
+                    if is_key(key):
+                        layer = _Layer(
+                            bool(one.get("IsLatest")),
+                            one["LastModified"],
+                            one["VersionId"],
+                            one.get("ETag"),
+                        )
+                        found.setdefault(key, []).append(layer)
         for key, layers in sorted(found.items()):
-            layers.sort(key=lambda layer: (layer[1], layer[0]), reverse=True)
-            yield key, [(version, is_object) for _, _, version, is_object in layers]
+            # Of one second they stay as they are listed, which is newest first too.
+            layers.sort(key=lambda layer: (layer.is_latest, layer.put_at), reverse=True)
+            yield key, layers
 
-    def _first(self, key: ObjectKey) -> str | None:
-        for name, layers in self._versions(key):
-            if name == key:
-                return _original(layers)
-        return None
+    def _layers(self, key: ObjectKey) -> _Layers:
+        none: _Layers = []
+        return next((layers for name, layers in self._versions(key) if name == key), none)
 
     def _delete_version(self, key: ObjectKey, version: str) -> None:
         try:
@@ -333,6 +345,6 @@ def _group(key: ObjectKey) -> str:
     return "/".join(key.split("/")[:2])
 
 
-def _original(layers: list[tuple[str, bool]]) -> str | None:
+def _original(layers: _Layers) -> _Layer | None:
     """Return the version that was put first; none if all that is there are delete markers."""
-    return next((version for version, is_object in reversed(layers) if is_object), None)
+    return next((layer for layer in reversed(layers) if layer.etag is not None), None)

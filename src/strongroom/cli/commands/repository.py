@@ -190,6 +190,34 @@ def protect(door: Door, name: str, anew: bool) -> None:
         for one in result.chains
     ]
     door.show(result, lines or [f"repository {name} holds no chain yet"])
+    if result.hidden:
+        door.speaker.warn(vaults.hidden_words(name, len(result.hidden)))
+
+
+@repository.command("unhide")
+@click.argument("name", shell_complete=repository_names)
+@click.option("--dry-run", is_flag=True, help="Say which, and change nothing.")
+@pass_door
+def unhide(door: Door, name: str, dry_run: bool) -> None:
+    r"""Bring back what somebody hid in vault NAME and could not remove.
+
+    In a bucket with versions, whoever has its credentials can put a delete marker or another
+    version on a locked object. What was put first is there, and is shown again.
+
+    \b
+    Exit status:
+      0   nothing is hidden any longer
+      2   NAME locks nothing
+      10  there is no such repository
+      13  the storage did not answer
+      14  the storage refused
+    """
+    from strongroom.control import vaults
+
+    with door.home_context() as ctx:
+        result = vaults.unhide(ctx, name, dry_run=dry_run)
+    did = "are back" if result.done else "would be brought back"
+    door.show(result, [*result.objects, f"{counted(len(result.objects), 'object')} {did}"])
 
 
 def _vault_words(vault: VaultView | None) -> str:

@@ -78,7 +78,8 @@ def jump_between(before: Moment, now: Moment) -> str | None:
     counts too: to turn the clock in between looks the same.
     """
     same_boot = now.boot == before.boot
-    jump = now.wall - before.wall - (now.since_boot - before.since_boot if same_boot else 0)
+    passed = now.since_boot - (before.since_boot if same_boot else 0)
+    jump = now.wall - before.wall - passed
     if abs(jump) <= MOST_JUMP // timedelta(microseconds=1):
         return None
     hours = abs(jump) // 3_600_000_000

@@ -99,10 +99,11 @@ class GuardServer:
         connection.settimeout(_REQUEST_SECONDS)
         # A writer that goes away, or talks nonsense, ends its own request and no more.
         with suppress(OSError):
-            if _peer(connection) not in {0, self._guard.owner}:
-                reply = _error(errors.RefusedError("not the owner of the folder"))
+            line = _read_line(connection)
+            if _peer(connection) in {0, self._guard.owner}:
+                reply = self._reply(line)
             else:
-                reply = self._reply(_read_line(connection))
+                reply = _error(errors.RefusedError("only the owner of the folder is answered"))
             connection.sendall(json.dumps(reply).encode() + b"\n")
 
     def _reply(self, line: bytes) -> dict[str, Any]:

@@ -186,7 +186,8 @@ class Guard:
         with self._explaining(key), self._opened(key) as (file, _):
             if not inode_flags.get(file) & inode_flags.IMMUTABLE:
                 return None
-        return self._recorded(key) or self._adopt(key)
+        until = self._recorded(key)
+        return self._adopt(key) if until is None else until
 
     def remove(self, key: ObjectKey) -> None:
         """Remove an object that is past its date; it is no error if it is not there.

@@ -10,16 +10,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from strongroom.storage import inode_flags
 from tests.e2e.conftest import Transcript
 from tests.support import forked_line
 from tests.support.loop_folder import loop_folder
+from tests.support.s3_server import ENVIRONMENT, S3Server
 from tests.support.server_process import running
 
 NOBODY = 65534
@@ -72,7 +76,7 @@ class Site:
     def environment(self) -> dict[str, str]:
         return {**os.environ, **self.worker.environment, "HOME": str(self.root)}
 
-    def guarding(self, days: int = 7) -> object:
+    def guarding(self, days: int = 7) -> AbstractContextManager[subprocess.Popen[bytes]]:
         state = ("--state", self.root / "state")
         command = self.guard("run", self.vault, "--days", str(days), *state)
         (self.root / "log").mkdir(exist_ok=True)
@@ -124,7 +128,7 @@ def test_a_vault_s_life(site: Site) -> None:
     refused = worker.run(*add, status=13)
     assert "guard run" in refused.stderr
     assert list(vault.iterdir()) == []
-    with site.guarding():  # type: ignore[attr-defined]
+    with site.guarding():
         worker.run(*add)
         worker.run("password", "add", "mine", "--password-env", "PASSWORD")
         create = ("job", "create", "office", "--repository", "vault", "--keep-last", "1")
@@ -219,3 +223,78 @@ def without_its_guard_nothing_is_written(site: Site, points: list[str]) -> None:
     listed = site.worker.json("point", "list")["points"]
     assert [point["id"] for point in listed] == points
     site.worker.run("restore", points[0], "--to", site.worker.folder / "again")
+
+
+# --- a bucket -------------------------------------------------------------------------------
+
+
+def test_a_vault_in_a_bucket(here: Transcript, s3: S3Server) -> None:
+    client = s3.client()
+    client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    place = replace(s3.place(), bucket="locked")
+    here.environment |= ENVIRONMENT
+    vault = ("--vault", "--immutable-days", "1", "--batch-days", "0")
+    here.home.mkdir()
+    (here.home / "config.toml").write_text("quarantine_hours = 0\n")
+    no_locks = here.run("repository", "add", "vault", s3.location(), *vault, status=14)
+    assert "no Object Lock" in no_locks.stderr
+    here.run("repository", "add", "vault", place.location, *vault)
+    here.run("password", "add", "mine", "--password-env", "PASSWORD")
+    tree = here.folder / "tree"
+    tree.mkdir()
+    (tree / "file").write_bytes(b"content" * 1000)
+    create = ("job", "create", "office", "--repository", "vault", "--source", f"files:{tree}")
+    here.run(*create, "--encrypt", "none", status=14)
+    here.run(*create, "--encrypt", "password:mine", "--keep-last", "1")
+    here.run("job", "run", "office")
+    before = dates(client, place.prefix)
+    here.run("job", "run", "office")
+    points = [here.json("job", "run", "office")["points"][0]]
+    # The third session extended what the first one stored, for it is used again.
+    after = dates(client, place.prefix)
+    grown = {key for key, until in before.items() if after[key] > until}
+    assert {"headers", "packs", "envelopes", "journal"} <= {key.split("/")[-2] for key in grown} | {
+        key.split("/")[2] for key in grown if key.count("/") > 2
+    }
+    listed = here.json("job", "retention", "office")["points"]
+    assert all("locked by the vault until" in point["reasons"][0] for point in listed)
+    (waits,) = here.json("repository", "prune", "vault", "--yes")["outcomes"]
+    assert (waits["removed"], waits["locked"] > 0) == (0, True)
+    nobody_removes_a_version(client, place.prefix)
+    # What the credentials do allow: a delete marker on everything.
+    for key in after:
+        client.delete_object(Bucket="locked", Key=f"{place.prefix}/{key}")
+    here.run("point", "list", status=10)
+    shown = here.json("repository", "unhide", "vault", "--dry-run")
+    assert sorted(shown["objects"]) == sorted(after)
+    here.run("repository", "unhide", "vault")
+    scrubbed = here.run("repository", "scrub", "vault")
+    assert "hidden" not in scrubbed.stderr
+    here.run("restore", points[0], "--to", here.folder / "out")
+    assert here.json("repository", "protect", "vault")["hidden"] == []
+
+
+def dates(client: Any, prefix: str) -> dict[str, datetime]:
+    """Return until when each object is locked, but for those that come and go."""
+    found = {}
+    for one in client.list_objects_v2(Bucket="locked", Prefix=f"{prefix}/")["Contents"]:
+        key = one["Key"].removeprefix(f"{prefix}/")
+        if not key.startswith(("locks/", "probes/")):
+            answer = client.get_object_retention(Bucket="locked", Key=one["Key"])
+            assert answer["Retention"]["Mode"] == "COMPLIANCE"
+            found[key] = answer["Retention"]["RetainUntilDate"]
+    return found
+
+
+def nobody_removes_a_version(client: Any, prefix: str) -> None:
+    versions = client.list_object_versions(Bucket="locked", Prefix=f"{prefix}/")["Versions"]
+    tried = [one for one in versions if "/locks/" not in one["Key"]]
+    assert len(tried) > 15
+    for one in tried:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client.delete_object(
+                Bucket="locked",
+                Key=one["Key"],
+                VersionId=one["VersionId"],
+                BypassGovernanceRetention=True,
+            )

@@ -225,6 +225,16 @@ class EncryptionRequiredError(RefusedError):
     code = "encryption-required"
 
 
+class PromiseBrokenError(RefusedError):
+    """A place does not do what a storage has to; `fields["promises"]` names what."""
+
+    code = "promise-broken"
+    hint = (
+        "choose another place, or another server in front of it; 'strongroom repository check' "
+        "shows every promise"
+    )
+
+
 class AuditUnwritableError(RefusedError):
     """The audit log cannot be written, and what was asked for must not happen unseen."""
 

@@ -229,6 +229,8 @@ def without_its_guard_nothing_is_written(site: Site, points: list[str]) -> None:
 
 
 def test_a_vault_in_a_bucket(here: Transcript, s3: S3Server) -> None:
+    # A fork would inherit the library's threads, but not what they do.
+    here.starts = True
     client = s3.client()
     client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     place = replace(s3.place(), bucket="locked")

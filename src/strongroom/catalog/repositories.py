@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from strongroom.catalog.database import Database, Row
 
-_COLUMNS = "repository_id, name, location, added_at"
+_COLUMNS = "repository_id, name, location, added_at, credential_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class RepositoryRow:
     name: str
     location: str
     added_at: datetime
+    credential_id: bytes | None = None
+    """What it is opened with; none where the environment has that."""
 
 
 def insert(database: Database, row: RepositoryRow) -> None:
@@ -35,8 +37,14 @@ def insert(database: Database, row: RepositoryRow) -> None:
         ConflictError: the name or the repository is there already.
     """
     database.execute(
-        f"INSERT INTO repositories ({_COLUMNS}) VALUES (?, ?, ?, ?)",
-        (row.repository_id, row.name, row.location, to_microseconds(row.added_at)),
+        f"INSERT INTO repositories ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
+        (
+            row.repository_id,
+            row.name,
+            row.location,
+            to_microseconds(row.added_at),
+            row.credential_id,
+        ),
     )
 
 
@@ -72,6 +80,20 @@ def all_rows(database: Database) -> list[RepositoryRow]:
     return [_row(row) for row in rows]
 
 
+def of_credential(database: Database, credential_id: bytes) -> list[RepositoryRow]:
+    """Return the repositories that are opened with a credential, by name."""
+    statement = f"{_where('credential_id')} ORDER BY name"
+    return [_row(row) for row in database.query(statement, (credential_id,))]
+
+
+def open_with(database: Database, repository_id: bytes, credential_id: bytes) -> None:
+    """Remember another credential for a repository."""
+    database.execute(
+        "UPDATE repositories SET credential_id = ? WHERE repository_id = ?",
+        (credential_id, repository_id),
+    )
+
+
 def move(database: Database, repository_id: bytes, location: str) -> None:
     """Remember another place of a repository."""
     database.execute(
@@ -100,5 +122,9 @@ def _read(row: Row | None) -> RepositoryRow | None:
 
 def _row(row: Row) -> RepositoryRow:
     return RepositoryRow(
-        row["repository_id"], row["name"], row["location"], from_microseconds(row["added_at"])
+        row["repository_id"],
+        row["name"],
+        row["location"],
+        from_microseconds(row["added_at"]),
+        row["credential_id"],
     )

@@ -36,6 +36,15 @@ metadata = MetaData(
     }
 )
 
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("credential_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+)
+
 repositories = Table(
     "repositories",
     metadata,
@@ -43,6 +52,7 @@ repositories = Table(
     Column("name", String(64), nullable=False, unique=True),
     Column("location", Text, nullable=False),
     Column("added_at", BigInteger, nullable=False),
+    Column("credential_id", LargeBinary(16), ForeignKey("credentials.credential_id"), index=True),
 )
 
 vaults = Table(

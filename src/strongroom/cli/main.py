@@ -44,6 +44,10 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
         f"{_COMMANDS}.guard:guard",
         "For root: keep the objects of a folder from being removed.",
     ),
+    "credential": (
+        f"{_COMMANDS}.credential:credential",
+        "What buckets know us by, kept sealed; repositories name one.",
+    ),
     "password": (f"{_COMMANDS}.password:password", "What backups are sealed for."),
     "kms": (f"{_COMMANDS}.kms:kms", "Key services that backups are sealed for, and their keys."),
     "keys": (f"{_COMMANDS}.keys:keys", "Every secret: what it opens, alone or not, how old it is."),

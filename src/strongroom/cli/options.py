@@ -364,6 +364,12 @@ def _passwords(ctx: Context) -> Iterable[str]:
     return [view.name for view in passwords.list_all(ctx)]
 
 
+def _credentials(ctx: Context) -> Iterable[str]:
+    from strongroom.catalog import credentials
+
+    return [row.name for row in credentials.all_rows(ctx.database)]
+
+
 def _kms(ctx: Context) -> Iterable[str]:
     from strongroom.control import kms
 
@@ -384,5 +390,6 @@ repository_names: Completer = _names(_repositories)
 job_names: Completer = _names(_jobs)
 password_names: Completer = _names(_passwords)
 kms_names: Completer = _names(_kms)
+credential_names: Completer = _names(_credentials)
 point_names: Completer = _names(_points)
 session_names: Completer = _names(_sessions)

@@ -67,6 +67,15 @@ ANSWERS: Final[dict[str, Answer]] = {
     "repository remove": _view("RepositoryView", "repository"),
     "guard run": Answer(None, note="`guarded`: the folder"),
     "guard confirm-clock": Answer(None, note="`folder`, and `reason`: what was the matter"),
+    "repository check": Answer(
+        None,
+        note="`location`, `ok`, `promises`: of each `promise`, `means`, `kept`, `problem`, "
+        "`seconds`; and `error` where one is broken",
+    ),
+    "credential add": _view("CredentialView", "credential"),
+    "credential list": _view("CredentialView", "credentials", many=True),
+    "credential edit": _view("CredentialView", "credential"),
+    "credential remove": _view("CredentialView", "credential"),
     "password add": _view("PasswordResult"),
     "password list": _view("PasswordView", "passwords", many=True),
     "password edit": _view("PasswordResult"),

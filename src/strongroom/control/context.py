@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from strongroom.kms.base import Kms, Surroundings
     from strongroom.settings import Settings
     from strongroom.storage.base import LockingStorage, Storage
+    from strongroom.storage.credential import Credential
 
 
 def quiet(_: str) -> None:
@@ -73,20 +74,30 @@ class Context(AbstractContextManager["Context"]):
         self.secrets = secrets if secrets is not None else SecretSource()
         self.report = report
         self.warn = warn
-        self._open_storage = open_storage if open_storage is not None else _open_storage
-        self._open_locking = open_locking if open_locking is not None else self._lock_at
+        self._open_storage = open_storage
+        self._open_locking = open_locking
         self._open_kms = open_kms if open_kms is not None else _open_kms
         self._kms: dict[tuple[bytes, tuple[str, ...]], Kms] = {}
         self._derivation = derivation
         self._closers: list[Callable[[], None]] = []
 
-    def storage(self, location: str, *, create: bool = False) -> Storage:
+    def storage(
+        self, location: str, *, create: bool = False, credential: Credential | None = None
+    ) -> Storage:
         """Return the storage at a location; tests put one in memory in its place.
+
+        A place elsewhere is opened with the credential given, or the one that its repository
+        has in the catalog, or what the environment has; calls that it does not answer are
+        repeated.
 
         Raises:
             InvalidInputError: it is no location.
+            RefusedError: there is no credential for it.
         """
-        storage = self._open_storage(location, create)
+        if self._open_storage is not None:
+            storage = self._open_storage(location, create)
+        else:
+            storage = self._opened(location, create=create, credential=credential)
         if not logs.wants_debug():
             return storage
         from strongroom.storage.tracing import TracingStorage
@@ -94,20 +105,49 @@ class Context(AbstractContextManager["Context"]):
         return TracingStorage(storage, self.clock)
 
     def locking_storage(
-        self, location: str, hold_for: timedelta, *, create: bool = False
+        self,
+        location: str,
+        hold_for: timedelta,
+        *,
+        create: bool = False,
+        credential: Credential | None = None,
     ) -> LockingStorage:
         """Return the storage at a location that locks what is put there for `hold_for`.
 
         Raises:
             RefusedError: nothing there locks objects.
         """
-        return self._open_locking(location, hold_for, create)
+        if self._open_locking is not None:
+            return self._open_locking(location, hold_for, create)
+        from strongroom.storage import locking
+        from strongroom.storage.location import is_elsewhere, normalise
 
-    def _lock_at(self, location: str, hold_for: timedelta, create: bool) -> LockingStorage:
-        from strongroom.storage.locking import open_locking
+        if not is_elsewhere(location):
+            guards = self.settings.guards
+            return locking.guarded_folder(location, guards, hold_for, self.clock, create=create)
+        from strongroom.control.credentials import of_location
 
-        return open_locking(
-            location, hold_for, clock=self.clock, guards=self.settings.guards, create=create
+        if credential is None:
+            credential = of_location(self, normalise(location))
+        reading = self.storage(location, credential=credential)
+        return locking.locking_bucket(location, reading, credential, hold_for, self.clock)
+
+    def _opened(self, location: str, *, create: bool, credential: Credential | None) -> Storage:
+        from strongroom.storage.location import is_elsewhere, normalise, open_storage
+
+        if not is_elsewhere(location):
+            return open_storage(location, create=create)
+        from strongroom.control.credentials import of_location
+        from strongroom.crypto import random
+        from strongroom.storage.retrying import RetryingStorage
+
+        if credential is None:
+            credential = of_location(self, normalise(location))
+        return RetryingStorage(
+            open_storage(location, create=create, credential=credential),
+            self.clock,
+            jitter=lambda: random.number(0, 1000) / 1000,
+            tell=self.report,
         )
 
     def kms(self, kms_id: bytes, urls: tuple[str, ...]) -> Kms:
@@ -205,12 +245,6 @@ class Context(AbstractContextManager["Context"]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _open_storage(location: str, create: bool) -> Storage:
-    from strongroom.storage.location import open_storage
-
-    return open_storage(location, create=create)
 
 
 def _open_kms(urls: Sequence[str], surroundings: Surroundings) -> Kms:

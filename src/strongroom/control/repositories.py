@@ -5,49 +5,78 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from strongroom.catalog import credentials as credential_rows
 from strongroom.catalog import jobs, repositories
 from strongroom.catalog import vaults as vault_rows
-from strongroom.control import audit, chains, config_backup, guarded, keys, signers, vaults
+from strongroom.control import (
+    audit,
+    chains,
+    config_backup,
+    credentials,
+    guarded,
+    keys,
+    place_checks,
+    signers,
+    vaults,
+)
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.errors import (
     ConfirmationNeededError,
     ConflictError,
     InUseError,
+    InvalidInputError,
     NotARepositoryError,
     UnavailableError,
 )
 from strongroom.model.ids import checked_name
 from strongroom.repository import layout
 from strongroom.repository.repository import Repository
-from strongroom.storage.location import normalise
+from strongroom.storage.location import is_elsewhere, normalise
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
+    from strongroom.model.immutability import Immutability
+    from strongroom.storage.base import LockingStorage, Storage
+    from strongroom.storage.credential import Credential
 
 _NO_VAULT = "what it demands is forgotten with it, and has to be said when it is added again"
 
 
 def add(
-    ctx: Context, name: str, location: str, vault: vault_rows.Vault | None = None
+    ctx: Context,
+    name: str,
+    location: str,
+    *,
+    credential: str | None = None,
+    vault: vault_rows.Vault | None = None,
 ) -> RepositoryAdded:
     """Create a repository, or attach to the one that is there, under a name.
 
-    A name that is known takes another place if the same repository is there: it was moved.
+    A name that is known takes another place if the same repository is there: it was moved. A
+    place elsewhere is tried first: one that does not write once, say, never becomes one.
 
     Args:
         ctx: Surroundings.
-        name: What it is called.
-        location: Where it is.
+        name: What it is to be called here.
+        location: Where it is, or is to be.
+        credential: The name of the one to open it with; None for what the environment has.
         vault: What it demands, if it is to be a vault.
 
     Raises:
         ConflictError: the name or the place is taken, or the place holds something else.
         RefusedError: it is to lock objects, and the place does not.
+        NotFoundError: there is no such credential, or no such bucket.
+        PromiseBrokenError: the place does not do what a storage has to.
     """
     checked_name("repository", name)
     location = normalise(location)
+    if credential is not None and not is_elsewhere(location):
+        raise InvalidInputError(f"the folder {location} is opened without a credential")
+    opened_with = None if credential is None else credentials.named(ctx, credential)
     there = repositories.by_location(ctx.database, location)
+    if there is not None and there.name == name and opened_with is not None:
+        return _open_with(ctx, there, opened_with)
     if there is not None:
         raise ConflictError(
             f"there is a repository {there.name} at {there.location} already",
@@ -63,8 +92,15 @@ def add(
                 hint=f"'strongroom repository edit {name} --vault' makes it one",
                 repository=name,
             )
-        return _move(ctx, known, location)
-    repository, created = _create_or_open(ctx, location, vault)
+        return _move(ctx, known, location, opened_with)
+    kept = vault.immutability if vault is not None else None
+    locking = None if kept is None else _locking(ctx, location, opened_with, kept)
+    if is_elsewhere(location):
+        place_checks.require(ctx, _storage(ctx, location, opened_with))
+    repository, created = _create_or_open(ctx, locking or _storage(ctx, location, opened_with))
+    if locking is not None and kept is not None:
+        vaults.check(ctx, locking, kept)
+        locking.lock([layout.MARKER], ctx.clock.now() + kept.lock_for)
     known = repositories.by_id(ctx.database, repository.repository_id)
     if known is not None:
         raise ConflictError(
@@ -74,7 +110,13 @@ def add(
             "--repository LOCATION",
             repository=known.name,
         )
-    row = repositories.RepositoryRow(repository.repository_id, name, location, ctx.clock.now())
+    row = repositories.RepositoryRow(
+        repository.repository_id,
+        name,
+        location,
+        ctx.clock.now(),
+        opened_with[0] if opened_with is not None else None,
+    )
     with ctx.database.transaction():
         repositories.insert(ctx.database, row)
         if vault is not None:
@@ -88,20 +130,54 @@ def add(
     )
 
 
-def _move(ctx: Context, row: repositories.RepositoryRow, location: str) -> RepositoryAdded:
+def _storage(
+    ctx: Context,
+    location: str,
+    opened_with: tuple[bytes, Credential] | None,
+    *,
+    create: bool = True,
+) -> Storage:
+    credential = None if opened_with is None else opened_with[1]
+    return ctx.storage(location, create=create, credential=credential)
+
+
+def _open_with(
+    ctx: Context, row: repositories.RepositoryRow, opened_with: tuple[bytes, Credential]
+) -> RepositoryAdded:
+    """Let a repository be opened with another credential, once that has opened it."""
+    repository = Repository.open(_storage(ctx, row.location, opened_with))
+    with ctx.database.transaction():
+        repositories.open_with(ctx.database, row.repository_id, opened_with[0])
+        audit.record(ctx, "repository.credential-changed", repository=row.name)
+    return RepositoryAdded(
+        repository=view(ctx, replace(row, credential_id=opened_with[0])),
+        created=False,
+        moved=False,
+        chains=len(repository.chain_ids()),
+    )
+
+
+def _move(
+    ctx: Context,
+    row: repositories.RepositoryRow,
+    location: str,
+    opened_with: tuple[bytes, Credential] | None,
+) -> RepositoryAdded:
     """Let a repository be where it was moved to. What was seen of its chains stays known.
 
     Raises:
         ConflictError: another repository is there, or none.
     """
     try:
-        repository = Repository.open(ctx.storage(location))
+        repository = Repository.open(_storage(ctx, location, opened_with, create=False))
     except (NotARepositoryError, UnavailableError) as error:
         raise _name_taken(row, str(error)) from error
     if repository.repository_id != row.repository_id:
         raise _name_taken(row, f"{location} holds another one")
     with ctx.database.transaction():
         repositories.move(ctx.database, row.repository_id, location)
+        if opened_with is not None:
+            repositories.open_with(ctx.database, row.repository_id, opened_with[0])
         audit.record(ctx, "repository.moved", repository=row.name, location=location)
     return RepositoryAdded(
         repository=view(ctx, replace(row, location=location)),
@@ -120,29 +196,28 @@ def _name_taken(row: repositories.RepositoryRow, why: str) -> ConflictError:
     )
 
 
-def _create_or_open(
-    ctx: Context, location: str, vault: vault_rows.Vault | None
-) -> tuple[Repository, bool]:
-    """Return the repository at a location, and whether it was made; a vault's locks are tried.
+def _create_or_open(ctx: Context, storage: Storage) -> tuple[Repository, bool]:
+    try:
+        return Repository.open(storage), False
+    except NotARepositoryError:
+        return Repository.create(storage, ctx.clock), True
+
+
+def _locking(
+    ctx: Context,
+    location: str,
+    opened_with: tuple[bytes, Credential] | None,
+    kept: Immutability,
+) -> LockingStorage:
+    """Return the storage at a location that locks what is put there.
 
     Raises:
-        ConflictError: the place holds something else.
-        RefusedError: it is to lock objects, and the place does not.
+        RefusedError: it does not, or not for so long.
     """
-    kept = vault.immutability if vault is not None else None
-    if kept is None:
-        storage = ctx.storage(location, create=True)
-    else:
-        storage = locking = ctx.locking_storage(location, kept.lock_for, create=True)
-        vaults.check_able(locking, kept)
-    try:
-        repository, created = Repository.open(storage), False
-    except NotARepositoryError:
-        repository, created = Repository.create(storage, ctx.clock), True
-    if kept is not None:
-        vaults.check(ctx, locking, kept)
-        locking.lock([layout.MARKER], ctx.clock.now() + kept.lock_for)
-    return repository, created
+    credential = None if opened_with is None else opened_with[1]
+    storage = ctx.locking_storage(location, kept.lock_for, create=True, credential=credential)
+    vaults.check_able(storage, kept)
+    return storage
 
 
 def list_all(ctx: Context) -> tuple[RepositoryView, ...]:
@@ -228,7 +303,15 @@ def view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
         added_at=row.added_at,
         jobs=tuple(job.name for job in jobs.of_repository(ctx.database, row.repository_id)),
         vault=vaults.shown(ctx, row),
+        credential=_credential_name(ctx, row),
     )
+
+
+def _credential_name(ctx: Context, row: repositories.RepositoryRow) -> str | None:
+    if row.credential_id is None:
+        return None
+    found = credential_rows.by_id(ctx.database, row.credential_id)
+    return found.name if found is not None else None
 
 
 def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:

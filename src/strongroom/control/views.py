@@ -54,6 +54,16 @@ class UnhiddenVault(View, frozen=True, kw_only=True):
     """False after a dry run."""
 
 
+class CredentialView(View, frozen=True, kw_only=True):
+    """A credential of the catalog; what it is, the keystore alone knows."""
+
+    name: str
+    created_at: datetime
+    changed_at: datetime
+    repositories: tuple[str, ...] = ()
+    """Those that are opened with it."""
+
+
 class RepositoryView(View, frozen=True, kw_only=True):
     """A repository of the catalog."""
 
@@ -64,6 +74,8 @@ class RepositoryView(View, frozen=True, kw_only=True):
     jobs: tuple[str, ...] = ()
     vault: VaultView | None = None
     """None where it is none."""
+    credential: str | None = None
+    """What it is opened with; none where the environment has that."""
 
 
 class RepositoryAdded(View, frozen=True, kw_only=True):

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from strongroom.storage.bucket_place import BucketPlace
     from strongroom.storage.credential import Credential
 
-SINGLE_BYTES: Final = 64 << 20
+SINGLE_BYTES: Final = 32 << 20
 """The largest object that one request carries."""
-PART_BYTES: Final = 32 << 20
+PART_BYTES: Final = 16 << 20
 _PARTS_AT_ONCE: Final = 2
 _SMALL_BYTES: Final = 1 << 20
 _PAGE: Final = 1000
@@ -53,13 +53,15 @@ _CONNECT: Final = timedelta(seconds=10)
 _SILENCE: Final = timedelta(seconds=30)
 """For how long a place may say nothing. Sending counts as silence, so of large objects not."""
 _LONGEST: Final = timedelta(minutes=15)
-"""For one request; an object of `SINGLE_BYTES` takes that long over 0.6 Mbit/s."""
+"""For one request; an object of `SINGLE_BYTES` takes that long over 0.3 Mbit/s."""
 _ONCE: Final[RetryConfig] = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
 
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([^<]+)</Code>|\"reason\": ?\"([^\"]+)\"")
 _MESSAGE: Final = re.compile(r"<Message>([^<]+)</Message>|\"message\": ?\"([^\"]+)\"")
 _CAUSE: Final = re.compile(r"message: \"([^\"]+)\"")
+
+_NO_RANGE: Final = re.compile("non-partial response|content.?range|unexpected range", re.IGNORECASE)
 
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _FULL: Final = frozenset(
@@ -287,6 +289,13 @@ class BucketStorage:
             return errors.RefusedError(message, hint=self._credential_hint, **fields)
         if status in {"408", "429"} or status.startswith("5"):
             return errors.StorageUnavailableError(message, **fields)
+        if _NO_RANGE.search(text):
+            return errors.PromiseBrokenError(
+                f"{self._location} answers with something else than the range of {key} that it "
+                "was asked for",
+                promises=["reads-back"],
+                **fields,
+            )
         if status or "certificate" in text.lower() or "scheme is not allowed" in text:
             hint = None
             if not status:

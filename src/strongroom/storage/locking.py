@@ -1,69 +1,79 @@
-"""Which storage that locks its objects a location means, and whether it keeps its word."""
+"""Which storage that locks objects a location means, and whether it keeps its word."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from strongroom import errors
-from strongroom.storage.bucket_place import BucketPlace, parse
+from strongroom.storage.guarded_folder import GuardedFolder
 from strongroom.storage.keys import PROBES
-from strongroom.storage.location import is_elsewhere, local_path
+from strongroom.storage.location import normalise
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from strongroom.clock import Clock
-    from strongroom.storage.base import LockingStorage
+    from strongroom.storage.base import LockingStorage, Storage
+    from strongroom.storage.credential import Credential
 
 _PROBE_FOR: Final = timedelta(hours=1)
 
 
-def open_locking(
-    location: str, hold_for: timedelta, *, clock: Clock, guards: Path, create: bool = False
+def guarded_folder(
+    location: str, guards: Path, hold_for: timedelta, clock: Clock, *, create: bool = False
 ) -> LockingStorage:
-    """Return the storage at a location that locks what is put there.
+    """Return the folder that a location means, to lock what is put there.
 
     Args:
         location: Where.
+        guards: Where guards of folders listen.
         hold_for: How long what is put is locked.
         clock: The time.
-        guards: Where guards of folders listen.
-        create: Whether a folder may be made.
+        create: Whether the folder may be made.
 
     Raises:
-        RefusedError: nothing there locks objects.
+        InvalidInputError: it means no folder.
     """
-    if is_elsewhere(location):
-        return _locking_bucket(parse(location), hold_for, clock)
-    folder = local_path(location)
-    if folder is None:
-        raise _cannot_lock(location)
-    from strongroom.storage.guarded_folder import GuardedFolder
-
-    storage = GuardedFolder(folder, guards, hold_for, clock)
+    storage = GuardedFolder(Path(normalise(location)), guards, hold_for, clock)
     if create:
         storage.make_root()
     return storage
 
 
-def _locking_bucket(place: BucketPlace, hold_for: timedelta, clock: Clock) -> LockingStorage:
+def locking_bucket(
+    location: str,
+    reading: Storage,
+    credential: Credential | None,
+    hold_for: timedelta,
+    clock: Clock,
+) -> LockingStorage:
+    """Return the bucket that a location means, to lock what is put there.
+
+    Args:
+        location: Where.
+        reading: Reads the same objects.
+        credential: What it knows us by; None for what the environment has.
+        hold_for: How long what is put is locked.
+        clock: The time.
+
+    Raises:
+        RefusedError: it is of a kind that locks nothing.
+    """
+    from strongroom.storage.bucket_place import parse
+
+    place = parse(location)
     if place.scheme != "s3":
-        raise _cannot_lock(place.location)
+        raise errors.RefusedError(
+            f"objects in {place.location} cannot be locked",
+            hint="a vault with --immutable-days is a local folder with a guard, or an S3 bucket "
+            "with Object Lock",
+        )
     from strongroom.storage import aws
     from strongroom.storage.object_lock import LockingBucket
 
-    client = aws.s3_client(place, None)
-    return LockingBucket(place.open(None), client, place.bucket, place.prefix, hold_for, clock)
-
-
-def _cannot_lock(location: str) -> errors.RefusedError:
-    return errors.RefusedError(
-        f"objects in {location} cannot be locked",
-        hint="a vault with --immutable-days is a local folder with a guard, or an S3 bucket with "
-        "Object Lock",
-    )
+    client = aws.s3_client(place, credential)
+    return LockingBucket(reading, client, place.bucket, place.prefix, hold_for, clock)
 
 
 def check_locks(storage: LockingStorage, clock: Clock) -> None:

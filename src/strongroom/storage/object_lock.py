@@ -184,7 +184,10 @@ class LockingBucket:
     def hidden(self) -> Iterator[ObjectKey]:
         for key, layers in self._versions(""):
             first = _original(layers)
-            if first is not None and layers[0].etag != first.etag and is_held(key):
+            if first is None or layers[0].etag == first.etag or not is_held(key):
+                continue
+            # What is not locked somebody removed, who did not know of versions.
+            if self._date(key, first.version) is not None:
                 yield key
 
     def unhide(self, key: ObjectKey) -> None:

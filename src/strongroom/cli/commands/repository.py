@@ -11,13 +11,14 @@ from strongroom.cli.options import (
     FINGERPRINT,
     Reading,
     confirmation_options,
+    credential_names,
     reading_options,
     repository_argument,
     repository_names,
     repository_option,
     signer_option,
 )
-from strongroom.cli.output import Column, pairs, printable, size, table, when
+from strongroom.cli.output import Column, pairs, printable, size, table, when, yes
 from strongroom.cli.words import Group, pass_door
 from strongroom.errors import InvalidInputError
 from strongroom.model.phrases import counted
@@ -34,7 +35,11 @@ def repository() -> None:
     r"""Where backups are kept: add, look at, check, tidy up.
 
     R is a repository's name. A word with a slash or scheme: is a location and needs no home:
-    /mnt/backup, ./backup, file:/mnt/backup.
+
+    \b
+      /mnt/backup  ./backup  file:/mnt/backup            a folder
+      s3://BUCKET/PREFIX[?endpoint=URL][&region=R][&profile=P]
+      gs://BUCKET/PREFIX  az://CONTAINER/PREFIX[?account=A]
 
     \b
     Exit status:
@@ -66,6 +71,12 @@ def _immutability_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @repository.command("add")
 @click.argument("name")
 @click.argument("location")
+@click.option(
+    "--credential",
+    metavar="NAME",
+    shell_complete=credential_names,
+    help="Open the bucket with this credential of the catalog.",
+)
 @click.option("--vault", is_flag=True, help="Take nothing that is not encrypted.")
 @_immutability_options
 @pass_door
@@ -73,21 +84,25 @@ def add(
     door: Door,
     name: str,
     location: str,
+    credential: str | None,
     vault: bool,
     immutable_days: int | None,
     batch_days: int | None,
 ) -> None:
     r"""Create a repository at LOCATION, or attach to the one that is there.
 
-    If repository NAME was moved to LOCATION, its jobs go on there. A folder that is to be a vault
-    with --immutable-days needs a guard: 'strongroom guard run'.
+    If repository NAME was moved to LOCATION, its jobs go on there. A bucket has to be there, and
+    is tried first: one whose server overwrites what is to be written once is refused. A folder
+    that is to be a vault with --immutable-days needs a guard ('strongroom guard run'), a bucket
+    Object Lock.
 
     \b
     Exit status:
       0   it is known as NAME from now on
       2   NAME or LOCATION cannot be one
+      10  there is no such bucket or credential
       13  the storage, or its guard, did not answer
-      14  nothing can be written there, or it does not keep what was locked
+      14  nothing can be written there, or it breaks its promises or loses what is locked
       15  NAME is taken by another, or LOCATION holds something else
     """
     from strongroom.control import repositories, vaults
@@ -96,7 +111,7 @@ def add(
         raise InvalidInputError("--immutable-days and --batch-days go with --vault")
     asked = vaults.wanted(immutable_days, batch_days) if vault else None
     with door.context() as ctx:
-        added = repositories.add(ctx, name, location, asked)
+        added = repositories.add(ctx, name, location, credential=credential, vault=asked)
     place = added.repository.location
     if added.moved:
         door.show(added, [f"repository {name} is at {place} now"])
@@ -230,6 +245,42 @@ def _vault_words(vault: VaultView | None) -> str:
         f"takes encrypted backups only, immutable for {vault.immutable_days} days, locks extended "
         f"every {vault.batch_days}{until}"
     )
+
+
+@repository.command("check")
+@repository_argument
+@repository_option
+@click.option(
+    "--credential",
+    metavar="NAME",
+    shell_complete=credential_names,
+    help="Open the bucket with this credential of the catalog.",
+)
+@pass_door
+def check(door: Door, where: str, credential: str | None) -> None:
+    r"""Try whether the place R keeps what a repository needs, before or after it is one.
+
+    R may be a place that is no repository yet. Objects of some 35 MB are made there under a name
+    that nobody has, and removed again.
+
+    \b
+    Exit status:
+      0   every promise is kept
+      2   the request cannot be right
+      10  there is no such repository, bucket or credential
+      13  the storage did not answer
+      14  a promise is broken, or nothing can be written there
+    """
+    from strongroom.control import place_checks
+
+    with door.context() as ctx:
+        result = place_checks.check(ctx, where, credential=credential)
+    columns = [Column("PROMISE"), Column("KEPT"), Column("MEANS", flexible=True)]
+    rows = [(one.promise, yes(one.kept), one.problem or one.means) for one in result.promises]
+    if result.error is None:
+        door.show(result.fields, table(columns, rows))
+        return
+    door.show_with_error(result.fields, table(columns, rows), result.error)
 
 
 @repository.command("list")

@@ -59,13 +59,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_recovery_keys")),
     )
     op.create_table(
+        "credentials",
+        sa.Column("credential_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("credential_id", name=op.f("pk_credentials")),
+        sa.UniqueConstraint("name", name=op.f("uq_credentials_name")),
+    )
+    op.create_table(
         "repositories",
         sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("location", sa.Text(), nullable=False),
         sa.Column("added_at", sa.BigInteger(), nullable=False),
+        sa.Column("credential_id", sa.LargeBinary(length=16), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["credential_id"],
+            ["credentials.credential_id"],
+            name=op.f("fk_repositories_credential_id"),
+        ),
         sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_repositories")),
         sa.UniqueConstraint("name", name=op.f("uq_repositories_name")),
+    )
+    op.create_index(
+        op.f("ix_repositories_credential_id"), "repositories", ["credential_id"], unique=False
     )
     op.create_table(
         "vaults",

@@ -79,6 +79,7 @@ class Context(AbstractContextManager["Context"]):
         self._open_kms = open_kms if open_kms is not None else _open_kms
         self._kms: dict[tuple[bytes, tuple[str, ...]], Kms] = {}
         self._derivation = derivation
+        self._locking: dict[tuple[str, timedelta], LockingStorage] = {}
         self._closers: list[Callable[[], None]] = []
 
     def storage(
@@ -119,6 +120,15 @@ class Context(AbstractContextManager["Context"]):
         """
         if self._open_locking is not None:
             return self._open_locking(location, hold_for, create)
+        if credential is None and (location, hold_for) in self._locking:
+            return self._locking[location, hold_for]
+        storage = self._opened_locking(location, hold_for, create, credential)
+        self._locking[location, hold_for] = storage
+        return storage
+
+    def _opened_locking(
+        self, location: str, hold_for: timedelta, create: bool, credential: Credential | None
+    ) -> LockingStorage:
         from strongroom.storage import locking
         from strongroom.storage.location import is_elsewhere, normalise
 

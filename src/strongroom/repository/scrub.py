@@ -46,6 +46,7 @@ from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.packs import PIECE, Expected, check_pack
 from strongroom.repository.reach import Reach
 from strongroom.repository.state import StateBlocks
+from strongroom.storage.keys import PROBES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -213,7 +214,7 @@ class _Scrub:
         others: set[bytes] = set()
         configurations: list[str] = []
         for info in self.storage.list(""):
-            if info.key.startswith(layout.LOCKS):
+            if info.key.startswith((layout.LOCKS, PROBES)):
                 continue
             folder, _, rest = info.key.partition("/")
             name = rest.partition("/")[0]

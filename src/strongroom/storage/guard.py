@@ -184,10 +184,10 @@ class Guard:
             ObjectMissingError: there is no such object.
         """
         with self._explaining(key), self._opened(key) as (file, _):
-            if not inode_flags.get(file) & inode_flags.IMMUTABLE:
-                return None
+            locked = inode_flags.get(file) & inode_flags.IMMUTABLE
+        # A date counts also where a crash lost the attribute.
         until = self._recorded(key)
-        return self._adopt(key) if until is None else until
+        return self._adopt(key) if until is None and locked else until
 
     def remove(self, key: ObjectKey) -> None:
         """Remove an object that is past its date; it is no error if it is not there.
@@ -298,7 +298,7 @@ class Guard:
         if not is_key(key) or key.startswith(PASSING):
             raise errors.RefusedError(f"{key[:200]!r} is no object to be locked")
         if key.startswith(PROBES):
-            return min(until, now.wall + MOST_PROBE // timedelta(microseconds=1))
+            return min(max(until, 0), now.wall + MOST_PROBE // timedelta(microseconds=1))
         least = now.wall + self.rules.days * _DAY
         return max(least, min(until, now.wall + self.rules.at_most_days * _DAY))
 

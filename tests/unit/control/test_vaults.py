@@ -41,7 +41,7 @@ def vault(shop):
 
     assert isinstance(shop.ctx, Context)
     shop.ctx._open_locking = lock_at
-    repositories.add(shop.ctx, "main", "/main", Vault(KEPT))
+    repositories.add(shop.ctx, "main", "/main", vault=Vault(KEPT))
     shop.password()
     return shop
 

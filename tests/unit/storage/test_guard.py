@@ -265,3 +265,13 @@ def test_strangers_are_not_answered(guarded: Guarded) -> None:
         )
     assert "only the owner" in said.stdout
     assert not is_immutable(guarded.folder / PACK)
+
+
+def test_a_date_counts_where_a_crash_lost_the_attribute(guarded: Guarded) -> None:
+    guard = guarded.guard()
+    guard.lock([put(guarded)], 0)
+    file = os.open(guarded.folder / PACK, os.O_RDONLY)
+    inode_flags.change(file, take=inode_flags.IMMUTABLE)
+    os.close(file)
+    with pytest.raises(errors.ObjectLockedError):
+        guard.remove(PACK)

@@ -102,7 +102,7 @@ def add(
       2   NAME or LOCATION cannot be one
       10  there is no such bucket or credential
       13  the storage, or its guard, did not answer
-      14  nothing can be written there, or it breaks its promises or loses what is locked
+      14  nothing can be written there, or it breaks a promise or loses a lock
       15  NAME is taken by another, or LOCATION holds something else
     """
     from strongroom.control import repositories, vaults
@@ -149,7 +149,7 @@ def edit(
       2    it cannot be like that, or nobody agreed to what protects less
       10   there is no such repository
       13   the storage, or its guard, did not answer
-      14   a job there is not encrypted, or the storage does not keep what was locked
+      14   a job there is not encrypted, or the storage loses what it locked
       130  the answer was no
     """
     from strongroom.control import vaults

@@ -58,6 +58,11 @@ def from_microseconds(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
+def local(moment: datetime) -> datetime:
+    """Return `moment` in this machine's time zone: by its days people count."""
+    return moment.astimezone()
+
+
 def rfc3339(moment: datetime) -> str:
     """Return `moment` as RFC 3339 in UTC with microseconds and a Z."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

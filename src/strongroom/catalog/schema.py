@@ -150,6 +150,12 @@ jobs = Table(
     Column("block_size", Integer, nullable=False),
     Column("keep_last", Integer),
     Column("keep_days", Integer),
+    Column("keep_weekly", Integer),
+    Column("keep_monthly", Integer),
+    Column("keep_yearly", Integer),
+    Column("weekly_on", String(16), nullable=False),
+    Column("monthly_on", String(16), nullable=False),
+    Column("yearly_in", String(16), nullable=False),
     Column("full_every_points", Integer),
     Column("full_every_days", Integer),
     Column("expect_every_hours", Integer),
@@ -294,6 +300,8 @@ points = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("files", BigInteger, nullable=False),
     Column("held", Boolean(create_constraint=False), nullable=False),
+    Column("flags", String(32), nullable=False),
+    Column("flagged_on", String(10)),
 )
 
 heads = Table(

@@ -147,7 +147,8 @@ the same (a salvaging restore, a scrub that found damage) gives both in one docu
 to people stays on standard error. The exit status is the same as without.
 
 * Fields are added and never renamed or taken away. Ignore those you do not know.
-* Times are RFC 3339 in UTC with microseconds: `2026-11-03T14:05:09.123456Z`.
+* Times are RFC 3339 in UTC with microseconds: `2026-11-03T14:05:09.123456Z`. Days are the
+  server's own: `2026-11-03`.
 * Ids are hexadecimal; sizes are bytes; spans are seconds.
 * A name that is not UTF-8 keeps its bytes as lone surrogates: byte 0x80 is `\\udc80`, as Python's
   `surrogateescape` has it.
@@ -392,6 +393,7 @@ _PLAIN_KINDS: Final = {
     "float": "number",
     "bool": "true or false",
     "datetime": "time",
+    "date": "day",
     "timedelta": "seconds",
     "bytes": "hexadecimal",
     "Path": "text",

@@ -37,6 +37,8 @@ from strongroom.model.ids import checked_name
 from strongroom.model.job import (
     DEFAULT_BLOCK_SIZE,
     DEFAULT_RETENTION,
+    NUMBERS,
+    RULES,
     Compression,
     Encryption,
     Job,
@@ -93,6 +95,12 @@ class JobRequest:
     block_size: int | None = None
     keep_last: int | None = None
     keep_days: int | None = None
+    keep_weekly: int | None = None
+    keep_monthly: int | None = None
+    keep_yearly: int | None = None
+    weekly_on: str | None = None
+    monthly_on: str | None = None
+    yearly_in: str | None = None
     full_every_points: int | None = None
     full_every_days: int | None = None
     expect_every_hours: int | None = None
@@ -121,6 +129,12 @@ class JobChanges:
     block_size: int | Unset | None = UNSET
     keep_last: int | Unset | None = UNSET
     keep_days: int | Unset | None = UNSET
+    keep_weekly: int | Unset | None = UNSET
+    keep_monthly: int | Unset | None = UNSET
+    keep_yearly: int | Unset | None = UNSET
+    weekly_on: str | Unset = UNSET
+    monthly_on: str | Unset = UNSET
+    yearly_in: str | Unset = UNSET
     full_every_points: int | Unset | None = UNSET
     full_every_days: int | Unset | None = UNSET
     expect_every_hours: int | Unset | None = UNSET
@@ -191,7 +205,7 @@ def build(ctx: Context, request: JobRequest, job_id: bytes, sources: tuple[Sourc
         exclude_caches=request.exclude_caches,
         compression=_compression(request.compression),
         block_size=_or(request.block_size, DEFAULT_BLOCK_SIZE),
-        retention=_retention(request.keep_last, request.keep_days),
+        retention=_retention(request),
         full_every_points=request.full_every_points,
         full_every_days=request.full_every_days,
         expect_every_hours=request.expect_every_hours,
@@ -254,10 +268,11 @@ def _compression(text: str) -> Compression:
         ) from None
 
 
-def _retention(keep_last: int | None, keep_days: int | None) -> RetentionRules:
-    if keep_last is None and keep_days is None:
-        return DEFAULT_RETENTION
-    return RetentionRules(keep_last, keep_days)
+def _retention(request: JobRequest) -> RetentionRules:
+    given = {rule: value for rule in RULES if (value := getattr(request, rule)) is not None}
+    if "keep_last" in given:
+        given.setdefault("keep_days", None)
+    return DEFAULT_RETENTION.changed(given)
 
 
 def _or(value: T | None, default: T) -> T:
@@ -428,13 +443,9 @@ def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
         given["compression"] = _compression(changes.compression)
     if not isinstance(changes.block_size, Unset):
         given["block_size"] = _or(changes.block_size, DEFAULT_BLOCK_SIZE)
-    keep = {
-        rule: value
-        for rule in ("keep_last", "keep_days")
-        if not isinstance(value := getattr(changes, rule), Unset)
-    }
-    if keep:
-        given["retention"] = replace(job.retention, **keep)
+    given["retention"] = job.retention.changed(
+        {rule: value for rule in RULES if not isinstance(value := getattr(changes, rule), Unset)}
+    )
     given["sources"] = _changed_sources(job, changes)
     changed = replace(job, **given)
     if changed.secret_to_read and not job.secret_to_read:
@@ -500,7 +511,7 @@ def _is_shorter(before: RetentionRules, after: RetentionRules) -> bool:
     def less(old: int | None, new: int | None) -> bool:
         return old is not None and (new is None or new < old)
 
-    return less(before.keep_last, after.keep_last) or less(before.keep_days, after.keep_days)
+    return any(less(getattr(before, rule), getattr(after, rule)) for rule in NUMBERS)
 
 
 def _confirm(
@@ -513,7 +524,7 @@ def _confirm(
     removes = f"; points that the next session lets go: {len(would_remove)}" if would_remove else ""
     hint = "say --yes if that is meant" if only_retention else "say --yes-weaken if it is meant"
     if would_remove:
-        hint += f"; 'strongroom job retention {job.name}{_options(changed.retention)}' tells why"
+        hint += f"; 'strongroom job retention {job.name}{_options(job.retention, changed.retention)}' tells why"
     raise ConfirmationNeededError(
         f"job {job.name}: {'; '.join(weakens)}{removes}",
         hint=hint,
@@ -522,10 +533,12 @@ def _confirm(
     )
 
 
-def _options(rules: RetentionRules) -> str:
+def _options(before: RetentionRules, rules: RetentionRules) -> str:
     return "".join(
         f" --{name} {'none' if value is None else value}"
-        for name, value in (("keep-last", rules.keep_last), ("keep-days", rules.keep_days))
+        for rule in NUMBERS
+        for name, value in [(rule.replace("_", "-"), getattr(rules, rule))]
+        if name in ("keep-last", "keep-days") or value != getattr(before, rule)
     )
 
 
@@ -706,8 +719,7 @@ def _view(ctx: Context, job: Job) -> JobView:
         exclude_caches=job.exclude_caches,
         compression=job.compression.value,
         block_size=job.block_size,
-        keep_last=job.retention.keep_last,
-        keep_days=job.retention.keep_days,
+        **retention.told(job.retention),
         full_every_points=job.full_every_points,
         full_every_days=job.full_every_days,
         expect_every_hours=job.expect_every_hours,

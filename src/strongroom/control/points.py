@@ -14,7 +14,7 @@ import msgspec
 from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit
+from strongroom.control import audit, retention
 from strongroom.control.access import Access, Reading, open_reading
 from strongroom.control.missing_keys import needed_views
 from strongroom.control.views import PointDetailsView, PointList, PointRow, Removed, RemovedPoint
@@ -59,7 +59,7 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
     reading.check()
     if job is not None:
         reading.check_present(job)
-    rows = [row_of(view, reading.needs(view)) for view in reading.points]
+    rows = _flagged(ctx, [row_of(view, reading.needs(view)) for view in reading.points])
     if job is not None:
         job_id = _job_id(ctx, job)
         rows = [
@@ -80,6 +80,14 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
         ),
         complete=not reading.absent,
     )
+
+
+def _flagged(ctx: Context, rows: list[PointRow]) -> list[PointRow]:
+    """Return points with the flags that the catalog knows of them."""
+    if not ctx.has_catalog:
+        return rows
+    flags = retention.known_flags(ctx, [bytes.fromhex(row.id) for row in rows])
+    return [msgspec.structs.replace(row, flags=flags.get(row.id, ())) for row in rows]
 
 
 def _no_points_of(ctx: Context, job: str) -> NotFoundError:

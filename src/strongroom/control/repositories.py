@@ -6,7 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, chains, config_backup, guarded, keys, signers
+from strongroom.control import (
+    audit,
+    chains,
+    config_backup,
+    guarded,
+    keys,
+    retention,
+    signers,
+)
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.errors import (
@@ -157,11 +165,14 @@ def rescan(ctx: Context, where: str, access: Access | None = None) -> Repository
 def _take_in(ctx: Context, repository: Repository, reading: Reading) -> None:
     """Bring chains, heads and points of the catalog in line with the repository."""
     believed = keys.readers_trust(ctx, reading.access.signers)
+    unknown: set[bytes] = set()
     for chain in reading.chains:
         if believed.knows(chain.identity):
             views = [view for view in reading.points if view.chain.chain_id == chain.chain_id]
-            chains.take_in(ctx, repository, chain, views)
+            unknown |= chains.take_in(ctx, repository, chain, views)
         # Else somebody else's until accepted: its head would make its maker's word count.
+    for job in jobs.of_repository(ctx.database, repository.repository_id):
+        retention.flag_anew(ctx, job, unknown)
 
 
 # --- views ----------------------------------------------------------------------------------

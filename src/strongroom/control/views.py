@@ -6,7 +6,7 @@ output's, so they are added to and never renamed.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 import msgspec
 
@@ -102,6 +102,15 @@ class ChainView(View, frozen=True, kw_only=True):
     """What has to be opened beside what is at hand; nothing where `opens` is `names`."""
 
 
+class PointFlag(View, frozen=True, kw_only=True):
+    """Why a point is kept for long."""
+
+    kind: str
+    """`weekly`, `monthly` or `yearly`."""
+    until: date
+    """The first day on which it is no longer kept for that, by the rules of today."""
+
+
 class PointRow(View, frozen=True, kw_only=True):
     """One restore point in a list."""
 
@@ -121,6 +130,8 @@ class PointRow(View, frozen=True, kw_only=True):
     files: int | None = None
     needs: tuple[str, ...] = ()
     """Ids of the `needed` keys without which its contents do not open."""
+    flags: tuple[PointFlag, ...] = ()
+    """Of points that this installation made and keeps for long; no other knows them."""
 
 
 class ChainList(View, frozen=True, kw_only=True):
@@ -328,6 +339,15 @@ class JobView(View, frozen=True, kw_only=True):
     block_size: int
     keep_last: int | None
     keep_days: int | None
+    keep_weekly: int | None
+    keep_monthly: int | None
+    keep_yearly: int | None
+    weekly_on: str
+    """The day with which a week of points begins: its first point is kept."""
+    monthly_on: str
+    """The week with which a month of points begins."""
+    yearly_in: str
+    """The month with which a year of points begins."""
     full_every_points: int | None
     full_every_days: int | None
     expect_every_hours: int | None
@@ -375,6 +395,7 @@ class JudgedPoint(View, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     """Why it stays; or, if it goes, each rule that no longer keeps it."""
     held: bool
+    flags: tuple[PointFlag, ...] = ()
 
 
 class RetentionPlan(View, frozen=True, kw_only=True):
@@ -383,6 +404,15 @@ class RetentionPlan(View, frozen=True, kw_only=True):
     job: str
     keep_last: int | None
     keep_days: int | None
+    keep_weekly: int | None
+    keep_monthly: int | None
+    keep_yearly: int | None
+    weekly_on: str
+    """The day with which a week of points begins: its first point is kept."""
+    monthly_on: str
+    """The week with which a month of points begins."""
+    yearly_in: str
+    """The month with which a year of points begins."""
     points: tuple[JudgedPoint, ...]
     """Oldest first; those in the job's repository."""
 

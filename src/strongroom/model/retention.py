@@ -3,7 +3,8 @@
 The rules of a job are a union: a point stays while any of them keeps it. Two things stand
 above the rules: a held point stays, and so do the newest three of every source, so that no
 rule, clock or mistake takes the last ones away. All chains of a job are judged together: a
-chain that was split off goes when its points have had their time.
+chain that was split off goes when its points have had their time. A point that is kept for long,
+by a weekly, monthly or yearly flag (`model.gfs`), is none of the newest that the rules count.
 
 Nothing here removes anything. The verdicts go to the dry run, to the confirmation, and into
 the signed promise of the next journal entry.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strongroom.model.gfs import Flagged
     from strongroom.model.job import RetentionRules
 
 ALWAYS_KEPT: Final = 3
@@ -31,6 +33,8 @@ class PointFacts:
     source_id: bytes
     taken_at: datetime
     held: bool = False
+    flagged: Flagged | None = None
+    """Its weekly, monthly and yearly flags, if it has any."""
 
     def __post_init__(self) -> None:
         if self.taken_at.tzinfo is None:
@@ -63,43 +67,55 @@ def decide(
     Args:
         points: All points of one job that are still promised, of all its chains.
         rules: The job's.
-        now: The moment to judge by.
+        now: The moment to judge by; in the time zone whose days flags end with.
         minimum: How many of the newest points of each source no rule takes away.
     """
     keep_for = timedelta(days=rules.keep_days) if rules.keep_days is not None else None
+    today = now.date()
+    flags = [one.flagged.kept(rules, today) if one.flagged else () for one in points]
     rank = _ranks(points)
+    counted = _ranks(points, [not kept for kept in flags])
     verdicts: list[Verdict] = []
     for place, point in enumerate(points):
         reasons: list[str] = []
         if point.held:
             reasons.append("held")
-        if rules.keep_last is not None and rank[place] < rules.keep_last:
+        reasons += [f"{flag} until {end}" for flag, end in flags[place]]
+        if rules.keep_last is not None and not flags[place] and counted[place] < rules.keep_last:
             reasons.append(f"one of the newest {rules.keep_last}")
         if keep_for is not None and now - point.taken_at < keep_for:
             reasons.append(f"younger than {rules.keep_days} days")
         if rank[place] < minimum:
             reasons.append(f"one of the last {minimum}, which always stay")
-        lapsed = () if reasons else _lapsed(rules)
+        lapsed = () if reasons else _lapsed(point, rules)
         verdicts.append(Verdict(point.point_id, tuple(reasons), lapsed))
     return verdicts
 
 
-def _lapsed(rules: RetentionRules) -> tuple[str, ...]:
+def _lapsed(point: PointFacts, rules: RetentionRules) -> tuple[str, ...]:
     """Return how a point stands to the rules when none of them keeps it."""
     lapsed: list[str] = []
     if rules.keep_last is not None:
         lapsed.append(f"not one of the newest {rules.keep_last}")
     if rules.keep_days is not None:
         lapsed.append(f"not younger than {rules.keep_days} days")
+    if point.flagged is not None:
+        ends = point.flagged.ends(rules)
+        lapsed += [f"{flag} until {end}" for flag, end in ends if end > point.flagged.day]
     return tuple(lapsed)
 
 
-def _ranks(points: Sequence[PointFacts]) -> list[int]:
-    """Return for each point how many of its source are newer; of equals the later counts newer."""
+def _ranks(points: Sequence[PointFacts], counts: Sequence[bool] | None = None) -> list[int]:
+    """Return for each point how many of its source are newer; of equals the later counts newer.
+
+    Args:
+        points: The points.
+        counts: Which of them are counted; all by default.
+    """
     rank = [0] * len(points)
     seen: dict[bytes, int] = {}
     for place in sorted(range(len(points)), key=lambda at: (points[at].taken_at, at), reverse=True):
         source = points[place].source_id
         rank[place] = seen.get(source, 0)
-        seen[source] = rank[place] + 1
+        seen[source] = rank[place] + (counts is None or counts[place])
     return rank

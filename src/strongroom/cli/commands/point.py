@@ -124,7 +124,8 @@ def _notes(row: PointRow) -> str:
         ("held", row.held),
         ("plain", not row.encrypted),
     )
-    return ", ".join(word for word, holds in notes if holds)
+    words = [word for word, holds in notes if holds]
+    return ", ".join(words + [f"{one.kind} until {one.until}" for one in row.flags])
 
 
 def _distinct(ids: Sequence[str]) -> int:

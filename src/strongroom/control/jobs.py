@@ -524,7 +524,8 @@ def _confirm(
     removes = f"; points that the next session lets go: {len(would_remove)}" if would_remove else ""
     hint = "say --yes if that is meant" if only_retention else "say --yes-weaken if it is meant"
     if would_remove:
-        hint += f"; 'strongroom job retention {job.name}{_options(job.retention, changed.retention)}' tells why"
+        options = _options(job.retention, changed.retention)
+        hint += f"; 'strongroom job retention {job.name}{options}' tells why"
     raise ConfirmationNeededError(
         f"job {job.name}: {'; '.join(weakens)}{removes}",
         hint=hint,

@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from strongroom.clock import to_microseconds
+from strongroom.clock import SystemClock, to_microseconds
 
 NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -48,3 +48,16 @@ class TurnedClock:
         with self._lock:
             self._slept += (seconds,)
             self._passed += timedelta(seconds=seconds)
+
+
+class LaterClock(SystemClock):
+    """The machine's clock, after it has run on for some time more."""
+
+    def __init__(self, passed: timedelta) -> None:
+        self._passed = passed
+
+    def now(self) -> datetime:
+        return super().now() + self._passed
+
+    def now_ns(self) -> int:
+        return super().now_ns() + self._passed // timedelta(microseconds=1) * 1000

@@ -66,6 +66,10 @@ class Transcript:
     def home(self) -> Path:
         return self.folder / "home"
 
+    def wait(self, **span: float) -> None:
+        """Let time pass, for lines in forks: `days=3`."""
+        self.passed += timedelta(**span)
+
     def run(
         self, *words: str | Path, status: int = 0, typed: str = ""
     ) -> subprocess.CompletedProcess[str]:

@@ -77,6 +77,8 @@ def insert(database: Database, job: Job, created_at: datetime) -> None:
         )
         _put_sources(database, job)
         _put_guard(database, job)
+        # Somebody goes on in the chains of a job that was removed.
+        database.execute("DELETE FROM removed_jobs WHERE job_id = ?", (job.job_id,))
 
 
 def update(database: Database, job: Job) -> None:
@@ -257,7 +259,7 @@ def _job(database: Database, row: Row) -> Job:
         exclude_caches=bool(row["exclude_caches"]),
         compression=Compression(row["compression"]),
         block_size=row["block_size"],
-        retention=_retention(row),
+        retention=retention_of(row),
         full_every_points=row["full_every_points"],
         full_every_days=row["full_every_days"],
         expect_every_hours=row["expect_every_hours"],
@@ -269,7 +271,8 @@ def _job(database: Database, row: Row) -> Job:
     )
 
 
-def _retention(row: Row) -> RetentionRules:
+def retention_of(row: Row) -> RetentionRules:
+    """Return the rules that stand in the columns of their names."""
     return RetentionRules(
         keep_last=row["keep_last"],
         keep_days=row["keep_days"],

@@ -169,6 +169,23 @@ jobs = Table(
     CheckConstraint("(encryption = 'kms') = (kms_id IS NOT NULL)", name="kms"),
 )
 
+removed_jobs = Table(
+    "removed_jobs",
+    metadata,
+    # The rules that points of a job go on by when it is gone.
+    Column("job_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("removed_at", BigInteger, nullable=False),
+    Column("keep_last", Integer),
+    Column("keep_days", Integer),
+    Column("keep_weekly", Integer),
+    Column("keep_monthly", Integer),
+    Column("keep_yearly", Integer),
+    Column("weekly_on", String(16), nullable=False),
+    Column("monthly_on", String(16), nullable=False),
+    Column("yearly_in", String(16), nullable=False),
+)
+
 guarded_jobs = Table(
     "guarded_jobs",
     metadata,

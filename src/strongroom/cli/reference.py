@@ -85,7 +85,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "job edit": _view("JobResult"),
     "job list": _view("JobView", "jobs", many=True),
     "job show": _view("JobView", "job"),
-    "job remove": _view("JobView", "job"),
+    "job remove": _view("JobRemoved"),
     "job reencrypt": _view("ReencryptResult"),
     "job rewrap": _view("RewrapResult"),
     "job retention": _view("RetentionPlan"),

@@ -95,6 +95,11 @@ def create(
             hint="--signer, with this fingerprint, believes it",
             fingerprint=whole.identity.fingerprint,
         )
+    if chain.ended:
+        raise ConflictError(
+            f"chain {chain.name} has ended: its last point has expired, and prune removes it",
+            hint="a job without --chain begins a chain of its own",
+        )
     sources = _sources(_sources_of(reading.points), request.sources, repoint)
     job = jobs.build(ctx, request, chain.header.job_id, sources)
     if job.encrypted != chain.sealed:

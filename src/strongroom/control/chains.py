@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import jobs, repositories, signers
+from strongroom.catalog import jobs, removed_jobs, repositories, signers
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
 from strongroom.control import (
@@ -197,8 +197,9 @@ def _view(ctx: Context, chain: Chain, reading: Reading, believed: Trust) -> Chai
     look = look_through(chain)
     locked = chain.sealed and opened is None
     state = "locked" if locked else "unknown"
+    left = removed_jobs.find(ctx.database, chain.header.job_id) if row is not None else None
     if row is not None:
-        state = "known" if job is not None else "taken-in"
+        state = "known" if job is not None else "orphaned" if left is not None else "taken-in"
     newest = chain.newest_session
     keyring = opened.keyring if opened is not None else None
     needed = reading.needed.get(chain.chain_id, ())

@@ -17,13 +17,14 @@ from strongroom.catalog import (
     passwords,
     recovery_keys,
     reencryptions,
+    removed_jobs,
     repositories,
     sessions,
 )
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.control import audit, keys, rekeying, retention
-from strongroom.control.views import JobResult, JobView
+from strongroom.control.views import JobRemoved, JobResult, JobView
 from strongroom.crypto import random
 from strongroom.errors import (
     ConfirmationNeededError,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from strongroom.control.access import Access
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
+    from strongroom.model.retention import Future
 
 T = TypeVar("T")
 
@@ -656,8 +658,8 @@ def show(ctx: Context, name: str) -> JobView:
     return _view(ctx, jobs.get(ctx.database, name))
 
 
-def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
-    """Remove a job. Its points stay where they are, and no retention touches them any longer.
+def remove(ctx: Context, name: str, *, yes: bool = False) -> JobRemoved:
+    """Remove a job. Its points go on by its rules, and prune lets them go when they have expired.
 
     Raises:
         ConfirmationNeededError: nobody said yes.
@@ -669,11 +671,12 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
             f"re-encrypting job {name} is not finished",
             hint=f"'strongroom job reencrypt {name}' goes on with it, --abandon drops it",
         )
+    count = len(point_rows.of_job(ctx.database, job.job_id))
+    future = retention.foreseen(ctx, job)
+    what = _becomes(job, count, future)
     if not yes:
-        count = len(point_rows.of_job(ctx.database, job.job_id))
         raise ConfirmationNeededError(
-            f"job {name} is to be removed; its points ({count}) stay in {job.repository}, and no "
-            "retention applies to them any longer",
+            f"job {name} is to be removed; {what}",
             hint="say --yes if that is meant",
             job=name,
             points=count,
@@ -681,8 +684,27 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
     view = _view(ctx, job)
     with ctx.database.transaction():
         jobs.remove(ctx.database, job.job_id)
+        if chains.of_job(ctx.database, job.job_id):
+            removed_jobs.insert(ctx.database, job, ctx.clock.now())
         audit.record(ctx, "job.removed", job=name)
-    return view
+    return JobRemoved(
+        job=view, points=count, staying=future.staying, gone_on=future.gone_on, notices=(what,)
+    )
+
+
+def _becomes(job: Job, points: int, future: Future) -> str:
+    """Return what becomes of the points of a job that is removed."""
+    if not points:
+        return "it has no points"
+    text = f"its points ({points}) go on by its rules ({job.retention})"
+    if future.gone_on is not None:
+        text += f": the last that expires does on {future.gone_on}, with 'repository prune'"
+    if future.staying:
+        text += (
+            f"; {future.staying} of them, held or the newest that --keep-last counts, stay until "
+            "'point remove'"
+        )
+    return text
 
 
 def detach(ctx: Context, name: str) -> JobResult:

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from strongroom.catalog import chains, jobs, repositories
+from strongroom.catalog import chains, jobs, removed_jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.clock import local
 from strongroom.control.views import JudgedPoint, PointFlag, RemovedPoint, RetentionPlan
 from strongroom.model.gfs import Flagged, assign, replay
-from strongroom.model.job import RULES
-from strongroom.model.retention import PointFacts, Verdict, decide
+from strongroom.model.job import RULES, Job
+from strongroom.model.retention import Future, PointFacts, Verdict, decide, foresee
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from strongroom.control.context import Context
-    from strongroom.model.job import Job, RetentionRules
+    from strongroom.model.job import RetentionRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,33 @@ def judge(
         fresh: Points that are about to be published: newer than all others, and counted.
     """
     rows = _rows_here(ctx, job)
-    facts = [
-        PointFacts(row.point_id, row.source_id, row.taken_at, row.held, row.flagged) for row in rows
-    ]
-    verdicts = decide([*facts, *fresh], rules, local(ctx.clock.now()))
+    verdicts = decide([*map(_facts, rows), *fresh], rules, local(ctx.clock.now()))
     return [Judged(row, verdict) for row, verdict in zip(rows, verdicts, strict=False)]
+
+
+def judge_left(
+    ctx: Context, left: removed_jobs.RemovedJob, chain_ids: Collection[bytes]
+) -> list[Judged]:
+    """Judge the points that a removed job has left in these chains, by its last rules.
+
+    None of them stays because it is one of the last: nobody waits for the next.
+    """
+    rows = [
+        row for row in point_rows.of_job(ctx.database, left.job_id) if row.chain_id in chain_ids
+    ]
+    now = local(ctx.clock.now())
+    verdicts = decide([*map(_facts, rows)], left.retention, now, minimum=0)
+    return [Judged(row, verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+
+
+def foreseen(ctx: Context, job: Job) -> Future:
+    """Return what becomes of a job's points, in all repositories, if the job is removed."""
+    rows = point_rows.of_job(ctx.database, job.job_id)
+    return foresee([*map(_facts, rows)], job.retention, local)
+
+
+def _facts(row: point_rows.PointRow) -> PointFacts:
+    return PointFacts(row.point_id, row.source_id, row.taken_at, row.held, row.flagged)
 
 
 def _rows_here(ctx: Context, job: Job) -> list[point_rows.PointRow]:
@@ -120,7 +142,9 @@ def known_flags(ctx: Context, point_ids: Iterable[bytes]) -> dict[str, tuple[Poi
         if row is None or row.flagged is None:
             continue
         if row.job_id not in rules:
-            job = jobs.by_id(ctx.database, row.job_id)
+            job = jobs.by_id(ctx.database, row.job_id) or removed_jobs.find(
+                ctx.database, row.job_id
+            )
             rules[row.job_id] = job.retention if job else None
         known = rules[row.job_id]
         if known is not None:
@@ -132,7 +156,7 @@ def known_flags(ctx: Context, point_ids: Iterable[bytes]) -> dict[str, tuple[Poi
 
 
 def plan(
-    ctx: Context, name: str, rules: Mapping[str, object] = MappingProxyType({})
+    ctx: Context, name: str, rules: Mapping[str, int | str | None] = MappingProxyType({})
 ) -> RetentionPlan:
     """Return what retention says of every point of a job at this moment; nothing is changed.
 
@@ -172,12 +196,13 @@ def told(rules: RetentionRules) -> dict[str, Any]:
     return {rule: getattr(rules, rule) for rule in RULES}
 
 
-def removed(job: Job, one: Judged) -> RemovedPoint:
+def removed(job: Job | removed_jobs.RemovedJob, one: Judged) -> RemovedPoint:
     """Return a point that retention lets go, with the reason."""
+    sources = _source_names(job) if isinstance(job, Job) else {}
     return RemovedPoint(
         id=one.row.point_id.hex(),
         job=job.name,
-        source=_source_names(job).get(one.row.source_id),
+        source=sources.get(one.row.source_id),
         taken_at=one.row.taken_at,
         reason="; ".join(one.verdict.lapsed),
     )

@@ -65,8 +65,9 @@ class ChainView(View, frozen=True, kw_only=True):
     repository: str | None
     """Its name; None where the catalog does not know the repository."""
     state: str
-    """`known` (its job is one of this catalog's), `taken-in` (the catalog knows it, and no job
-    goes on in it), `locked` (nothing at hand opens it), `unknown`, or `damaged`."""
+    """`known` (its job is one of this catalog's), `orphaned` (its job was removed here, and it
+    expires by that job's last rules), `taken-in` (the catalog knows it, and no job goes on in
+    it), `locked` (nothing at hand opens it), `unknown`, or `damaged`."""
     job_id: str
     job: str | None
     """Its name, where the catalog knows the job or a key opened the chain."""
@@ -382,6 +383,21 @@ class JobResult(View, frozen=True, kw_only=True):
     """What the next session does because of the change."""
     would_remove: tuple[str, ...] = ()
     """Points that the next session gives up under the new retention, ids."""
+
+
+class JobRemoved(View, frozen=True, kw_only=True):
+    """A job that was removed, and what becomes of its points."""
+
+    job: JobView
+    """As it was."""
+    points: int
+    """How many it has left."""
+    staying: int
+    """How many of them do not expire: held ones, and the newest that a `keep_last` counts."""
+    gone_on: date | None
+    """The first day on which all others have expired; null where there are none."""
+    notices: tuple[str, ...] = ()
+    """The same in words."""
 
 
 class JudgedPoint(View, frozen=True, kw_only=True):

@@ -219,7 +219,7 @@ class RetentionRules:
         """Whether some points are to be kept for long."""
         return any((self.keep_weekly, self.keep_monthly, self.keep_yearly))
 
-    def changed(self, rules: Mapping[str, object]) -> RetentionRules:
+    def changed(self, rules: Mapping[str, int | str | None]) -> RetentionRules:
         """Return these rules with others in place of some.
 
         Args:
@@ -232,7 +232,7 @@ class RetentionRules:
         for rule, value in rules.items():
             kind = _WORDS.get(rule)
             try:
-                values[rule] = value if kind is None else kind(value)
+                values[rule] = value if kind is None else kind(str(value))
             except ValueError:
                 raise InvalidInputError(
                     f"--{rule.replace('_', '-')} {value} is none of {', '.join(kind or ())}"

@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import date
 
     from strongroom.model.gfs import Flagged
     from strongroom.model.job import RetentionRules
@@ -90,6 +91,39 @@ def decide(
         lapsed = () if reasons else _lapsed(point, rules)
         verdicts.append(Verdict(point.point_id, tuple(reasons), lapsed))
     return verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Future:
+    """What becomes of points if no other is made."""
+
+    staying: int
+    """How many no passing of time lets go: held ones, and the newest that the rules count."""
+    gone_on: date | None
+    """The first day on which none of the others is there any longer; None if there are none."""
+
+
+def foresee(
+    points: Sequence[PointFacts], rules: RetentionRules, zone: Callable[[datetime], datetime]
+) -> Future:
+    """Tell when points go that no new ones follow, with no minimum that always stays.
+
+    Args:
+        points: All points of one job that are still promised.
+        rules: The job's.
+        zone: Returns a moment in the time zone whose days count.
+    """
+    staying = 0
+    gone_on: date | None = None
+    for point, newer in zip(points, _ranks(points), strict=True):
+        if point.held or (rules.keep_last is not None and newer < rules.keep_last):
+            staying += 1
+            continue
+        ends = [end for _, end in point.flagged.ends(rules)] if point.flagged else []
+        if rules.keep_days is not None:
+            ends.append(zone(point.taken_at + timedelta(days=rules.keep_days)).date())
+        gone_on = max([*ends, *([gone_on] if gone_on else [])], default=None)
+    return Future(staying, gone_on)
 
 
 def _lapsed(point: PointFacts, rules: RetentionRules) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ from strongroom.errors import (
 from strongroom.format import header as headers
 from strongroom.format.codec import MAX_ENTRY, MAX_SMALL
 from strongroom.format.journal import (
+    END,
     SIGNING_DOMAIN,
     CondemnationBody,
     Entry,
@@ -302,6 +303,18 @@ class Chain:
                 raise refused[number]
             number += 1
         return found
+
+    @property
+    def ended(self) -> bool:
+        """Whether its owner has said that nothing of it is promised and nobody goes on in it."""
+        entry = self.promise_entry
+        return (
+            entry is not None
+            and isinstance(entry.body, PromiseBody)
+            and entry.body.reason == END
+            and self.lines[-1] < entry.number  # nobody has taken it over since
+            and not self.live_points()
+        )
 
     @cached_property
     def listing(self) -> list[int]:

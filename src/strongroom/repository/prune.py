@@ -90,7 +90,7 @@ class PrunePlan:
     chain: str
     job: str
     whole_chain: bool
-    """Whether all of it goes: no point of it is promised, and the job went on elsewhere."""
+    """Whether all of it goes: no point of it is promised, and nobody goes on in it."""
     kept_points: int
     entries: tuple[int, ...]
     """Session entries whose points are all given up."""
@@ -293,9 +293,9 @@ class _Prune:
         chain.refresh()
         live = chain.live_points()
         remarks: list[str] = []
-        elsewhere = not live and self._goes_on_elsewhere(remarks)
-        whole = elsewhere and not self._named_elsewhere(remarks)
-        entries = self._sort(elsewhere)
+        over = not live and (chain.ended or self._goes_on_elsewhere(remarks))
+        whole = over and not self._named_elsewhere(remarks)
+        entries = self._sort(over)
         stay = [
             entry
             for number in chain.listing
@@ -326,7 +326,7 @@ class _Prune:
         listing = self._chain.listing
         return (listing[-1], self._chain.entry(listing[-1]).hash) if listing else (0, b"")
 
-    def _sort(self, elsewhere: bool) -> _Sorted:
+    def _sort(self, over: bool) -> _Sorted:
         """Tell which entries stay, and which of the others may go.
 
         What no history remembers stays, and so does the newest entry that has one: what is
@@ -340,10 +340,10 @@ class _Prune:
         history = dict(Reach(chain).history(promise.body.history))
         kept = {entry.number: entry for entry in chain.kept_entries()}
         newest = chain.newest_session
-        if newest is not None and not elsewhere:
+        if newest is not None and not over:
             kept[newest.number] = newest  # the next session builds on it
         found = _Sorted(kept=[kept[number] for number in sorted(kept)])
-        bound = promise.number if elsewhere else newest.number if newest else 0
+        bound = promise.number if over else newest.number if newest else 0
         for number in chain.listing:
             entry = chain.entry(number)
             if number in kept or not _is_given_up(entry, history.get(number)):
@@ -452,9 +452,10 @@ class _Prune:
             if newest is not None and any(
                 ref.chain_id == self._chain.chain_id for ref in newest.older
             ):
+                until = f"chain {other.name} is gone" if other.ended else "the job's next session"
                 remarks.append(
-                    f"header and journal stay until the job's next session: chain {other.name} "
-                    "says that this one is there"
+                    f"header and journal stay until {until}: chain {other.name} says that this "
+                    "one is there"
                 )
                 return True
         return False

@@ -580,7 +580,10 @@ def _fulls(view: JobView) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_door
 def remove(door: Door, name: str, yes: bool) -> None:
-    r"""Remove job NAME. Its points stay in their repository.
+    r"""Remove job NAME. Its points expire by its rules.
+
+    No session decides about them any longer: repository prune does, and lets the last ones go
+    as well. Held points stay, and so do as many of the newest as --keep-last says.
 
     \b
     Exit status:
@@ -592,8 +595,10 @@ def remove(door: Door, name: str, yes: bool) -> None:
     from strongroom.control import jobs
 
     with door.home_context() as ctx:
-        view = door.confirmed(lambda agreed: jobs.remove(ctx, name, yes=agreed), yes)
-    door.show({"job": view}, [f"removed job {name}; its points stay in {view.repository}"])
+        removed = door.confirmed(lambda agreed: jobs.remove(ctx, name, yes=agreed), yes)
+    door.show(removed, [f"removed job {name}"])
+    for notice in removed.notices:
+        door.speaker.say(notice)
 
 
 # --- re-wrap -------------------------------------------------------------------------------------

@@ -18,6 +18,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_accepted_signers")),
     )
     op.create_table(
+        "removed_jobs",
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=False),
+        sa.Column("keep_last", sa.Integer(), nullable=True),
+        sa.Column("keep_days", sa.Integer(), nullable=True),
+        sa.Column("keep_weekly", sa.Integer(), nullable=True),
+        sa.Column("keep_monthly", sa.Integer(), nullable=True),
+        sa.Column("keep_yearly", sa.Integer(), nullable=True),
+        sa.Column("weekly_on", sa.String(length=16), nullable=False),
+        sa.Column("monthly_on", sa.String(length=16), nullable=False),
+        sa.Column("yearly_in", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", name=op.f("pk_removed_jobs")),
+    )
+    op.create_table(
         "guarded_jobs",
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_guarded_jobs")),

@@ -41,8 +41,8 @@ def _show(door: Door, report: VerifyReport | ScrubReport, what: str, damages: in
 
 
 def nothing_to_prune(result: PruneResult) -> bool:
-    """Tell whether no chain has anything to remove, and none expires."""
-    return all(plan.nothing for plan in result.plans) and not result.expired
+    """Tell whether no chain has anything to remove, and nothing of a removed job expires."""
+    return all(plan.nothing for plan in result.plans) and not (result.expired or result.ended)
 
 
 def show_prune(door: Door, result: PruneResult) -> None:
@@ -57,6 +57,10 @@ def prune_lines(result: PruneResult) -> list[str]:
     lines = [
         f"{does} up {one.id} of removed job {printable(one.job or '-')}: {one.reason}"
         for one in result.expired
+    ]
+    lines += [
+        f"chain {chain[:12]} of a removed job has no point any more: all of it goes"
+        for chain in result.ended
     ]
     if not result.done:
         lines += [line for plan in result.plans for line in plan.text().splitlines()]

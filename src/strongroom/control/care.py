@@ -48,6 +48,9 @@ class PruneResult:
     expired: tuple[RemovedPoint, ...] = ()
     """Points of removed jobs that their last rules let go, or would: plans of a dry run count
     them as kept."""
+    ended: tuple[str, ...] = ()
+    """Ids of chains of removed jobs that have no point any more, or would have none: all of them
+    goes."""
     warnings: tuple[str, ...] = ()
 
 
@@ -155,8 +158,9 @@ def prune(
     outcomes: list[Pruned] = []
     warnings: list[str] = []
     expired: tuple[RemovedPoint, ...] = ()
+    ended: tuple[str, ...] = ()
     if ctx.has_catalog:
-        expired = orphans.expire(ctx, repository, warnings, dry_run=dry_run)
+        expired, ended = orphans.expire(ctx, repository, warnings, dry_run=dry_run)
     known = _known_heads(ctx, repository)
     for chain_id in repository.chain_ids():
         try:
@@ -197,6 +201,7 @@ def prune(
         plans=tuple(plans),
         outcomes=tuple(outcomes),
         expired=expired,
+        ended=ended,
         warnings=tuple(warnings),
     )
 

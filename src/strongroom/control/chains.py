@@ -209,7 +209,7 @@ def _view(ctx: Context, chain: Chain, reading: Reading, believed: Trust) -> Chai
         repository=_name_of(ctx, repository),
         state=state,
         job_id=chain.header.job_id.hex(),
-        job=job.name if job else name,
+        job=job.name if job else left.name if left else name,
         encrypted=chain.sealed,
         locked=locked,
         opens="nothing" if locked else opens,

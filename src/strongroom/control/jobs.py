@@ -697,13 +697,15 @@ def _becomes(job: Job, points: int, future: Future) -> str:
     if not points:
         return "it has no points"
     text = f"its points ({points}) go on by its rules ({job.retention})"
-    if future.gone_on is not None:
-        text += f": the last that expires does on {future.gone_on}, with 'repository prune'"
     if future.staying:
+        stays = "stays" if future.staying == 1 else "stay"
         text += (
-            f"; {future.staying} of them, held or the newest that --keep-last counts, stay until "
-            "'point remove'"
+            f": {future.staying} of them (held, or the newest that --keep-last counts) {stays} "
+            "until 'point remove'"
         )
+    if future.gone_on is not None:
+        which = "; the last of the others" if future.staying else ": the last of them"
+        text += f"{which} goes on {future.gone_on}, with 'repository prune'"
     return text
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def expire(
     ctx: Context, repository: Repository, warnings: list[str], *, dry_run: bool
-) -> tuple[RemovedPoint, ...]:
+) -> tuple[tuple[RemovedPoint, ...], tuple[str, ...]]:
     """Give up what the last rules of removed jobs no longer keep in a repository.
 
     Args:
@@ -37,9 +37,10 @@ def expire(
         dry_run: Says what would go, and nothing more.
 
     Returns:
-        The points that are given up.
+        The points that are given up, and the ids of the chains that end.
     """
     gone: list[RemovedPoint] = []
+    ended: list[str] = []
     for left in removed_jobs.all_rows(ctx.database):
         here = {
             row.chain_id
@@ -53,8 +54,8 @@ def expire(
             if own and not lapsed:
                 continue
             try:
-                if not dry_run:
-                    _give_up(ctx, repository, left, chain_id, lapsed)
+                if _give_up(ctx, repository, left, chain_id, lapsed, dry_run=dry_run):
+                    ended.append(chain_id.hex())
             except NotFoundError:
                 continue  # it is not there any longer
             except StrongroomError as error:
@@ -64,7 +65,7 @@ def expire(
                 )
                 continue
             gone += [retention.removed(left, one) for one in lapsed]
-    return tuple(gone)
+    return tuple(gone), tuple(ended)
 
 
 def _give_up(
@@ -73,8 +74,13 @@ def _give_up(
     left: RemovedJob,
     chain_id: bytes,
     lapsed: list[retention.Judged],
-) -> None:
+    *,
+    dry_run: bool,
+) -> bool:
     """Publish that points are given up, and that the chain has ended if they were the last.
+
+    Returns:
+        Whether the chain ends by it.
 
     Raises:
         NotFoundError: the chain is not there.
@@ -86,7 +92,10 @@ def _give_up(
     live = {one.point.point_id for one in chain.live_points()}
     ids = [one.row.point_id for one in lapsed]
     given_up = [one for one in ids if one in live]
-    if chain.listing and not chain.ended and (given_up or not live):
+    ends = bool(chain.listing) and not chain.ended and live <= {*given_up}
+    if dry_run:
+        return ends
+    if given_up or ends:
         audit.require(ctx)
         entry = retire(chain, given_up, ctx.identity, ctx.clock, "retention")
         heads.remember(ctx.database, chain_id, entry.number, entry.hash, ctx.clock.now())
@@ -98,6 +107,7 @@ def _give_up(
             points=[one.hex() for one in given_up],
         )
     point_rows.remove_many(ctx.database, ids)
+    return ends
 
 
 def settle(ctx: Context, job_id: bytes) -> None:

@@ -69,9 +69,10 @@ from strongroom.repository.keyring import Keyring, openers_of
 from strongroom.repository.signers import Signers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from strongroom.crypto.recipients import Stanza, Unlocker
+    from strongroom.format.journal import EntryRef
     from strongroom.storage.base import Storage
 
 TABLES_HEAD = 12
@@ -315,6 +316,23 @@ class Chain:
             and self.lines[-1] < entry.number  # nobody has taken it over since
             and not self.live_points()
         )
+
+    @property
+    def older(self) -> Sequence[EntryRef]:
+        """What the newest session says of the job's other chains.
+
+        Points held or given up since change nothing of it; nor does a condemnation, since
+        anybody may have put that there.
+        """
+        for number in reversed(self.listing):
+            try:
+                body = self.remembered(number).body
+            except (IntegrityError, UnsupportedVersionError):
+                # It promises nothing, or the chain would not be read: the same as missing.
+                continue
+            if isinstance(body, SessionBody):
+                return body.older
+        return ()
 
     @cached_property
     def listing(self) -> list[int]:

@@ -448,10 +448,8 @@ class _Prune:
 
     def _named_elsewhere(self, remarks: list[str]) -> bool:
         """Tell whether a newer chain still says that this one is kept."""
-        for other, newest in self._others([]):
-            if newest is not None and any(
-                ref.chain_id == self._chain.chain_id for ref in newest.older
-            ):
+        for other, _ in self._others([]):
+            if any(ref.chain_id == self._chain.chain_id for ref in other.older):
                 until = f"chain {other.name} is gone" if other.ended else "the job's next session"
                 remarks.append(
                     f"header and journal stay until {until}: chain {other.name} says that this "

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_START_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -25,6 +27,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go back, for durations."""
+        ...
+
+    def running(self) -> tuple[str, float]:
+        """Return which start of the machine this is, and the seconds since, sleep included."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -43,6 +49,13 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def running(self) -> tuple[str, float]:
+        try:
+            start = _START_ID.read_text().strip()
+        except OSError:
+            start = ""  # no /proc: every start looks alike, and a shorter count tells
+        return start, time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

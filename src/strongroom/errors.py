@@ -198,6 +198,13 @@ class StorageFullError(RefusedError):
     hint = "free space in the repository's storage or lower retention, then run the job again"
 
 
+class ClockJumpedError(RefusedError):
+    """The clock jumped by more than 24 hours: nothing is removed until somebody confirms it."""
+
+    code = "clock-jumped"
+    hint = "is the time right? 'strongroom clock confirm' says that it is"
+
+
 class AuditUnwritableError(RefusedError):
     """The audit log cannot be written, and what was asked for must not happen unseen."""
 

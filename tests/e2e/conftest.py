@@ -37,6 +37,8 @@ class Transcript:
     """Start Python for every line, as a shell does; otherwise lines run in forks."""
     passed: timedelta = timedelta()
     """How much later it is than the machine's clock says, for lines in forks."""
+    jumped: timedelta = timedelta()
+    """How far the clock was set beside that."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,9 @@ class Transcript:
             for file in files:
                 file.write_text(typed if file.name == "in" else "")
             child, _ = forked_line.fork(
-                lambda: forked_line.run_line(line, self.environment, *files, passed=self.passed)
+                lambda: forked_line.run_line(
+                    line, self.environment, *files, passed=self.passed, jumped=self.jumped
+                )
             )
             status = forked_line.ended(child)
             out, err = (file.read_text() for file in files[1:])

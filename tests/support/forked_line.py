@@ -65,6 +65,7 @@ def run_line(
     environment: Mapping[str, str],
     *files: Path,
     passed: timedelta = timedelta(),
+    jumped: timedelta = timedelta(),
 ) -> int:
     """Run a command line in this fork, as a process of these variables would.
 
@@ -73,9 +74,10 @@ def run_line(
         environment: All its variables.
         files: Standard input, output and error; none where those of this process are right.
         passed: How much later it is than the machine's clock says.
+        jumped: How far the clock was set beside that.
     """
-    if passed:
-        app.SystemClock = lambda: LaterClock(passed)  # type: ignore[assignment, misc]
+    if passed or jumped:
+        app.SystemClock = lambda: LaterClock(passed, jumped)  # type: ignore[assignment, misc]
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None

@@ -134,6 +134,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
     "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),
+    "clock confirm": _view("ClockConfirmed"),
     "audit list": _view("AuditRecord", "records", many=True, note="oldest first"),
     "audit show": _view("AuditRecord", "record"),
     "audit verify": _view("AuditVerified"),

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, reencryptions
-from strongroom.control import audit, guarded, keys, orphans
+from strongroom.control import audit, clock_guard, guarded, keys, orphans
 from strongroom.control.access import Access, open_reading, storage_of
-from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
+from strongroom.errors import (
+    ClockJumpedError,
+    IntegrityError,
+    NotFoundError,
+    UnlockError,
+    UnsupportedVersionError,
+)
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
@@ -150,6 +156,9 @@ def prune(
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
     Points of removed jobs are judged first. Chains whose signer is not believed are left alone.
+
+    Raises:
+        ClockJumpedError: everything that goes here goes by the clock.
     """
     repository = Repository.open(storage_of(ctx, where))
     believed = keys.readers_trust(ctx, signers)
@@ -160,6 +169,11 @@ def prune(
     expired: tuple[RemovedPoint, ...] = ()
     ended: tuple[str, ...] = ()
     if ctx.has_catalog:
+        blocked = clock_guard.removals_blocked(ctx, strict=False)
+        if blocked is not None and not dry_run:
+            raise ClockJumpedError(blocked)
+        if blocked is not None:
+            warnings.append(blocked)
         expired, ended = orphans.expire(ctx, repository, warnings, dry_run=dry_run)
     known = _known_heads(ctx, repository)
     for chain_id in repository.chain_ids():

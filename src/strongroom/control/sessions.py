@@ -17,7 +17,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import audit, job_lock, retention, scripts
+from strongroom.control import audit, clock_guard, job_lock, retention, scripts
 from strongroom.control.audit import Outcome, Severity
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
@@ -26,6 +26,7 @@ from strongroom.engine import backup
 from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
+    ClockJumpedError,
     NotARepositoryError,
     RefusedError,
     StorageFullError,
@@ -323,6 +324,10 @@ class _Session:
             ],
         )
         self._flagged = {one.point_id: one.flagged for one in facts}
+        blocked = clock_guard.removals_blocked(self.ctx, strict=False)
+        if blocked is not None:
+            self.warnings.append(f"{blocked}; {ClockJumpedError.hint}")
+            return frozenset()
         self._given_up = {
             one.row.point_id: one
             for one in retention.judge(self.ctx, self.job, self.job.retention, facts)

@@ -6,7 +6,7 @@ output's, so they are added to and never renamed.
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -383,6 +383,14 @@ class JobResult(View, frozen=True, kw_only=True):
     """What the next session does because of the change."""
     would_remove: tuple[str, ...] = ()
     """Points that the next session gives up under the new retention, ids."""
+
+
+class ClockConfirmed(View, frozen=True, kw_only=True):
+    """The clock is believed as it is."""
+
+    at: datetime
+    jumped: timedelta | None
+    """How far it was ahead of where it had been expected; null if it had not jumped."""
 
 
 class JobRemoved(View, frozen=True, kw_only=True):

@@ -129,8 +129,7 @@ def shown_flags(row: point_rows.PointRow, rules: RetentionRules) -> tuple[PointF
     """Return a point's flags that the rules know, as doors show them."""
     if row.flagged is None:
         return ()
-    ends = row.flagged.ends(rules)
-    return tuple(PointFlag(kind=one, until=end) for one, end in ends if end > row.flagged.day)
+    return tuple(PointFlag(kind=one, until=end) for one, end in row.flagged.ends(rules))
 
 
 def known_flags(ctx: Context, point_ids: Iterable[bytes]) -> dict[str, tuple[PointFlag, ...]]:

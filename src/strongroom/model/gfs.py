@@ -88,12 +88,15 @@ class Flagged:
     flags: tuple[Flag, ...]
 
     def ends(self, rules: RetentionRules) -> tuple[tuple[Flag, date], ...]:
-        """Return each flag with the first day on which it keeps its point no longer."""
+        """Return the flags with the first day on which each keeps its point no longer.
+
+        A flag for which there is no rule any more is left out: it keeps nothing.
+        """
         found: list[tuple[Flag, date]] = []
         for flag in self.flags:
             number = _number(rules, flag)
-            # Without a rule the flag keeps nothing, and does again when there is one.
-            found.append((flag, end_of(flag, self.day, number) if number else self.day))
+            if number is not None:
+                found.append((flag, end_of(flag, self.day, number)))
         return tuple(found)
 
     def kept(self, rules: RetentionRules, today: date) -> tuple[tuple[Flag, date], ...]:

@@ -134,8 +134,7 @@ def _lapsed(point: PointFacts, rules: RetentionRules) -> tuple[str, ...]:
     if rules.keep_days is not None:
         lapsed.append(f"not younger than {rules.keep_days} days")
     if point.flagged is not None:
-        ends = point.flagged.ends(rules)
-        lapsed += [f"{flag} until {end}" for flag, end in ends if end > point.flagged.day]
+        lapsed += [f"{flag} until {end}" for flag, end in point.flagged.ends(rules)]
     return tuple(lapsed)
 
 

@@ -60,7 +60,9 @@ def test_another_duration_holds_for_flags_that_were_given_before() -> None:
     assert [flag for flag, _ in one.kept(ALL, today)] == [M]
     longer = ALL.changed({"keep_weekly": 5})
     assert one.kept(longer, today) == ((W, date(2026, 12, 27)), (M, date(2027, 5, 23)))
-    assert one.kept(ALL.changed({"keep_weekly": None, "keep_monthly": None}), today) == ()
+    none = ALL.changed({"keep_weekly": None, "keep_monthly": None})
+    assert one.kept(none, today) == ()
+    assert one.kept(none, one.day - timedelta(days=9)) == (), "nor one of a clock that ran ahead"
 
 
 # --- who gets one -----------------------------------------------------------------------------

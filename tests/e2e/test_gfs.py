@@ -101,7 +101,13 @@ def test_the_flags_are_shown_and_to_lower_them_is_agreed_to(server: Server) -> N
     assert goes == points[:3]
     assert plan["keep_weekly"] == 2
     until = begins + 14 * DAY
-    assert plan["points"][0]["reasons"] == ["not one of the newest 1", f"weekly until {until}"]
+    assert plan["points"][0]["reasons"] == ["not one of the newest 1", f"was weekly until {until}"]
+    told = server.run("point", "remove", points[3], points[5], status=2).stderr
+    assert f"removed by hand; weekly until {begins + (21 + 56) * DAY}\n" in told
+    assert "removed by hand\n" in told
+    assert (
+        f"weekly until {begins + (21 + 56) * DAY}" in server.run("point", "show", points[3]).stdout
+    )
     refused = server.json("job", "edit", "nightly", "--keep-weekly", "2", status=2)["error"]
     assert refused["would_remove"] == goes
     assert "weekly (on Sunday) for 8 weeks to" in refused["message"]

@@ -141,7 +141,7 @@ def show(ctx: Context, access: Access, which: str) -> PointDetailsView:
     body = view.live.body
     stanzas = _stanzas(view.chain, body.chain_public)
     return PointDetailsView(
-        point=row_of(view, reading.needs(view)),
+        point=_flagged(ctx, [row_of(view, reading.needs(view))])[0],
         repository=view.chain.storage.location,
         machine=details.machine if details else None,
         reason=details.reason if details else None,
@@ -271,10 +271,12 @@ def remove(
             id=view.id,
             job=view.details.job if view.details else None,
             source=view.details.source if view.details else None,
-            taken_at=row_of(view).taken_at,
-            reason="removed by hand",
+            taken_at=view.taken_at,
+            reason="; ".join(
+                ("removed by hand", *(f"{one.kind} until {one.until}" for one in row.flags))
+            ),
         )
-        for view in views
+        for view, row in zip(views, _flagged(ctx, [*map(row_of, views)]), strict=True)
     )
     if dry_run:
         return Removed(points=removed, done=False)

@@ -134,7 +134,7 @@ def _lapsed(point: PointFacts, rules: RetentionRules) -> tuple[str, ...]:
     if rules.keep_days is not None:
         lapsed.append(f"not younger than {rules.keep_days} days")
     if point.flagged is not None:
-        lapsed += [f"{flag} until {end}" for flag, end in point.flagged.ends(rules)]
+        lapsed += [f"was {flag} until {end}" for flag, end in point.flagged.ends(rules)]
     return tuple(lapsed)
 
 

@@ -193,7 +193,7 @@ def test_a_flag_keeps_its_point_until_its_last_day_is_over() -> None:
         return found.reasons, found.lapsed
 
     assert verdict(date(2026, 2, 28)) == (("monthly until 2026-03-01",), ())
-    gone = ("not one of the newest 1", "monthly until 2026-03-01")
+    gone = ("not one of the newest 1", "was monthly until 2026-03-01")
     assert verdict(date(2026, 3, 1)) == ((), gone)
 
 

@@ -565,7 +565,7 @@ def _notices(ctx: Context, job: Job, changed: Job) -> list[str]:
         does = "goes on from the points that are" if left else "makes a full"
         notices.append(
             f"the next session {does} in {changed.repository}; what is in {job.repository} "
-            "stays there, and no retention applies to it any longer"
+            "stays there, and no retention applies to it as long as the job is there"
         )
     elif ran and job.encrypted != changed.encrypted:
         turned = "on" if changed.encrypted else "off"

@@ -42,8 +42,10 @@ from strongroom.format.journal import (
     CondemnationBody,
     DeathBody,
     Entry,
+    IdentityBody,
     PromiseBody,
     SessionBody,
+    SuccessionBody,
     read_entry,
 )
 from strongroom.model.phrases import counted
@@ -465,13 +467,18 @@ class _Prune:
 
         Packs first, since everything else can be decided anew without them. Entries go from the
         oldest on, and pages after the entries that they are read for. Of a whole chain the
-        newest history stays until the header is gone: up to then a prune that was interrupted
-        finds a chain none of whose points is promised, and goes on.
+        newest history, and what tells who signed it, stays until the header is gone: up to then
+        a prune that was interrupted finds a chain none of whose points is promised, and goes on.
         """
         condemned = self._condemned()
         published = {body.session_id for body in self._session_bodies()}
         promise = self._chain.promise_entry
         last = promise.number if promise else 0
+        introducing = {
+            number
+            for number in self._chain.listing
+            if isinstance(self._chain.entry(number).body, IdentityBody | SuccessionBody)
+        }
         lasting: set[bytes] = set()
         if whole and promise is not None:
             assert isinstance(promise.body, SessionBody | PromiseBody)
@@ -495,7 +502,9 @@ class _Prune:
                 elif number in entries.spent:
                     found = 2, "entries that a newer session made meaningless"
                 elif whole:
-                    found = (2 if number < last else 7), "the journal of an expired chain"
+                    # Who signed the newest history is known by entries that introduce.
+                    first = number < last and number not in introducing
+                    found = (2 if first else 7), "the journal of an expired chain"
             elif kind == "tables" and (whole or _id_of(tail, 16) not in needed.tables):
                 last_page = whole and _id_of(tail, 16) in lasting
                 found = (6 if last_page else 3), "pages that no kept entry leads to"

@@ -18,7 +18,7 @@ from strongroom.errors import (
     StorageUnavailableError,
 )
 from strongroom.format.block import BlockClass
-from strongroom.format.journal import CondemnationBody, EntryRef
+from strongroom.format.journal import CondemnationBody, EntryRef, SuccessionBody
 from strongroom.repository import layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.prune import carry_out, remove_leftovers
@@ -420,6 +420,14 @@ def a_newer_chain(job: Job, *, names_older: bool = False) -> Job:
     return newer
 
 
+def taken_over(job: Job) -> None:
+    """Let another server sign the chain from now on."""
+    chain = job.chain()
+    job.signer = SigningKey.from_seed(random.seed())
+    body = SuccessionBody(job.signer.public.raw, chain.root_hash, 0)
+    append_entry(chain, body, job.signer, job.clock)
+
+
 def test_a_chain_without_points_goes_once_the_job_went_on_elsewhere(
     job: Job, tmp_path: Path
 ) -> None:
@@ -549,6 +557,8 @@ def test_an_expired_chain_goes_wholly_whenever_prune_is_interrupted(
         memory = MemoryStorage()
         job = with_points(memory, tmp_path, 1, sealed=sealed)
         newer = a_newer_chain(job) if goes_on else with_points(memory, tmp_path, 1)
+        if not goes_on:
+            taken_over(job)
         (job.remove if goes_on else job.retire)(*job.points())
         faulty = FaultyStorage(memory)
         faulty.kill_after(nth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -180,6 +181,21 @@ def test_a_job_that_goes_on_in_the_chain_again_keeps_it(server: Server) -> None:
     assert server.prune() == []
     assert server.points == [point]
     assert server.chains == {chain: "known"}
+
+
+def test_only_the_server_that_signs_a_chain_lets_it_expire(server: Server) -> None:
+    server.create("nightly", "--keep-days", "1")
+    point = server.back_up("nightly")
+    server.run("job", "remove", "nightly", "--yes")
+    shutil.rmtree(server.home / "keystore")
+    server.wait(days=2)
+    before = server.objects
+    done = server.json("repository", "prune", "main", "--yes")
+    assert done["expired"] == []
+    assert "of removed job nightly does not expire: it is signed by" in done["warnings"][0]
+    assert server.json("repository", "prune", "main", "--dry-run")["expired"] == []
+    assert server.objects == before
+    assert server.points == [point]
 
 
 def test_nobody_goes_on_in_a_chain_that_has_ended(server: Server) -> None:

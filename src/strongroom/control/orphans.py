@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, removed_jobs
 from strongroom.catalog import points as point_rows
-from strongroom.control import audit, known_chains, retention
-from strongroom.errors import NotFoundError, StrongroomError
+from strongroom.control import audit, keys, known_chains, retention
+from strongroom.errors import NotFoundError, RefusedError, StrongroomError
 from strongroom.repository.promises import retire
 
 if TYPE_CHECKING:
@@ -93,6 +93,13 @@ def _give_up(
     ids = [one.row.point_id for one in lapsed]
     given_up = [one for one in ids if one in live]
     ends = bool(chain.listing) and not chain.ended and live <= {*given_up}
+    if given_up or ends:
+        own = keys.known_identity(ctx.database) if dry_run else ctx.identity.public
+        if own is None or chain.signs_as(own) is None:
+            raise RefusedError(
+                f"it is signed by {chain.identity.fingerprint} and not by this server; 'job create "
+                "--chain' takes it over"
+            )
     if dry_run:
         return ends
     if given_up or ends:

@@ -62,11 +62,12 @@ class Server(Transcript):
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
     server = Server(tmp_path / "here")
-    server.set_up()
+    server.run("repository", "add", "main", server.folder / "repository")
     return server
 
 
 def test_a_removed_job_s_chain_expires_with_its_keys(server: Server) -> None:
+    server.run("password", "add", "mine", "--password-env", "PASSWORD")
     server.create("nightly", "--keep-days", "7", encrypt="password:mine")
     points = []
     for _ in range(3):
@@ -143,12 +144,14 @@ def test_of_several_chains_the_newest_goes_first(server: Server) -> None:
     server.run("job", "remove", "nightly", "--yes")
     older, newer = server.chains
     server.wait(days=31)
-    assert len(server.prune()) == 2
-    assert server.chains == {older: "orphaned"}
-    assert not any("packs" in name for name in server.objects)
-    assert server.prune() == []
-    assert server.objects == []
+    assert len(server.json("repository", "prune", "main", "--yes")["expired"]) == 2
+    assert [*server.chains] == [older, newer]
+    server.wait(hours=25)
+    server.run("repository", "prune", "main", "--yes")
     assert newer not in server.chains
+    assert not any("packs" in name for name in server.objects)
+    server.run("repository", "prune", "main", "--yes")
+    assert server.objects == []
 
 
 def test_a_machine_without_the_catalog_removes_what_has_ended(

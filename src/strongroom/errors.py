@@ -235,6 +235,13 @@ class PromiseBrokenError(RefusedError):
     )
 
 
+class ClockJumpedError(RefusedError):
+    """The clock jumped by more than 24 hours: nothing is removed until somebody confirms it."""
+
+    code = "clock-jumped"
+    hint = "is the time right? 'strongroom clock confirm' says that it is"
+
+
 class AuditUnwritableError(RefusedError):
     """The audit log cannot be written, and what was asked for must not happen unseen."""
 

@@ -352,6 +352,7 @@ class Story:
         sessions = look("session", "list")["sessions"]
         look("session", "show", sessions[0]["id"])
         look("status", status=3)
+        look("clock", "confirm")
         look("report")
         run("report", "--html")
         run("completion", "bash")

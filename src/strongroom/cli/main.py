@@ -76,6 +76,10 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
         f"{_COMMANDS}.audit:audit",
         "Who used keys and changed settings, and whether that is whole.",
     ),
+    "clock": (
+        f"{_COMMANDS}.clock:clock",
+        "The clock that removals go by: confirming it after a jump.",
+    ),
     "completion": (
         f"{_COMMANDS}.completion:completion",
         "Print the script that completes words in SHELL.",

@@ -99,7 +99,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "job edit": _view("JobResult"),
     "job list": _view("JobView", "jobs", many=True),
     "job show": _view("JobView", "job"),
-    "job remove": _view("JobView", "job"),
+    "job remove": _view("JobRemoved"),
     "job reencrypt": _view("ReencryptResult"),
     "job rewrap": _view("RewrapResult"),
     "job retention": _view("RetentionPlan"),
@@ -148,6 +148,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
     "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),
+    "clock confirm": _view("ClockConfirmed"),
     "audit list": _view("AuditRecord", "records", many=True, note="oldest first"),
     "audit show": _view("AuditRecord", "record"),
     "audit verify": _view("AuditVerified"),
@@ -161,7 +162,8 @@ the same (a salvaging restore, a scrub that found damage) gives both in one docu
 to people stays on standard error. The exit status is the same as without.
 
 * Fields are added and never renamed or taken away. Ignore those you do not know.
-* Times are RFC 3339 in UTC with microseconds: `2026-11-03T14:05:09.123456Z`.
+* Times are RFC 3339 in UTC with microseconds: `2026-11-03T14:05:09.123456Z`. Days are the
+  server's own: `2026-11-03`.
 * Ids are hexadecimal; sizes are bytes; spans are seconds.
 * A name that is not UTF-8 keeps its bytes as lone surrogates: byte 0x80 is `\\udc80`, as Python's
   `surrogateescape` has it.
@@ -406,6 +408,7 @@ _PLAIN_KINDS: Final = {
     "float": "number",
     "bool": "true or false",
     "datetime": "time",
+    "date": "day",
     "timedelta": "seconds",
     "bytes": "hexadecimal",
     "Path": "text",

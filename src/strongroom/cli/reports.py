@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.cli.output import plain, size, when
+from strongroom.cli.output import plain, printable, size, when
 from strongroom.errors import IntegrityError
 from strongroom.model.phrases import counted
 
@@ -42,8 +42,8 @@ def _show(door: Door, report: VerifyReport | ScrubReport, what: str, damages: in
 
 
 def nothing_to_prune(result: PruneResult) -> bool:
-    """Tell whether no chain has anything to remove."""
-    return all(plan.nothing for plan in result.plans)
+    """Tell whether no chain has anything to remove, and nothing of a removed job expires."""
+    return all(plan.nothing for plan in result.plans) and not (result.expired or result.ended)
 
 
 def show_prune(door: Door, result: PruneResult) -> None:
@@ -54,10 +54,18 @@ def show_prune(door: Door, result: PruneResult) -> None:
 
 def prune_lines(result: PruneResult) -> list[str]:
     """Return what goes from each chain, and what stays."""
+    does = "gave" if result.done else "gives"
+    lines = [
+        f"{does} up {one.id} of removed job {printable(one.job or '-')}: {one.reason}"
+        for one in result.expired
+    ]
+    lines += [
+        f"chain {chain[:12]} of a removed job has no point any more: all of it goes"
+        for chain in result.ended
+    ]
     if not result.done:
-        lines = [line for plan in result.plans for line in plan.text().splitlines()]
+        lines += [line for plan in result.plans for line in plan.text().splitlines()]
         return lines or ["there is no chain to prune"]
-    lines = []
     for one in result.outcomes:
         if one.left is not None:
             continue

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Unlocker
     from strongroom.engine.points import PointView
-    from strongroom.format.journal import Entry, EntryRef
+    from strongroom.format.journal import Entry
     from strongroom.repository.keyring import Keyring
     from strongroom.repository.needs import NeededKey
     from strongroom.storage.base import Storage
@@ -680,7 +680,7 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
     for chain in tuple(reading.chains):
         if chain.sealed and chain.chain_id not in keyrings and not believed.knows(chain.identity):
             continue
-        for ref in _older_of(chain):
+        for ref in chain.older:
             older = by_id.get(ref.chain_id)
             try:
                 if older is not None:
@@ -693,23 +693,6 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
                     reading.problems.append((ref.chain_id, error))
                 else:
                     _set_aside(reading, older, error)
-
-
-def _older_of(chain: Chain) -> Sequence[EntryRef]:
-    """Return what the newest session says of the job's other chains.
-
-    Points held or given up since change nothing of it; nor does a condemnation, since anybody
-    may have put that there.
-    """
-    for number in reversed(chain.listing):
-        try:
-            body = chain.remembered(number).body
-        except (IntegrityError, UnsupportedVersionError):
-            # It promises nothing, or the chain would not be read: no different from missing.
-            continue
-        if isinstance(body, SessionBody):
-            return body.older
-    return ()
 
 
 def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:

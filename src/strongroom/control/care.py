@@ -6,15 +6,22 @@ pinned on the command, accepted before, or are this installation's own.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, reencryptions
-from strongroom.control import audit, guarded, keys, vaults
+from strongroom.control import audit, clock_guard, guarded, keys, orphans, vaults
 from strongroom.control.access import Access, open_reading, storage_of
-from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
+from strongroom.errors import (
+    ClockJumpedError,
+    IntegrityError,
+    NotFoundError,
+    UnlockError,
+    UnsupportedVersionError,
+)
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
@@ -24,6 +31,7 @@ from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
+    from strongroom.control.views import RemovedPoint
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
@@ -43,6 +51,12 @@ class PruneResult:
     """One for each chain."""
     outcomes: tuple[Pruned, ...] = ()
     """What became of each plan; empty after a dry run."""
+    expired: tuple[RemovedPoint, ...] = ()
+    """Points of removed jobs that their last rules let go, or would: plans of a dry run count
+    them as kept."""
+    ended: tuple[str, ...] = ()
+    """Ids of chains of removed jobs that have no point any more, or would have none: all of them
+    goes."""
     warnings: tuple[str, ...] = ()
 
 
@@ -142,15 +156,27 @@ def prune(
 ) -> PruneResult:
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
-    Chains whose signer is not believed are left alone.
+    Points of removed jobs are judged first. Chains whose signer is not believed are left alone.
+
+    Raises:
+        ClockJumpedError: everything that goes here goes by the clock.
     """
     repository = Repository.open(storage_of(ctx, where))
     believed = keys.readers_trust(ctx, signers)
-    known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
     outcomes: list[Pruned] = []
     warnings: list[str] = []
+    expired: tuple[RemovedPoint, ...] = ()
+    ended: tuple[str, ...] = ()
+    if ctx.has_catalog:
+        blocked = clock_guard.removals_blocked(ctx, strict=vaults.needs_strict_clock(ctx, where))
+        if blocked is not None and not dry_run:
+            raise ClockJumpedError(blocked)
+        if blocked is not None:
+            warnings.append(blocked)
+        expired, ended = orphans.expire(ctx, repository, warnings, dry_run=dry_run)
+    known = _known_heads(ctx, repository)
     for chain_id in repository.chain_ids():
         try:
             chain = repository.chain(chain_id)
@@ -171,10 +197,7 @@ def prune(
         if outcome.left is not None:
             warnings.append(f"chain {chain.name} is left alone: {outcome.left}")
         if plan.whole_chain and ctx.has_catalog and chain_id not in repository.chain_ids():
-            # Removed on purpose: nobody is to take it for withheld, and no key of it is of use.
-            ctx.keystore.delete(ChainRecord, chain_id.hex())
-            chain_rows.remove(ctx.database, chain_id)
-            heads.forget(ctx.database, chain_id)
+            _forget(ctx, chain)
     if not dry_run:
         remove_leftovers(repository)
     if not dry_run:
@@ -185,14 +208,30 @@ def prune(
             repository=where,
             chains=len(plans),
             removed=sum(one.removed for one in outcomes),
+            given_up=len(expired),
         )
     return PruneResult(
         repository=where,
         done=not dry_run,
         plans=tuple(plans),
         outcomes=tuple(outcomes),
+        expired=expired,
+        ended=ended,
         warnings=tuple(warnings),
     )
+
+
+def _forget(ctx: Context, chain: Chain) -> None:
+    """Forget a chain that was removed on purpose.
+
+    Nobody is to take it for withheld, and no key of it is of use.
+    """
+    ctx.keystore.delete(ChainRecord, chain.chain_id.hex())
+    shutil.rmtree(ctx.settings.cache / chain.chain_id.hex(), ignore_errors=True)
+    with ctx.database.transaction():
+        chain_rows.remove(ctx.database, chain.chain_id)
+        heads.forget(ctx.database, chain.chain_id)
+        orphans.settle(ctx, chain.header.job_id)
 
 
 def _shown(plan: PrunePlan) -> PrunePlan:

@@ -16,6 +16,7 @@ from strongroom.control import (
     guarded,
     keys,
     place_checks,
+    retention,
     signers,
     vaults,
 )
@@ -284,11 +285,14 @@ def rescan(ctx: Context, where: str, access: Access | None = None) -> Repository
 def _take_in(ctx: Context, repository: Repository, reading: Reading) -> None:
     """Bring chains, heads and points of the catalog in line with the repository."""
     believed = keys.readers_trust(ctx, reading.access.signers)
+    unknown: set[bytes] = set()
     for chain in reading.chains:
         if believed.knows(chain.identity):
             views = [view for view in reading.points if view.chain.chain_id == chain.chain_id]
-            chains.take_in(ctx, repository, chain, views)
+            unknown |= chains.take_in(ctx, repository, chain, views)
         # Else somebody else's until accepted: its head would make its maker's word count.
+    for job in jobs.of_repository(ctx.database, repository.repository_id):
+        retention.flag_anew(ctx, job, unknown)
 
 
 # --- views ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import audit, job_lock, retention, scripts, vaults
+from strongroom.control import audit, clock_guard, job_lock, retention, scripts, vaults
 from strongroom.control.audit import Outcome, Severity
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
@@ -26,6 +26,7 @@ from strongroom.engine import backup
 from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
+    ClockJumpedError,
     NotARepositoryError,
     RefusedError,
     StorageFullError,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
     from strongroom.format.journal import SessionBody
+    from strongroom.model.gfs import Flagged
 
 _LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
 _LEAST_FREE = 64 << 20
@@ -162,6 +164,8 @@ class _Session:
         self._lock: locks.Lock | None = None
         self._given_up: dict[bytes, retention.Judged] = {}
         """Points that retention lets go."""
+        self._flagged: dict[bytes, Flagged | None] = {}
+        """New points with their flags."""
 
     def run(self) -> SessionResult:
         """Run the job from its lock to its post script."""
@@ -317,10 +321,21 @@ class _Session:
         """
         if self._lock is not None:
             self._lock.confirm()
-        facts = [
-            PointFacts(point.point_id, point.source_id, from_microseconds(point.taken_at))
-            for point in fresh
-        ]
+        facts = retention.flag(
+            self.ctx,
+            self.job,
+            [
+                PointFacts(point.point_id, point.source_id, from_microseconds(point.taken_at))
+                for point in fresh
+            ],
+        )
+        self._flagged = {one.point_id: one.flagged for one in facts}
+        blocked = clock_guard.removals_blocked(
+            self.ctx, strict=vaults.needs_strict_clock(self.ctx, self.job.repository)
+        )
+        if blocked is not None:
+            self.warnings.append(f"{blocked}; {ClockJumpedError.hint}")
+            return frozenset()
         self._given_up = {
             one.row.point_id: one
             for one in retention.judge(self.ctx, self.job, self.job.retention, facts)
@@ -449,6 +464,7 @@ class _Session:
                         stored_bytes=one.details.stored_bytes,
                         files=one.details.files,
                         held=False,
+                        flagged=self._flagged.get(one.point_id),
                     )
                     for one in outcome.results
                     if one.point_id is not None and one.details is not None

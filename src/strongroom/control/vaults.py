@@ -13,7 +13,7 @@ from strongroom.catalog import chains, jobs, repositories
 from strongroom.catalog import vaults as vault_rows
 from strongroom.catalog.vaults import Vault
 from strongroom.clock import from_microseconds
-from strongroom.control import audit
+from strongroom.control import audit, clock_guard
 from strongroom.control.views import (
     ProtectedChain,
     ProtectedVault,
@@ -22,6 +22,7 @@ from strongroom.control.views import (
     VaultView,
 )
 from strongroom.errors import (
+    ClockJumpedError,
     ConfirmationNeededError,
     EncryptionRequiredError,
     InvalidInputError,
@@ -64,13 +65,14 @@ def _locking(ctx: Context, row: RepositoryRow, *, create: bool = False) -> Locki
     return ctx.locking_storage(row.location, kept.lock_for, create=create)
 
 
-def needs_strict_clock(ctx: Context, where: str) -> bool:
-    """Tell whether removals at a place have to wait whenever the clock cannot be believed.
+def needs_strict_clock(ctx: Context, where: str | None = None) -> bool:
+    """Tell whether removals at a place, or anywhere, wait also for a machine that was off long.
 
     For `clock_guard.removals_blocked(ctx, strict=...)`.
     """
-    row = _row_at(ctx, where)
-    return row is not None and immutability_of(ctx, row.repository_id) is not None
+    row = _row_at(ctx, where) if where is not None else None
+    rows = repositories.all_rows(ctx.database) if where is None else [row] if row else []
+    return any(immutability_of(ctx, one.repository_id) is not None for one in rows)
 
 
 def _row_at(ctx: Context, where: str) -> RepositoryRow | None:
@@ -117,7 +119,13 @@ def refuse_giving_up(
 
     Raises:
         PointLockedError: it keeps one; `fields["until"]` says until when.
+        ClockJumpedError: nobody knows whether it still does.
     """
+    if immutability_of(ctx, repository_id) is None:
+        return
+    blocked = clock_guard.removals_blocked(ctx, strict=True)
+    if blocked is not None:
+        raise ClockJumpedError(blocked)
     now = ctx.clock.now()
     held = [
         (until, point)

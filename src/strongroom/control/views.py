@@ -6,7 +6,7 @@ output's, so they are added to and never renamed.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -118,8 +118,9 @@ class ChainView(View, frozen=True, kw_only=True):
     repository: str | None
     """Its name; None where the catalog does not know the repository."""
     state: str
-    """`known` (its job is one of this catalog's), `taken-in` (the catalog knows it, and no job
-    goes on in it), `locked` (nothing at hand opens it), `unknown`, or `damaged`."""
+    """`known` (its job is one of this catalog's), `orphaned` (its job was removed here, and it
+    expires by that job's last rules), `taken-in` (the catalog knows it, and no job goes on in
+    it), `locked` (nothing at hand opens it), `unknown`, or `damaged`."""
     job_id: str
     job: str | None
     """Its name, where the catalog knows the job or a key opened the chain."""
@@ -155,6 +156,15 @@ class ChainView(View, frozen=True, kw_only=True):
     """What has to be opened beside what is at hand; nothing where `opens` is `names`."""
 
 
+class PointFlag(View, frozen=True, kw_only=True):
+    """Why a point is kept for long."""
+
+    kind: str
+    """`weekly`, `monthly` or `yearly`."""
+    until: date
+    """The first day on which it is no longer kept for that, by the rules of today."""
+
+
 class PointRow(View, frozen=True, kw_only=True):
     """One restore point in a list."""
 
@@ -174,6 +184,8 @@ class PointRow(View, frozen=True, kw_only=True):
     files: int | None = None
     needs: tuple[str, ...] = ()
     """Ids of the `needed` keys without which its contents do not open."""
+    flags: tuple[PointFlag, ...] = ()
+    """Of points that this installation made and keeps for long; no other knows them."""
 
 
 class ChainList(View, frozen=True, kw_only=True):
@@ -382,6 +394,15 @@ class JobView(View, frozen=True, kw_only=True):
     block_size: int
     keep_last: int | None
     keep_days: int | None
+    keep_weekly: int | None
+    keep_monthly: int | None
+    keep_yearly: int | None
+    weekly_on: str
+    """The day with which a week of points begins: its first point is kept."""
+    monthly_on: str
+    """The week with which a month of points begins."""
+    yearly_in: str
+    """The month with which a year of points begins."""
     full_every_points: int | None
     full_every_days: int | None
     expect_every_hours: int | None
@@ -418,6 +439,29 @@ class JobResult(View, frozen=True, kw_only=True):
     """Points that the next session gives up under the new retention, ids."""
 
 
+class ClockConfirmed(View, frozen=True, kw_only=True):
+    """The clock is believed as it is."""
+
+    at: datetime
+    jumped: timedelta | None
+    """How far it was ahead of where it had been expected; null if it had not jumped."""
+
+
+class JobRemoved(View, frozen=True, kw_only=True):
+    """A job that was removed, and what becomes of its points."""
+
+    job: JobView
+    """As it was."""
+    points: int
+    """How many it has left."""
+    staying: int
+    """How many of them do not expire: held ones, and the newest that a `keep_last` counts."""
+    gone_on: date | None
+    """The first day on which all others have expired; null where there are none."""
+    notices: tuple[str, ...] = ()
+    """The same in words."""
+
+
 class JudgedPoint(View, frozen=True, kw_only=True):
     """What retention says of one point."""
 
@@ -429,6 +473,7 @@ class JudgedPoint(View, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     """Why it stays; or, if it goes, each rule that no longer keeps it."""
     held: bool
+    flags: tuple[PointFlag, ...] = ()
 
 
 class RetentionPlan(View, frozen=True, kw_only=True):
@@ -437,6 +482,15 @@ class RetentionPlan(View, frozen=True, kw_only=True):
     job: str
     keep_last: int | None
     keep_days: int | None
+    keep_weekly: int | None
+    keep_monthly: int | None
+    keep_yearly: int | None
+    weekly_on: str
+    """The day with which a week of points begins: its first point is kept."""
+    monthly_on: str
+    """The week with which a month of points begins."""
+    yearly_in: str
+    """The month with which a year of points begins."""
     points: tuple[JudgedPoint, ...]
     """Oldest first; those in the job's repository."""
 

@@ -43,8 +43,10 @@ from strongroom.format.journal import (
     CondemnationBody,
     DeathBody,
     Entry,
+    IdentityBody,
     PromiseBody,
     SessionBody,
+    SuccessionBody,
     read_entry,
 )
 from strongroom.model.phrases import counted
@@ -91,7 +93,7 @@ class PrunePlan:
     chain: str
     job: str
     whole_chain: bool
-    """Whether all of it goes: no point of it is promised, and the job went on elsewhere."""
+    """Whether all of it goes: no point of it is promised, and nobody goes on in it."""
     kept_points: int
     entries: tuple[int, ...]
     """Session entries whose points are all given up."""
@@ -301,9 +303,9 @@ class _Prune:
         chain.refresh()
         live = chain.live_points()
         remarks: list[str] = []
-        elsewhere = not live and self._goes_on_elsewhere(remarks)
-        whole = elsewhere and not self._named_elsewhere(remarks)
-        entries = self._sort(elsewhere)
+        over = not live and (chain.ended or self._goes_on_elsewhere(remarks))
+        whole = over and not self._named_elsewhere(remarks)
+        entries = self._sort(over)
         stay = [
             entry
             for number in chain.listing
@@ -334,7 +336,7 @@ class _Prune:
         listing = self._chain.listing
         return (listing[-1], self._chain.entry(listing[-1]).hash) if listing else (0, b"")
 
-    def _sort(self, elsewhere: bool) -> _Sorted:
+    def _sort(self, over: bool) -> _Sorted:
         """Tell which entries stay, and which of the others may go.
 
         What no history remembers stays, and so does the newest entry that has one: what is
@@ -348,10 +350,10 @@ class _Prune:
         history = dict(Reach(chain).history(promise.body.history))
         kept = {entry.number: entry for entry in chain.kept_entries()}
         newest = chain.newest_session
-        if newest is not None and not elsewhere:
+        if newest is not None and not over:
             kept[newest.number] = newest  # the next session builds on it
         found = _Sorted(kept=[kept[number] for number in sorted(kept)])
-        bound = promise.number if elsewhere else newest.number if newest else 0
+        bound = promise.number if over else newest.number if newest else 0
         for number in chain.listing:
             entry = chain.entry(number)
             if number in kept or not _is_given_up(entry, history.get(number)):
@@ -456,13 +458,12 @@ class _Prune:
 
     def _named_elsewhere(self, remarks: list[str]) -> bool:
         """Tell whether a newer chain still says that this one is kept."""
-        for other, newest in self._others([]):
-            if newest is not None and any(
-                ref.chain_id == self._chain.chain_id for ref in newest.older
-            ):
+        for other, _ in self._others([]):
+            if any(ref.chain_id == self._chain.chain_id for ref in other.older):
+                until = f"chain {other.name} is gone" if other.ended else "the job's next session"
                 remarks.append(
-                    f"header and journal stay until the job's next session: chain {other.name} "
-                    "says that this one is there"
+                    f"header and journal stay until {until}: chain {other.name} says that this "
+                    "one is there"
                 )
                 return True
         return False
@@ -474,13 +475,18 @@ class _Prune:
 
         Packs first, since everything else can be decided anew without them. Entries go from the
         oldest on, and pages after the entries that they are read for. Of a whole chain the
-        newest history stays until the header is gone: up to then a prune that was interrupted
-        finds a chain none of whose points is promised, and goes on.
+        newest history, and what tells who signed it, stays until the header is gone: up to then
+        a prune that was interrupted finds a chain none of whose points is promised, and goes on.
         """
         condemned = self._condemned()
         published = {body.session_id for body in self._session_bodies()}
         promise = self._chain.promise_entry
         last = promise.number if promise else 0
+        introducing = {
+            number
+            for number in self._chain.listing
+            if isinstance(self._chain.entry(number).body, IdentityBody | SuccessionBody)
+        }
         lasting: set[bytes] = set()
         if whole and promise is not None:
             assert isinstance(promise.body, SessionBody | PromiseBody)
@@ -504,7 +510,9 @@ class _Prune:
                 elif number in entries.spent:
                     found = 2, "entries that a newer session made meaningless"
                 elif whole:
-                    found = (2 if number < last else 7), "the journal of an expired chain"
+                    # Who signed the newest history is known by entries that introduce.
+                    first = number < last and number not in introducing
+                    found = (2 if first else 7), "the journal of an expired chain"
             elif kind == "tables" and (whole or _id_of(tail, 16) not in needed.tables):
                 last_page = whole and _id_of(tail, 16) in lasting
                 found = (6 if last_page else 3), "pages that no kept entry leads to"

@@ -124,7 +124,12 @@ def _notes(row: PointRow) -> str:
         ("held", row.held),
         ("plain", not row.encrypted),
     )
-    return ", ".join(word for word, holds in notes if holds)
+    words = [word for word, holds in notes if holds]
+    return ", ".join(words + _flags(row))
+
+
+def _flags(row: PointRow) -> list[str]:
+    return [f"{one.kind} until {one.until}" for one in row.flags]
 
 
 def _distinct(ids: Sequence[str]) -> int:
@@ -174,6 +179,7 @@ def _detail_lines(details: PointDetailsView) -> list[str]:
             ("files", number(row.files)),
             ("warnings", number(details.source_warnings)),
             ("held", yes_or_no(row.held)),
+            *([("kept as", _flags(row))] if row.flags else []),
             ("parent", details.parent or "-"),
             ("repository", details.repository),
             ("chain", row.chain),

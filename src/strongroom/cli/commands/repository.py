@@ -509,7 +509,7 @@ def prune(door: Door, where: str, signers: tuple[str, ...], yes: bool, dry_run: 
       2    there is no terminal to ask on, and no --yes
       10   there is no repository
       13   the storage did not answer
-      14   the storage refused
+      14   the storage refused, or the clock jumped: see clock confirm
       15   somebody changed the repository meanwhile
       20   the repository is not to be believed
       130  stopped on request

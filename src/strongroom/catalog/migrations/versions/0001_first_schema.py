@@ -24,6 +24,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_chain_locks")),
     )
     op.create_table(
+        "removed_jobs",
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=False),
+        sa.Column("keep_last", sa.Integer(), nullable=True),
+        sa.Column("keep_days", sa.Integer(), nullable=True),
+        sa.Column("keep_weekly", sa.Integer(), nullable=True),
+        sa.Column("keep_monthly", sa.Integer(), nullable=True),
+        sa.Column("keep_yearly", sa.Integer(), nullable=True),
+        sa.Column("weekly_on", sa.String(length=16), nullable=False),
+        sa.Column("monthly_on", sa.String(length=16), nullable=False),
+        sa.Column("yearly_in", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", name=op.f("pk_removed_jobs")),
+    )
+    op.create_table(
         "guarded_jobs",
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_guarded_jobs")),
@@ -214,6 +229,12 @@ def upgrade() -> None:
         sa.Column("block_size", sa.Integer(), nullable=False),
         sa.Column("keep_last", sa.Integer(), nullable=True),
         sa.Column("keep_days", sa.Integer(), nullable=True),
+        sa.Column("keep_weekly", sa.Integer(), nullable=True),
+        sa.Column("keep_monthly", sa.Integer(), nullable=True),
+        sa.Column("keep_yearly", sa.Integer(), nullable=True),
+        sa.Column("weekly_on", sa.String(length=16), nullable=False),
+        sa.Column("monthly_on", sa.String(length=16), nullable=False),
+        sa.Column("yearly_in", sa.String(length=16), nullable=False),
         sa.Column("full_every_points", sa.Integer(), nullable=True),
         sa.Column("full_every_days", sa.Integer(), nullable=True),
         sa.Column("expect_every_hours", sa.Integer(), nullable=True),
@@ -328,6 +349,8 @@ def upgrade() -> None:
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
         sa.Column("files", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("flags", sa.String(length=32), nullable=False),
+        sa.Column("flagged_on", sa.String(length=10), nullable=True),
         sa.ForeignKeyConstraint(
             ["chain_id"], ["chains.chain_id"], name=op.f("fk_points_chain_id"), ondelete="CASCADE"
         ),

@@ -262,6 +262,12 @@ class Story:
             run("repository", words, "main")
         run("repository", "prune", "main", "--yes")
         run("repository", "compact", "main")
+        run("repository", "edit", "main", "--vault")
+        for words in ("protect", "unhide"):
+            run("repository", words, "main", status=2)
+        run("repository", "edit", "main", "--no-vault", "--yes-weaken")
+        run("guard", "run", self.at("nowhere"), "--days", "1", "--once", status=13)
+        run("guard", "confirm-clock", self.at("nowhere"), status=13)
         listed = look("keys", "list")["keys"]
         look("keys", "show", listed[0]["key_id"])
 
@@ -358,6 +364,7 @@ class Story:
         sessions = look("session", "list")["sessions"]
         look("session", "show", sessions[0]["id"])
         look("status", status=3)
+        look("clock", "confirm")
         look("report")
         run("report", "--html")
         run("completion", "bash")

@@ -76,6 +76,11 @@ class Job(EngineJob):
         ids = [point.id for point in points]
         promises.take_back(self.chain(), ids, self.signer, self.clock, "removed by hand")
 
+    def retire(self, *points: Point) -> None:
+        """Give points up as of a job that was removed: without the last one the chain ends."""
+        ids = [point.id for point in points]
+        promises.retire(self.chain(), ids, self.signer, self.clock, "retention")
+
     def hold(self, *points: Point) -> None:
         promises.hold(self.chain(), [point.id for point in points], self.signer, self.clock)
 

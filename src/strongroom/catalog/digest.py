@@ -22,6 +22,7 @@ _GIVEN_BACK: Final = frozenset(
         "heads",
         "copies",
         "copied_points",
+        "chain_locks",
         "envelopes",
         "chain_recipients",
         "failed_attempts",

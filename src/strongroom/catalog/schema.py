@@ -55,6 +55,26 @@ repositories = Table(
     Column("credential_id", LargeBinary(16), ForeignKey("credentials.credential_id"), index=True),
 )
 
+vaults = Table(
+    "vaults",
+    metadata,
+    Column(
+        "repository_id",
+        LargeBinary(16),
+        ForeignKey("repositories.repository_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("immutable_days", Integer),
+    Column("batch_days", Integer, nullable=False),
+)
+
+chain_locks = Table(
+    "chain_locks",
+    metadata,
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("locked_until", BigInteger, nullable=False),
+)
+
 passwords = Table(
     "passwords",
     metadata,
@@ -160,6 +180,12 @@ jobs = Table(
     Column("block_size", Integer, nullable=False),
     Column("keep_last", Integer),
     Column("keep_days", Integer),
+    Column("keep_weekly", Integer),
+    Column("keep_monthly", Integer),
+    Column("keep_yearly", Integer),
+    Column("weekly_on", String(16), nullable=False),
+    Column("monthly_on", String(16), nullable=False),
+    Column("yearly_in", String(16), nullable=False),
     Column("full_every_points", Integer),
     Column("full_every_days", Integer),
     Column("expect_every_hours", Integer),
@@ -171,6 +197,23 @@ jobs = Table(
     Column("counter", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("(encryption = 'password') = (password_id IS NOT NULL)", name="password"),
     CheckConstraint("(encryption = 'kms') = (kms_id IS NOT NULL)", name="kms"),
+)
+
+removed_jobs = Table(
+    "removed_jobs",
+    metadata,
+    # The rules that points of a job go on by when it is gone.
+    Column("job_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("removed_at", BigInteger, nullable=False),
+    Column("keep_last", Integer),
+    Column("keep_days", Integer),
+    Column("keep_weekly", Integer),
+    Column("keep_monthly", Integer),
+    Column("keep_yearly", Integer),
+    Column("weekly_on", String(16), nullable=False),
+    Column("monthly_on", String(16), nullable=False),
+    Column("yearly_in", String(16), nullable=False),
 )
 
 guarded_jobs = Table(
@@ -365,6 +408,8 @@ points = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("files", BigInteger, nullable=False),
     Column("held", Boolean(create_constraint=False), nullable=False),
+    Column("flags", String(32), nullable=False),
+    Column("flagged_on", String(10)),
 )
 
 heads = Table(

@@ -106,6 +106,11 @@ class OrNoneType(click.ParamType[Any]):
         return self.NONE if value == self.NONE else self._kind.convert(value, param, ctx)
 
 
+def words_of(words: Iterable[str]) -> click.Choice[str]:
+    """Return the kind of value that is one of some words, in capitals or not."""
+    return click.Choice([str(word) for word in words], case_sensitive=False)
+
+
 SIZE: Final = SizeType()
 SPAN: Final = SpanType()
 HOURS: Final = HoursType()

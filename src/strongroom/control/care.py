@@ -6,6 +6,7 @@ pinned on the command, accepted before, or are this installation's own.
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -14,11 +15,26 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import heads, reencryptions, synthetic_fulls
-from strongroom.control import audit, copies, guarded, keys, known_chains
+from strongroom.control import (
+    audit,
+    clock_guard,
+    copies,
+    guarded,
+    keys,
+    known_chains,
+    orphans,
+    vaults,
+)
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
-from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
+from strongroom.errors import (
+    ClockJumpedError,
+    IntegrityError,
+    NotFoundError,
+    UnlockError,
+    UnsupportedVersionError,
+)
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
@@ -37,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strongroom.control.context import Context
+    from strongroom.control.views import RemovedPoint
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
@@ -60,6 +77,12 @@ class PruneResult:
     """What there is to compact, by what the chains are now; of a dry run, before anything went."""
     compacted: tuple[CompactionResult, ...] = ()
     """What was compacted; empty after a dry run."""
+    expired: tuple[RemovedPoint, ...] = ()
+    """Points of removed jobs that their last rules let go, or would: plans of a dry run count
+    them as kept."""
+    ended: tuple[str, ...] = ()
+    """Ids of chains of removed jobs that have no point any more, or would have none: all of them
+    goes."""
     warnings: tuple[str, ...] = ()
 
 
@@ -88,6 +111,7 @@ def scrub(
         progress=progress,
         cancel=cancel,
     )
+    vaults.warn_of_hidden(ctx, where)
     audit.record(ctx, "repository.scrubbed", needed=False, repository=where)
     return report
 
@@ -272,8 +296,8 @@ def prune(
 ) -> PruneResult:
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
-    Chains whose signer is not believed are left alone. What is dead in packs that stay is given
-    back as well.
+    Points of removed jobs are judged first. Chains whose signer is not believed are left alone.
+    What is dead in packs that stay is given back as well.
 
     Args:
         ctx: Surroundings.
@@ -285,6 +309,9 @@ def prune(
         compacting: Whether to give dead blocks back, too.
         progress: Is told how compaction goes.
         cancel: Stops it.
+
+    Raises:
+        ClockJumpedError: everything that goes here goes by the clock.
     """
     progress = progress or NullProgress()
     cancel = cancel or Cancellation()
@@ -296,7 +323,6 @@ def prune(
         if keep_floor and ctx.has_catalog:
             copies.set_floor(ctx, repository, where, floor)
     believed = keys.readers_trust(ctx, signers)
-    known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
     outcomes: list[Pruned] = []
@@ -305,6 +331,16 @@ def prune(
     warnings: list[str] = []
     if floor is not None and not ctx.has_catalog:
         warnings.append(copies.FLEETING)
+    expired: tuple[RemovedPoint, ...] = ()
+    ended: tuple[str, ...] = ()
+    if ctx.has_catalog:
+        blocked = clock_guard.removals_blocked(ctx, strict=vaults.needs_strict_clock(ctx, where))
+        if blocked is not None and not dry_run:
+            raise ClockJumpedError(blocked)
+        if blocked is not None:
+            warnings.append(blocked)
+        expired, ended = orphans.expire(ctx, repository, warnings, dry_run=dry_run)
+    known = _known_heads(ctx, repository)
     for chain_id in repository.chain_ids():
         try:
             chain = repository.chain(chain_id)
@@ -337,10 +373,7 @@ def prune(
             copy_rows.forget(ctx.database, repository.repository_id, chain_id)
             if known_chains.is_copy(ctx, repository.repository_id, chain_id):
                 continue  # the original is where it was
-            # Removed on purpose: nobody is to take it for withheld, and no key of it is of use.
-            ctx.keystore.delete(ChainRecord, chain_id.hex())
-            chain_rows.remove(ctx.database, chain_id)
-            heads.forget(ctx.database, chain_id)
+            _forget(ctx, chain)
         elif compacting and not plan.whole_chain:
             with _left_alone(chain.name, warnings):
                 dead = plan_compaction(chain)
@@ -357,6 +390,7 @@ def prune(
             repository=where,
             chains=len(plans),
             removed=sum(one.removed for one in outcomes),
+            given_up=len(expired),
         )
     return PruneResult(
         repository=where,
@@ -365,8 +399,23 @@ def prune(
         outcomes=tuple(outcomes),
         compaction=tuple(compaction),
         compacted=tuple(compacted),
+        expired=expired,
+        ended=ended,
         warnings=tuple(warnings),
     )
+
+
+def _forget(ctx: Context, chain: Chain) -> None:
+    """Forget a chain that was removed on purpose.
+
+    Nobody is to take it for withheld, and no key of it is of use.
+    """
+    ctx.keystore.delete(ChainRecord, chain.chain_id.hex())
+    shutil.rmtree(ctx.settings.cache / chain.chain_id.hex(), ignore_errors=True)
+    with ctx.database.transaction():
+        chain_rows.remove(ctx.database, chain.chain_id)
+        heads.forget(ctx.database, chain.chain_id)
+        orphans.settle(ctx, chain.header.job_id)
 
 
 def _shown(plan: PrunePlan) -> PrunePlan:

@@ -15,6 +15,7 @@ from strongroom.control.secrets import SecretSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from strongroom.catalog.database import Database
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from strongroom.keystore import Keystore
     from strongroom.kms.base import Kms, Surroundings
     from strongroom.settings import Settings
-    from strongroom.storage.base import Storage
+    from strongroom.storage.base import LockingStorage, Storage
     from strongroom.storage.credential import Credential
 
 
@@ -44,6 +45,7 @@ class Context(AbstractContextManager["Context"]):
         report: Callable[[str], None] = quiet,
         warn: Callable[[str], None] = quiet,
         open_storage: Callable[[str, bool], Storage] | None = None,
+        open_locking: Callable[[str, timedelta, bool], LockingStorage] | None = None,
         open_kms: Callable[[Sequence[str], Surroundings], Kms] | None = None,
         derivation: Callable[[], Argon2Parameters] | None = None,
         command: str = "",
@@ -58,6 +60,8 @@ class Context(AbstractContextManager["Context"]):
                 each.
             warn: Tells the operator what needs a look and has no other place: no result, no error.
             open_storage: Turns a location into a storage, created if the flag says so.
+            open_locking: Turns a location into a storage that locks what is put there for so
+                long, created if the flag says so.
             open_kms: Turns the URLs of a KMS into one.
             derivation: Says what deriving a new password's key may cost; calibrated to this
                 machine by default.
@@ -71,9 +75,11 @@ class Context(AbstractContextManager["Context"]):
         self.report = report
         self.warn = warn
         self._open_storage = open_storage
+        self._open_locking = open_locking
         self._open_kms = open_kms if open_kms is not None else _open_kms
         self._kms: dict[tuple[bytes, tuple[str, ...]], Kms] = {}
         self._derivation = derivation
+        self._locking: dict[tuple[str, timedelta], LockingStorage] = {}
         self._closers: list[Callable[[], None]] = []
 
     def storage(
@@ -98,6 +104,43 @@ class Context(AbstractContextManager["Context"]):
         from strongroom.storage.tracing import TracingStorage
 
         return TracingStorage(storage, self.clock)
+
+    def locking_storage(
+        self,
+        location: str,
+        hold_for: timedelta,
+        *,
+        create: bool = False,
+        credential: Credential | None = None,
+    ) -> LockingStorage:
+        """Return the storage at a location that locks what is put there for `hold_for`.
+
+        Raises:
+            RefusedError: nothing there locks objects.
+        """
+        if self._open_locking is not None:
+            return self._open_locking(location, hold_for, create)
+        if credential is None and (location, hold_for) in self._locking:
+            return self._locking[location, hold_for]
+        storage = self._opened_locking(location, hold_for, create, credential)
+        self._locking[location, hold_for] = storage
+        return storage
+
+    def _opened_locking(
+        self, location: str, hold_for: timedelta, create: bool, credential: Credential | None
+    ) -> LockingStorage:
+        from strongroom.storage import locking
+        from strongroom.storage.location import is_elsewhere, normalise
+
+        if not is_elsewhere(location):
+            guards = self.settings.guards
+            return locking.guarded_folder(location, guards, hold_for, self.clock, create=create)
+        from strongroom.control.credentials import of_location
+
+        if credential is None:
+            credential = of_location(self, normalise(location))
+        reading = self.storage(location, credential=credential)
+        return locking.locking_bucket(location, reading, credential, hold_for, self.clock)
 
     def _opened(self, location: str, *, create: bool, credential: Credential | None) -> Storage:
         from strongroom.storage.location import is_elsewhere, normalise, open_storage

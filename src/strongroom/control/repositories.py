@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import credentials as credential_rows
 from strongroom.catalog import jobs, repositories
+from strongroom.catalog import vaults as vault_rows
 from strongroom.control import (
     audit,
     chains,
@@ -16,11 +17,14 @@ from strongroom.control import (
     guarded,
     keys,
     place_checks,
+    retention,
     signers,
+    vaults,
 )
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.errors import (
+    ConfirmationNeededError,
     ConflictError,
     InUseError,
     InvalidInputError,
@@ -28,17 +32,26 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.model.ids import checked_name
+from strongroom.repository import layout
 from strongroom.repository.repository import Repository
 from strongroom.storage.location import is_elsewhere, normalise
 
 if TYPE_CHECKING:
     from strongroom.control.context import Context
-    from strongroom.storage.base import Storage
+    from strongroom.model.immutability import Immutability
+    from strongroom.storage.base import LockingStorage, Storage
     from strongroom.storage.credential import Credential
+
+_NO_VAULT = "what it demands is forgotten with it, and has to be said when it is added again"
 
 
 def add(
-    ctx: Context, name: str, location: str, *, credential: str | None = None
+    ctx: Context,
+    name: str,
+    location: str,
+    *,
+    credential: str | None = None,
+    vault: vault_rows.Vault | None = None,
 ) -> RepositoryAdded:
     """Create a repository, or attach to the one that is there, under a name.
 
@@ -50,9 +63,11 @@ def add(
         name: What it is to be called here.
         location: Where it is, or is to be.
         credential: The name of the one to open it with; None for what the environment has.
+        vault: What it demands, if it is to be a vault.
 
     Raises:
         ConflictError: the name or the place is taken, or the place holds something else.
+        RefusedError: it is to lock objects, and the place does not.
         NotFoundError: there is no such credential, or no such bucket.
         PromiseBrokenError: the place does not do what a storage has to.
     """
@@ -73,11 +88,21 @@ def add(
         )
     known = repositories.find(ctx.database, name)
     if known is not None:
+        if vault is not None:
+            raise ConflictError(
+                f"there is a repository {name} already",
+                hint=f"'strongroom repository edit {name} --vault' makes it one",
+                repository=name,
+            )
         return _move(ctx, known, location, opened_with)
-    storage = _storage(ctx, location, opened_with)
+    kept = vault.immutability if vault is not None else None
+    locking = None if kept is None else _locking(ctx, location, opened_with, kept)
     if is_elsewhere(location):
-        place_checks.require(ctx, storage)
-    repository, created = _create_or_open(ctx, storage)
+        place_checks.require(ctx, _storage(ctx, location, opened_with))
+    repository, created = _create_or_open(ctx, locking or _storage(ctx, location, opened_with))
+    if locking is not None and kept is not None:
+        vaults.check(ctx, locking, kept)
+        locking.lock([layout.MARKER], ctx.clock.now() + kept.lock_for)
     known = repositories.by_id(ctx.database, repository.repository_id)
     if known is not None:
         raise ConflictError(
@@ -96,9 +121,11 @@ def add(
     )
     with ctx.database.transaction():
         repositories.insert(ctx.database, row)
+        if vault is not None:
+            vault_rows.put(ctx.database, row.repository_id, vault)
         audit.record(ctx, "repository.added", repository=name, location=location, created=created)
     return RepositoryAdded(
-        repository=_view(ctx, row),
+        repository=view(ctx, row),
         created=created,
         moved=False,
         chains=len(repository.chain_ids()),
@@ -125,7 +152,7 @@ def _open_with(
         repositories.open_with(ctx.database, row.repository_id, opened_with[0])
         audit.record(ctx, "repository.credential-changed", repository=row.name)
     return RepositoryAdded(
-        repository=_view(ctx, replace(row, credential_id=opened_with[0])),
+        repository=view(ctx, replace(row, credential_id=opened_with[0])),
         created=False,
         moved=False,
         chains=len(repository.chain_ids()),
@@ -155,7 +182,7 @@ def _move(
             repositories.open_with(ctx.database, row.repository_id, opened_with[0])
         audit.record(ctx, "repository.moved", repository=row.name, location=location)
     return RepositoryAdded(
-        repository=_view(ctx, replace(row, location=location)),
+        repository=view(ctx, replace(row, location=location)),
         created=False,
         moved=True,
         chains=len(repository.chain_ids()),
@@ -178,16 +205,39 @@ def _create_or_open(ctx: Context, storage: Storage) -> tuple[Repository, bool]:
         return Repository.create(storage, ctx.clock), True
 
 
+def _locking(
+    ctx: Context,
+    location: str,
+    opened_with: tuple[bytes, Credential] | None,
+    kept: Immutability,
+) -> LockingStorage:
+    """Return the storage at a location that locks what is put there.
+
+    Raises:
+        RefusedError: it does not, or not for so long.
+    """
+    credential = None if opened_with is None else opened_with[1]
+    storage = ctx.locking_storage(location, kept.lock_for, create=True, credential=credential)
+    vaults.check_able(storage, kept)
+    return storage
+
+
 def list_all(ctx: Context) -> tuple[RepositoryView, ...]:
     """Return every repository, by name."""
-    return tuple(_view(ctx, row) for row in repositories.all_rows(ctx.database))
+    return tuple(view(ctx, row) for row in repositories.all_rows(ctx.database))
 
 
-def remove(ctx: Context, name: str) -> RepositoryView:
+def remove(ctx: Context, name: str, *, yes_weaken: bool = False) -> RepositoryView:
     """Forget a repository; what is stored in it stays.
+
+    Args:
+        ctx: Surroundings.
+        name: Which.
+        yes_weaken: Confirms that a vault is none any longer, should it be added again.
 
     Raises:
         InUseError: a job writes to it, or a guarded job has points in it.
+        ConfirmationNeededError: it is a vault, and nobody said that it is meant.
     """
     row = repositories.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_repository(ctx.database, row.repository_id)]
@@ -196,11 +246,18 @@ def remove(ctx: Context, name: str) -> RepositoryView:
     users += guarded.users_of(ctx, row.repository_id)
     if users:
         raise InUseError(f"repository {name} is used by {', '.join(users)}", users=users)
-    view = _view(ctx, row)
+    if vaults.shown(ctx, row) is not None and not yes_weaken:
+        raise ConfirmationNeededError(
+            f"repository {name} is a vault: {_NO_VAULT}",
+            hint="say --yes-weaken if that is meant; what is locked stays locked",
+        )
+    forgotten = view(ctx, row)
     with ctx.database.transaction():
         repositories.remove(ctx.database, row.repository_id)
+        if forgotten.vault is not None:
+            audit.weakened(ctx, [_NO_VAULT], repository=name)
         audit.record(ctx, "repository.removed", repository=name)
-    return view
+    return forgotten
 
 
 def show(ctx: Context, where: str, access: Access | None = None) -> RepositoryDetails:
@@ -230,23 +287,28 @@ def rescan(ctx: Context, where: str, access: Access | None = None) -> Repository
 def _take_in(ctx: Context, repository: Repository, reading: Reading) -> None:
     """Bring chains, heads and points of the catalog in line with the repository."""
     believed = keys.readers_trust(ctx, reading.access.signers)
+    unknown: set[bytes] = set()
     for chain in reading.chains:
         if believed.knows(chain.identity):
             views = [view for view in reading.points if view.chain.chain_id == chain.chain_id]
-            chains.take_in(ctx, repository, chain, views)
+            unknown |= chains.take_in(ctx, repository, chain, views)
         # Else somebody else's until accepted: its head would make its maker's word count.
+    for job in jobs.of_repository(ctx.database, repository.repository_id):
+        retention.flag_anew(ctx, job, unknown)
 
 
 # --- views ----------------------------------------------------------------------------------
 
 
-def _view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
+def view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
+    """Return a repository of the catalog as doors show it."""
     return RepositoryView(
         name=row.name,
         location=row.location,
         repository_id=row.repository_id.hex(),
         added_at=row.added_at,
         jobs=tuple(job.name for job in jobs.of_repository(ctx.database, row.repository_id)),
+        vault=vaults.shown(ctx, row),
         credential=_credential_name(ctx, row),
     )
 
@@ -271,4 +333,5 @@ def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
         chains=tuple(sorted(chains.views(ctx, reading), key=lambda view: view.started_at)),
         warnings=tuple(reading.warnings),
         accepted_signers=signers.accepted(ctx),
+        vault=vaults.shown(ctx, row) if row else None,
     )

@@ -18,7 +18,7 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import audit, job_lock, retention, scripts
+from strongroom.control import audit, clock_guard, job_lock, retention, scripts, vaults
 from strongroom.control.audit import Outcome, Severity
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.crypto import random
@@ -27,6 +27,7 @@ from strongroom.engine import backup
 from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
+    ClockJumpedError,
     NotARepositoryError,
     RefusedError,
     StorageFullError,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from strongroom.engine.progress import Progress
     from strongroom.format.journal import SessionBody
     from strongroom.format.point import PointDetails
+    from strongroom.model.gfs import Flagged
 
 _LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
 _LEAST_FREE = 32 << 20
@@ -183,6 +185,8 @@ class SessionRun:
         self._lock: locks.Lock | None = None
         self._given_up: dict[bytes, retention.Judged] = {}
         """Points that retention lets go."""
+        self._flagged: dict[bytes, Flagged | None] = {}
+        """New points with their flags."""
 
     def run(self) -> SessionResult:
         """Run the job from its lock to its post script."""
@@ -195,7 +199,10 @@ class SessionRun:
             started_at=self.started_at,
         )
         row = repositories.get(ctx.database, job.repository)
+        started = to_microseconds(self.started_at)
         try:
+            if not job.encrypted:
+                vaults.refuse_plain(ctx, row, f"job {job.name}")
             repository = _open(ctx, row)
         except StrongroomError as error:
             # An unmounted disk is a failed session like any other: status shows it.
@@ -215,6 +222,9 @@ class SessionRun:
                     error.hint = "the next run goes on from here: what was stored whole is used"
                 self._record_failure(record, error)
                 raise
+            self.warnings += vaults.after_session(
+                ctx, row, target.chain, begun=target.chain.header.created_at >= started
+            )
             result = self._result(outcome, target)
             state = SessionState(result.state)
             if self.reads_sources:
@@ -359,10 +369,21 @@ class SessionRun:
         """
         if self._lock is not None:
             self._lock.confirm()
-        facts = [
-            PointFacts(point.point_id, point.source_id, from_microseconds(point.taken_at))
-            for point in fresh
-        ]
+        facts = retention.flag(
+            self.ctx,
+            self.job,
+            [
+                PointFacts(point.point_id, point.source_id, from_microseconds(point.taken_at))
+                for point in fresh
+            ],
+        )
+        self._flagged = {one.point_id: one.flagged for one in facts}
+        blocked = clock_guard.removals_blocked(
+            self.ctx, strict=vaults.needs_strict_clock(self.ctx, self.job.repository)
+        )
+        if blocked is not None:
+            self.warnings.append(f"{blocked}; {ClockJumpedError.hint}")
+            return frozenset()
         self._given_up = {
             one.row.point_id: one
             for one in retention.judge(self.ctx, self.job, self.job.retention, facts)
@@ -491,6 +512,7 @@ class SessionRun:
                         stored_bytes=one.details.stored_bytes,
                         files=one.details.files,
                         held=False,
+                        flagged=self._flagged.get(one.point_id),
                     )
                     for one in outcome.results
                     if one.point_id is not None and one.details is not None
@@ -615,7 +637,7 @@ def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
         RefusedError: another one is in its place.
     """
     try:
-        storage = ReservingStorage(ctx.storage(row.location), _KEPT_FREE)
+        storage = ReservingStorage(vaults.storage_of(ctx, row), _KEPT_FREE)
         repository = Repository.open(storage)
     except (NotARepositoryError, UnavailableError) as error:
         error.hint = (

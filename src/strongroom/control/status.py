@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import jobs, points, recovery_keys, sessions
-from strongroom.control import config_backup
+from strongroom.control import clock_guard, config_backup, vaults
 from strongroom.control.views import JobStatus, StatusReport
+from strongroom.errors import ClockJumpedError
 from strongroom.model.session import SessionRecord, SessionState
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
         )
     elif config_backup.is_due(ctx.database):
         notices.append("the configuration has changed since its newest backup")
+    blocked = clock_guard.removals_blocked(ctx, strict=vaults.needs_strict_clock(ctx))
+    if blocked is not None:
+        notices.append(f"{blocked}; {ClockJumpedError.hint}")
     return StatusReport(ok=all(status.ok for status in stands), jobs=stands, notices=tuple(notices))
 
 

@@ -49,6 +49,7 @@ from strongroom.repository.packs import PIECE, Expected, PackState, check_pack
 from strongroom.repository.reach import Reach
 from strongroom.repository.state import StateBlocks
 from strongroom.repository.stored_packs import Form, forms
+from strongroom.storage.keys import PROBES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -217,7 +218,7 @@ class _Scrub:
         others: set[bytes] = set()
         configurations: list[str] = []
         for info in self.storage.list(""):
-            if info.key.startswith(layout.LOCKS):
+            if info.key.startswith((layout.LOCKS, PROBES)):
                 continue
             folder, _, rest = info.key.partition("/")
             name = rest.partition("/")[0]

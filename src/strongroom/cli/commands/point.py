@@ -127,8 +127,13 @@ def _notes(row: PointRow) -> str:
         ("given up", row.given_up),
         ("plain", not row.encrypted),
     )
+    words = [word for word, holds in notes if holds]
     copies = [f"copy in {printable(name)}" for name in row.copies]
-    return ", ".join([*(word for word, holds in notes if holds), *copies])
+    return ", ".join(words + _flags(row) + copies)
+
+
+def _flags(row: PointRow) -> list[str]:
+    return [f"{one.kind} until {one.until}" for one in row.flags]
 
 
 def _distinct(ids: Sequence[str]) -> int:
@@ -178,6 +183,7 @@ def _detail_lines(details: PointDetailsView) -> list[str]:
             ("files", number(row.files)),
             ("warnings", number(details.source_warnings)),
             ("held", yes_or_no(row.held)),
+            *([("kept as", _flags(row))] if row.flags else []),
             ("parent", details.parent or "-"),
             ("repository", details.repository),
             ("chain", row.chain),

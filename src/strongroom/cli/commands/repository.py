@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,13 +23,14 @@ from strongroom.cli.options import (
 )
 from strongroom.cli.output import Column, pairs, printable, size, table, when, yes
 from strongroom.cli.words import Group, pass_door
+from strongroom.errors import InvalidInputError
 from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import RepositoryDetails
+    from strongroom.control.views import RepositoryDetails, VaultView
 
 
 @click.group("repository", cls=Group)
@@ -50,6 +51,26 @@ def repository() -> None:
     """
 
 
+def _immutability_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--batch-days",
+            metavar="G",
+            type=click.IntRange(min=0),
+            help="Extend locks once in G days, in one go; they last G longer. 10 by default.",
+        ),
+        click.option(
+            "--immutable-days",
+            metavar="N",
+            type=click.IntRange(min=0),
+            help="Let nobody remove anything before the newest point that needs it is N days "
+            "old; 0 locks nothing.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 @repository.command("add")
 @click.argument("name")
 @click.argument("location")
@@ -59,26 +80,41 @@ def repository() -> None:
     shell_complete=credential_names,
     help="Open the bucket with this credential of the catalog.",
 )
+@click.option("--vault", is_flag=True, help="Take nothing that is not encrypted.")
+@_immutability_options
 @pass_door
-def add(door: Door, name: str, location: str, credential: str | None) -> None:
+def add(
+    door: Door,
+    name: str,
+    location: str,
+    credential: str | None,
+    vault: bool,
+    immutable_days: int | None,
+    batch_days: int | None,
+) -> None:
     r"""Create a repository at LOCATION, or attach to the one that is there.
 
     If repository NAME was moved to LOCATION, its jobs go on there. A bucket has to be there, and
-    is tried first: one whose server overwrites what is to be written once is refused.
+    is tried first: one whose server overwrites what is to be written once is refused. A folder
+    that is to be a vault with --immutable-days needs a guard ('strongroom guard run'), a bucket
+    Object Lock.
 
     \b
     Exit status:
       0   it is known as NAME from now on
       2   NAME or LOCATION cannot be one
       10  there is no such bucket or credential
-      13  the storage did not answer
-      14  nothing can be written there, or it breaks its promises
+      13  the storage, or its guard, did not answer
+      14  nothing can be written there, or it breaks a promise or loses a lock
       15  NAME is taken by another, or LOCATION holds something else
     """
-    from strongroom.control import repositories
+    from strongroom.control import repositories, vaults
 
+    if not vault and (immutable_days is not None or batch_days is not None):
+        raise InvalidInputError("--immutable-days and --batch-days go with --vault")
+    asked = vaults.wanted(immutable_days, batch_days) if vault else None
     with door.context() as ctx:
-        added = repositories.add(ctx, name, location, credential=credential)
+        added = repositories.add(ctx, name, location, credential=credential, vault=asked)
     place = added.repository.location
     if added.moved:
         door.show(added, [f"repository {name} is at {place} now"])
@@ -88,6 +124,130 @@ def add(door: Door, name: str, location: str, credential: str | None) -> None:
     if added.chains:
         count = counted(added.chains, "chain is", "chains are")
         door.speaker.hint(f"{count} there: 'strongroom repository rescan {name}' takes them in")
+
+
+@repository.command("edit")
+@click.argument("name", shell_complete=repository_names)
+@click.option(
+    "--vault/--no-vault", default=None, help="Take nothing that is not encrypted, or anything."
+)
+@_immutability_options
+@click.option("--yes-weaken", is_flag=True, help="Agree to what protects less; do not ask.")
+@pass_door
+def edit(
+    door: Door,
+    name: str,
+    vault: bool | None,
+    immutable_days: int | None,
+    batch_days: int | None,
+    yes_weaken: bool,
+) -> None:
+    r"""Make repository NAME a vault, or change what it demands and keeps.
+
+    What is locked stays locked, whatever is changed.
+
+    \b
+    Exit status:
+      0    it is as was asked for
+      2    it cannot be like that, or nobody agreed to what protects less
+      10   there is no such repository
+      13   the storage, or its guard, did not answer
+      14   a job there is not encrypted, or the storage loses what it locked
+      130  the answer was no
+    """
+    from strongroom.control import vaults
+
+    with door.home_context() as ctx:
+        changed = door.confirmed(
+            lambda agreed: vaults.edit(
+                ctx,
+                name,
+                vault=vault,
+                immutable_days=immutable_days,
+                batch_days=batch_days,
+                yes_weaken=agreed,
+            ),
+            yes_weaken,
+            "--yes-weaken",
+        )
+    door.show({"repository": changed}, [f"repository {name}: {_vault_words(changed.vault)}"])
+    if (
+        changed.vault is not None
+        and changed.vault.immutable_days
+        and not changed.vault.locked_until
+    ):
+        door.speaker.hint(f"'strongroom repository protect {name}' locks what is there already")
+
+
+@repository.command("protect")
+@click.argument("name", shell_complete=repository_names)
+@click.option("--anew", is_flag=True, help="Lock everything again, due or not.")
+@pass_door
+def protect(door: Door, name: str, anew: bool) -> None:
+    r"""Extend the locks of all that the newest points of vault NAME need, where due.
+
+    Sessions do it by themselves; this is for a job that does not run, and for a server that lost
+    what it knew. Whether locks hold is seen by trying to remove something.
+
+    \b
+    Exit status:
+      0   all that the newest points need is locked long enough
+      2   NAME locks nothing
+      10  there is no such repository
+      13  the storage, or its guard, did not answer
+      14  the storage does not keep what was locked
+      20  a chain is damaged or not to be believed
+    """
+    from strongroom.control import vaults
+
+    with door.home_context() as ctx:
+        result = vaults.protect(ctx, name, anew=anew)
+    lines = [
+        f"chain {one.chain[:12]}: {counted(one.extended, 'lock')} extended, "
+        f"locked until {when(one.locked_until)}"
+        for one in result.chains
+    ]
+    door.show(result, lines or [f"repository {name} holds no chain yet"])
+    if result.hidden:
+        door.speaker.warn(vaults.hidden_words(name, len(result.hidden)))
+
+
+@repository.command("unhide")
+@click.argument("name", shell_complete=repository_names)
+@click.option("--dry-run", is_flag=True, help="Say which, and change nothing.")
+@pass_door
+def unhide(door: Door, name: str, dry_run: bool) -> None:
+    r"""Bring back what somebody hid in vault NAME and could not remove.
+
+    In a bucket with versions, whoever has its credentials can put a delete marker or another
+    version on a locked object. What was put first is there, and is shown again.
+
+    \b
+    Exit status:
+      0   nothing is hidden any longer
+      2   NAME locks nothing
+      10  there is no such repository
+      13  the storage did not answer
+      14  the storage refused
+    """
+    from strongroom.control import vaults
+
+    with door.home_context() as ctx:
+        result = vaults.unhide(ctx, name, dry_run=dry_run)
+    did = "are back" if result.done else "would be brought back"
+    door.show(result, [*result.objects, f"{counted(len(result.objects), 'object')} {did}"])
+
+
+def _vault_words(vault: VaultView | None) -> str:
+    if vault is None:
+        return "no vault"
+    if vault.immutable_days is None:
+        return "takes encrypted backups only"
+    until = f"; newest points locked until {when(vault.locked_until)}" if vault.locked_until else ""
+    return (
+        f"takes encrypted backups only, immutable for {vault.immutable_days} days, locks extended "
+        f"every {vault.batch_days}{until}"
+    )
 
 
 @repository.command("check")
@@ -139,11 +299,24 @@ def list_(door: Door) -> None:
 
     with door.context() as ctx:
         views = repositories.list_all(ctx) if ctx.has_catalog else ()
-    columns = [Column("NAME", flexible=True), Column("LOCATION", flexible=True), Column("JOBS")]
-    rows = [(view.name, view.location, str(len(view.jobs))) for view in views]
+    columns = [
+        Column("NAME", flexible=True),
+        Column("LOCATION", flexible=True),
+        Column("JOBS"),
+        Column("VAULT"),
+    ]
+    rows = [
+        (view.name, view.location, str(len(view.jobs)), _vault_cell(view.vault)) for view in views
+    ]
     door.show({"repositories": views}, table(columns, rows) if rows else [])
     if not views:
         door.speaker.hint("'strongroom repository add NAME LOCATION' makes the first repository")
+
+
+def _vault_cell(vault: VaultView | None) -> str:
+    if vault is None:
+        return "no"
+    return "encrypted only" if vault.immutable_days is None else f"{vault.immutable_days} days"
 
 
 @repository.command("show")
@@ -219,6 +392,7 @@ def _detail_lines(details: RepositoryDetails) -> Iterator[str]:
             ("location", details.location),
             ("id", details.repository_id),
             ("free", free),
+            ("vault", _vault_words(details.vault)),
             ("chains", str(len(details.chains))),
         ]
     )
@@ -421,7 +595,7 @@ def prune(
       2    there is no terminal to ask on, and no --yes
       10   there is no repository
       13   the storage did not answer
-      14   the storage refused
+      14   the storage refused, or the clock jumped: see clock confirm
       15   somebody changed the repository meanwhile
       20   the repository is not to be believed
       130  stopped on request
@@ -508,18 +682,25 @@ def compact(
 
 @repository.command("remove")
 @click.argument("name", shell_complete=repository_names)
+@click.option("--yes-weaken", is_flag=True, help="Forget a vault and what it demands; do not ask.")
 @pass_door
-def remove(door: Door, name: str) -> None:
+def remove(door: Door, name: str, yes_weaken: bool) -> None:
     r"""Forget repository NAME. What is stored in it stays, and can be added again.
 
     \b
     Exit status:
-      0   it is forgotten
-      10  there is no such repository
-      15  a job writes to it
+      0    it is forgotten
+      2    it is a vault, and nobody agreed
+      10   there is no such repository
+      15   a job writes to it
+      130  the answer was no
     """
     from strongroom.control import repositories
 
     with door.home_context() as ctx:
-        view = repositories.remove(ctx, name)
+        view = door.confirmed(
+            lambda agreed: repositories.remove(ctx, name, yes_weaken=agreed),
+            yes_weaken,
+            "--yes-weaken",
+        )
     door.show({"repository": view}, [f"forgot repository {name}; {view.location} stays as it is"])

@@ -113,6 +113,7 @@ def _compacted(one: CompactionResult) -> Iterator[str]:
     yield (
         f"chain {one.chain[:12]}: {counted(one.packs, 'pack')} compacted, "
         f"{size(one.freed_bytes)} freed, {moved}"
+        + (f", {counted(one.locked, 'pack')} locked for now" if one.locked else "")
     )
 
 

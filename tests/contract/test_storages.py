@@ -132,4 +132,6 @@ def _faltering() -> FaultyStorage:
         faulty.fail("delete", nth, errors.StorageUnavailableError("no answer"), "after")
         faulty.fail("put", nth, errors.StorageUnavailableError("not sent"))
         faulty.fail("put", nth + 2, errors.StorageUnavailableError("answer lost"), "after")
+        faulty.fail("compose", nth, errors.StorageUnavailableError("not sent"))
+        faulty.fail("compose", nth + 2, errors.StorageUnavailableError("answer lost"), "after")
     return faulty

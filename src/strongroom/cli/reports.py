@@ -80,10 +80,12 @@ def copy_lines(result: CopyResult) -> list[str]:
 
 
 def nothing_to_prune(result: PruneResult) -> bool:
-    """Tell whether no chain has anything to remove or to compact, and no removed job's expires."""
-    dead = any(plan.packs or plan.leftovers for plan in result.compaction)
-    nothing = all(plan.nothing for plan in result.plans)
-    return nothing and not (dead or result.expired or result.ended)
+    """Tell whether no chain has anything to remove, to give up or to compact."""
+    return (
+        all(plan.nothing for plan in result.plans)
+        and not (result.expired or result.ended)
+        and not any(plan.packs or plan.leftovers for plan in result.compaction)
+    )
 
 
 def show_prune(door: Door, result: PruneResult) -> None:

@@ -293,7 +293,7 @@ def take_in(
     """Bring what the catalog knows of a chain that is believed in line with the repository.
 
     Returns:
-        The points that the catalog had not known.
+        The points that the catalog had not known; none of a copy.
     """
     if known_chains.is_copy(ctx, repository.repository_id, chain.chain_id):
         _take_copy_in(ctx, repository, chain)

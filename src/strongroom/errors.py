@@ -303,6 +303,13 @@ class ObjectMissingError(IntegrityError):
     code = "object-missing"
 
 
+class ObjectCutError(IntegrityError):
+    """An object ends before what is wanted of it."""
+
+    code = "object-cut"
+    hint = "run 'strongroom repository scrub' to learn which points are concerned"
+
+
 class PointWithheldError(IntegrityError):
     """A point that the newest signed entry promises is not there."""
 

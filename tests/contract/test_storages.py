@@ -12,6 +12,7 @@ from strongroom.repository.unpublished import HeaderAtHand
 from strongroom.storage.local import LocalStorage
 from strongroom.storage.observing import ObservingStorage
 from strongroom.storage.readonly import ReadOnlyStorage
+from strongroom.storage.reserving import ReservingStorage
 from strongroom.storage.retrying import RetryingStorage, backoff
 from strongroom.storage.throttling import ThrottlingStorage
 from strongroom.storage.tracing import TracingStorage
@@ -83,6 +84,12 @@ class TestObservingStorage(StorageContract):
         return ObservingStorage(MemoryStorage(), SystemClock())
 
 
+class TestReservingStorage(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return ReservingStorage(MemoryStorage(capacity=1 << 30), 1 << 20)
+
+
 class TestHeaderAtHand(StorageContract):
     """One that shows a header more than it has, as a chain that is not published yet needs it."""
 
@@ -132,4 +139,6 @@ def _faltering() -> FaultyStorage:
         faulty.fail("delete", nth, errors.StorageUnavailableError("no answer"), "after")
         faulty.fail("put", nth, errors.StorageUnavailableError("not sent"))
         faulty.fail("put", nth + 2, errors.StorageUnavailableError("answer lost"), "after")
+        faulty.fail("compose", nth, errors.StorageUnavailableError("not sent"))
+        faulty.fail("compose", nth + 2, errors.StorageUnavailableError("answer lost"), "after")
     return faulty

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from strongroom.errors import ConflictError, ObjectExistsError, RefusedError
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain
+from strongroom.storage.base import ObjectRange
+from strongroom.storage.composing import by_copying
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
 
 class HeaderAtHand:
@@ -32,6 +34,11 @@ class HeaderAtHand:
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
         self._inner.put(key, data)
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        if any(isinstance(part, ObjectRange) and part.key == self._key for part in parts):
+            return by_copying(self, target, parts)
+        return self._inner.compose(target, parts)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         if key == self._key:

@@ -7,10 +7,10 @@ A storage knows no backups and sees no keys. Every implementation and every wrap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
 Buffer = bytes | bytearray | memoryview
@@ -26,6 +26,44 @@ class ObjectInfo:
     key: ObjectKey
     size: int
     """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRange:
+    """Bytes of an object that is there already."""
+
+    key: ObjectKey
+    offset: int = 0
+    length: int | None = None
+    """Bytes; all to the end where nothing is said."""
+
+
+Part: TypeAlias = Buffer | ObjectRange
+"""What an object is composed of: new bytes, or bytes of another object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What became of the parts of a composed object."""
+
+    written_bytes: int = 0
+    """New bytes."""
+    cloned_bytes: int = 0
+    """Shared with the objects they are taken from: they took neither room nor time."""
+    copied_bytes: int = 0
+    """Taken from other objects too, but read and written."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object."""
+        return self.written_bytes + self.cloned_bytes + self.copied_bytes
+
+    def __add__(self, other: Composed) -> Composed:
+        return Composed(
+            self.written_bytes + other.written_bytes,
+            self.cloned_bytes + other.cloned_bytes,
+            self.copied_bytes + other.copied_bytes,
+        )
 
 
 class Storage(Protocol):
@@ -52,6 +90,21 @@ class Storage(Protocol):
             ObjectExistsError: the key is taken, even by the same bytes.
             StorageFullError: no room is left; nothing remains of the attempt.
             StorageUnavailableError: the place did not answer; the object may or may not be there.
+        """
+        ...
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        """Store under `target` what `parts` are one after the other, as `put` would.
+
+        Ranges of other objects are cloned where the place can: on XFS and btrfs the whole
+        blocks of the file system, 4 KiB, of a range that lies as deep in a block of the
+        source as of the target. The rest is copied. A place that can neither clone nor copy
+        reads and puts, and holds the object in memory meanwhile.
+
+        Raises:
+            ObjectMissingError: the object of a range is not there.
+            ObjectCutError: it ends before its range does.
+            ObjectExistsError, StorageFullError, StorageUnavailableError: as from `put`.
         """
         ...
 

@@ -24,15 +24,19 @@ from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from strongroom import errors
 from strongroom.clock import Clock, SystemClock, to_microseconds
-from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey
+from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, ObjectRange, Part
+from strongroom.storage.cloning import append_range
+from strongroom.storage.composing import check_parts, cut
 from strongroom.storage.keys import check_key, check_range, is_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
 
 _TEMPORARY: Final = ".tmp"
 _ABANDONED_AFTER: Final = timedelta(days=1)
@@ -74,6 +78,7 @@ class LocalStorage:
         self._clock = clock or SystemClock()
         self._open = _OpenFiles()
         self._durable: set[tuple[str, ...]] = set()
+        self._swept = False
 
     @property
     def location(self) -> str:
@@ -94,16 +99,11 @@ class LocalStorage:
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
         check_key(key)
-        *folders, name = key.split("/")
-        with self._explaining("write", key):
-            # Said before the bytes are written for nothing; the link has the last word.
-            if self._stat(key) is not None:
-                raise _exists(key, self.location)
-            with (
-                self._durable_folder(folders) as target,
-                self._durable_folder([_TEMPORARY]) as temporary,
-            ):
-                self._write(key, data, target, name, temporary)
+        self._write(key, lambda file: _write_all(file, data))
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        check_parts(target, parts)
+        return self._write(target, lambda file: self._write_parts(file, parts))
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         check_key(key)
@@ -203,14 +203,37 @@ class LocalStorage:
 
     # --- writing ----------------------------------------------------------------------------
 
-    def _write(self, key: ObjectKey, data: Buffer, target: int, name: str, temporary: int) -> None:
+    def _write(self, key: ObjectKey, fill: Callable[[int], T]) -> T:
+        """Make the object `key` of what `fill` writes to the open file it is given."""
+        *folders, name = key.split("/")
+        with self._explaining("write", key):
+            # Said before the bytes are written for nothing; the link has the last word.
+            if self._stat(key) is not None:
+                raise _exists(key, self.location)
+            with (
+                self._durable_folder(folders) as target,
+                self._durable_folder([_TEMPORARY]) as temporary,
+            ):
+                self._sweep_once()
+                return self._write_aside(key, fill, target, name, temporary)
+
+    def _sweep_once(self) -> None:
+        """Have who writes first see to what was left over; an object is not lost over that."""
+        if not self._swept:
+            self._swept = True
+            with suppress(errors.StrongroomError):
+                self.sweep_temporary()
+
+    def _write_aside(
+        self, key: ObjectKey, fill: Callable[[int], T], target: int, name: str, temporary: int
+    ) -> T:
         passing = uuid.uuid4().hex
         file = os.open(passing, _CREATE, 0o600, dir_fd=temporary)
         try:
             try:
                 with suppress(OSError):  # without locks, only age protects it from sweeping
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _write_all(file, data)
+                answer = fill(file)
                 os.fsync(file)
                 self._name(key, file, passing, temporary, name, target)
             finally:
@@ -220,6 +243,29 @@ class LocalStorage:
             with suppress(OSError):
                 os.unlink(passing, dir_fd=temporary)
         os.fsync(target)
+        return answer
+
+    def _write_parts(self, file: int, parts: Sequence[Part]) -> Composed:
+        composed = Composed()
+        for part in parts:
+            if isinstance(part, ObjectRange):
+                composed += self._append_range(file, part, composed.size)
+            else:
+                os.lseek(file, composed.size, os.SEEK_SET)
+                _write_all(file, part)
+                composed += Composed(written_bytes=memoryview(part).nbytes)
+        return composed
+
+    def _append_range(self, file: int, part: ObjectRange, end: int) -> Composed:
+        source = self._take_file(part.key)
+        try:
+            length = _length(source, part, self.location)
+            added = append_range(source, part.offset, length, file, end)
+        except BaseException:
+            os.close(source)  # it may be stale: the next attempt opens it afresh
+            raise
+        self._open.give(part.key, source)
+        return added
 
     def _name(
         self, key: ObjectKey, file: int, passing: str, temporary: int, name: str, target: int
@@ -464,6 +510,15 @@ def _read(file: int, offset: int, length: int) -> bytes:
         parts.append(read)
         got += len(read)
     return b"".join(parts)
+
+
+def _length(file: int, part: ObjectRange, location: str) -> int:
+    size = os.fstat(file).st_size
+    if part.length is None:
+        return max(size - part.offset, 0)
+    if part.length and part.offset + part.length > size:
+        raise cut(location, part, size)
+    return part.length
 
 
 def _names_in_key_order(folder: int) -> Sequence[str]:

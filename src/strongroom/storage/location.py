@@ -2,6 +2,7 @@
 
     /srv/backup   ./backup   ~/backup   file:/srv/backup      a folder
     s3://BUCKET/PREFIX?endpoint=URL   gs://…   az://…         a bucket
+    sftp://USER@HOST:PORT/srv/backup                          a folder of an SSH server
 
 A word with a `/` or a scheme is a location; any other word is the name of a repository. A new
 kind of place is a module and a line in `_ELSEWHERE`.
@@ -27,9 +28,12 @@ _ELSEWHERE: Final = {
     "s3": "strongroom.storage.bucket_place",
     "gs": "strongroom.storage.bucket_place",
     "az": "strongroom.storage.bucket_place",
+    "sftp": "strongroom.storage.sftp_place",
 }
 """The modules whose `parse` returns the `Place` that a location means, by its scheme."""
-_KNOWN: Final = "a path such as /srv/backup, or file:/srv/backup, s3://BUCKET/PREFIX, gs:, az:"
+_KNOWN: Final = (
+    "a path such as /srv/backup, or file:/srv/backup, s3://BUCKET/PREFIX, gs:, az:, sftp://"
+)
 
 
 class Place(Protocol):

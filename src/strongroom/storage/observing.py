@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
-Verb: TypeAlias = Literal["put", "get", "size", "exists", "list", "delete", "free_bytes"]
+Verb: TypeAlias = Literal["put", "compose", "get", "size", "exists", "list", "delete", "free_bytes"]
 T = TypeVar("T")
 
 
@@ -24,7 +24,7 @@ class Traffic:
     failures: int = 0
     """Calls that raised; they count as calls too."""
     bytes: int = 0
-    """Stored by puts, returned by gets."""
+    """Stored by puts, returned by gets, written and copied by composing."""
     objects: int = 0
     """Yielded by listings."""
     seconds: float = 0.0
@@ -61,6 +61,13 @@ class ObservingStorage:
     def put(self, key: ObjectKey, data: Buffer) -> None:
         size = memoryview(data).nbytes
         self._observed("put", lambda: self._inner.put(key, data), lambda _: size)
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return self._observed(
+            "compose",
+            lambda: self._inner.compose(target, parts),
+            lambda composed: composed.written_bytes + composed.copied_bytes,
+        )
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._observed("get", lambda: self._inner.get(key, offset, length), len)

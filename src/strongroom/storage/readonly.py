@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from strongroom.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
 
 class ReadOnlyStorage:
@@ -24,6 +24,11 @@ class ReadOnlyStorage:
 
     def put(self, key: ObjectKey, data: Buffer) -> None:  # noqa: ARG002 - the contract's names
         raise RefusedError(f"cannot write {key} to {self.location}: opened read-only", key=key)
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:  # noqa: ARG002
+        raise RefusedError(
+            f"cannot write {target} to {self.location}: opened read-only", key=target
+        )
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._inner.get(key, offset, length)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from strongroom.errors import ObjectExistsError, ObjectMissingError, UnavailableError
+from strongroom.storage.base import Composed, ObjectRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Part, Storage
 
 T = TypeVar("T")
 _WORTH_SAYING_SECONDS: Final = 2.0
@@ -61,21 +62,10 @@ class RetryingStorage:
         return self._inner.location
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
-        unanswered = False
+        self._write(key, [data], lambda: self._inner.put(key, data))
 
-        def attempt() -> None:
-            nonlocal unanswered
-            try:
-                self._inner.put(key, data)
-            except UnavailableError:
-                unanswered = True
-                raise
-            except ObjectExistsError:
-                # A put whose answer was lost leaves its object behind; the repeat finds it.
-                if not (unanswered and self._holds(key, data)):
-                    raise
-
-        self._again(attempt)
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return self._write(target, parts, lambda: self._inner.compose(target, parts))
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._again(lambda: self._inner.get(key, offset, length))
@@ -111,11 +101,42 @@ class RetryingStorage:
     def free_bytes(self) -> int | None:
         return self._again(self._inner.free_bytes)
 
-    def _holds(self, key: ObjectKey, data: Buffer) -> bool:
+    def _write(self, key: ObjectKey, parts: Sequence[Part], call: Callable[[], T]) -> T | Composed:
+        unanswered = False
+
+        def attempt() -> T | Composed:
+            nonlocal unanswered
+            try:
+                return call()
+            except UnavailableError:
+                unanswered = True
+                raise
+            except ObjectExistsError:
+                # A write whose answer was lost leaves its object behind; the repeat finds it.
+                found = self._found(key, parts) if unanswered else None
+                if found is None:
+                    raise
+                return found
+
+        return self._again(attempt)
+
+    def _found(self, key: ObjectKey, parts: Sequence[Part]) -> Composed | None:
+        """Compare what is under `key` with `parts`; if it is they, nobody knows if cloned."""
+        found = Composed()
         try:
-            return self._inner.size(key) == len(data) and self._inner.get(key) == data
+            for part in parts:
+                if isinstance(part, ObjectRange):
+                    data: Buffer = self._inner.get(part.key, part.offset, part.length)
+                    known = Composed(copied_bytes=len(data))
+                else:
+                    data = memoryview(part).cast("B")
+                    known = Composed(written_bytes=len(data))
+                if self._inner.get(key, found.size, len(data)) != data:
+                    return None
+                found += known
+            return found if self._inner.size(key) == found.size else None
         except ObjectMissingError:
-            return False
+            return None
 
     def _again(self, call: Callable[[], T]) -> T:
         for wait in self._waits:

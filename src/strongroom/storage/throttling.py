@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from strongroom.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
 
 class ThrottlingStorage:
@@ -40,6 +40,14 @@ class ThrottlingStorage:
         self._wait_until(begins)
         self._inner.put(key, data)
         self._wait_until(ends)
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        started = self._clock.monotonic()
+        composed = self._inner.compose(target, parts)
+        # What is copied comes and goes; what is cloned stays where it is.
+        _, ends = self._book(started, composed.written_bytes + 2 * composed.copied_bytes)
+        self._wait_until(ends)
+        return composed
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         started = self._clock.monotonic()

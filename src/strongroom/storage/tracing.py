@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from strongroom import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
 T = TypeVar("T")
 
@@ -32,6 +32,11 @@ class TracingStorage:
     def put(self, key: ObjectKey, data: Buffer) -> None:
         size = memoryview(data).nbytes
         self._traced("put", lambda: self._inner.put(key, data), key=key, bytes=size)
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return self._traced(
+            "compose", lambda: self._inner.compose(target, parts), key=target, parts=len(parts)
+        )
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._traced(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
     from strongroom.testing.memory_storage import Snapshot
 
 
@@ -52,6 +52,9 @@ class AdversaryStorage:
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
         self._inner.put(key, data)
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return self._inner.compose(target, parts)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._inner.get(key, offset, length)

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, get_args
 from strongroom import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
-Verb: TypeAlias = Literal["put", "get", "size", "exists", "list", "delete", "free_bytes"]
+Verb: TypeAlias = Literal["put", "compose", "get", "size", "exists", "list", "delete", "free_bytes"]
 When: TypeAlias = Literal["before", "after"]
 T = TypeVar("T")
 
-_WRITES = frozenset({"put", "delete"})
+_WRITES = frozenset({"put", "compose", "delete"})
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class FaultyStorage:
             self._faults.append(_Fault(verb, self._calls[verb] + nth, error, when))
 
     def kill_after(self, nth: int, error: Exception | None = None) -> None:
-        """Let `nth` more writes happen, puts and deletes alike, and fail all later ones.
+        """Let `nth` more writes happen, deletes among them, and fail all later ones.
 
         What is then in the storage is what a process killed at that instant leaves.
         """
@@ -87,6 +87,9 @@ class FaultyStorage:
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
         self._call("put", lambda: self._inner.put(key, data))
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return self._call("compose", lambda: self._inner.compose(target, parts))
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._call("get", lambda: self._inner.get(key, offset, length))

@@ -13,11 +13,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom import errors
-from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey
+from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part
+from strongroom.storage.composing import by_copying
 from strongroom.storage.keys import check_key, check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     Snapshot: TypeAlias = Mapping[ObjectKey, bytes]
     """Every object at one moment."""
@@ -43,6 +44,9 @@ class MemoryStorage:
         check_key(key)
         with self._lock:
             self._put(key, bytes(data))
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return by_copying(self, target, parts)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         check_key(key)

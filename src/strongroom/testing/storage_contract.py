@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom import errors
-from strongroom.storage.base import ObjectInfo
+from strongroom.storage.base import ObjectInfo, ObjectRange
 
 if TYPE_CHECKING:
-    from strongroom.storage.base import Buffer, Storage
+    from strongroom.storage.base import Buffer, Part, Storage
 
 NOT_KEYS = [
     "",
@@ -59,6 +59,27 @@ KEYS_IN_ORDER = [
     "packs/0a",
 ]
 """In order of their characters; by folders `a/` would come before `a-b`."""
+
+
+COMPOSITIONS: dict[str, tuple[Part, ...]] = {
+    "nothing": (),
+    "an empty part": (b"",),
+    "new bytes": (b"new", bytearray(b"er"), memoryview(b"newest")),
+    "a whole object": (ObjectRange("packs/a"),),
+    "empty ranges": (ObjectRange("packs/a", 0, 0), ObjectRange("packs/a", 1 << 20), b"1"),
+    "whole blocks": (ObjectRange("packs/a", 0, 8192), ObjectRange("packs/b", 8192, 8192)),
+    "a block before": (b"x" * 4096, ObjectRange("packs/a", 4096), ObjectRange("packs/b")),
+    "not quite a block before": (b"x" * 4095, ObjectRange("packs/a", 4095), b"tail"),
+    "blocks broken at both ends": (
+        b"head",
+        ObjectRange("packs/a", 4, 100_000),
+        ObjectRange("packs/b", 17, 50_000),
+    ),
+    "a few bytes": (ObjectRange("packs/a", 5000, 1), ObjectRange("packs/a", 8191, 2), b"."),
+    "many ranges": tuple(ObjectRange("packs/b", offset, 700) for offset in range(0, 60_000, 600)),
+    "objects in turn": (ObjectRange("packs/a"), ObjectRange("packs/b"), ObjectRange("packs/a")),
+}
+"""Of `packs/a` of 300,000 bytes and `packs/b` of 65,536."""
 
 
 class ReadingContract:
@@ -373,6 +394,115 @@ class StorageContract(ReadingContract):
 
         assert len([*storage.list("packs/")]) == 20
 
+    @pytest.mark.parametrize("parts", COMPOSITIONS.values(), ids=COMPOSITIONS)
+    def test_an_object_is_composed_of_its_parts_in_order(
+        self, storage: Storage, parts: tuple[Part, ...]
+    ) -> None:
+        there = {
+            "packs/a": hashlib.shake_256(b"a").digest(300_000),
+            "packs/b": hashlib.shake_256(b"b").digest(65536),
+        }
+        for key, data in there.items():
+            storage.put(key, data)
+        expected = b"".join(_bytes_of(part, there) for part in parts)
+
+        composed = storage.compose("packs/composed", parts)
+
+        assert storage.get("packs/composed") == expected
+        assert storage.size("packs/composed") == len(expected)
+        assert composed.written_bytes == sum(
+            len(part) for part in parts if not isinstance(part, ObjectRange)
+        )
+        assert composed.size == len(expected)
+        assert min(composed.written_bytes, composed.cloned_bytes, composed.copied_bytes) >= 0
+        assert {key: storage.get(key) for key in there} == there
+
+    def test_a_composed_object_outlives_what_it_is_made_of(self, storage: Storage) -> None:
+        data = hashlib.shake_256(b"a").digest(100_000)
+        storage.put("a", data)
+        storage.compose("b", [ObjectRange("a")])
+
+        storage.delete("a")
+
+        assert storage.get("b") == data
+        assert [*storage.list()] == [ObjectInfo("b", len(data))]
+
+    def test_a_second_object_is_not_composed_under_a_taken_key(self, storage: Storage) -> None:
+        storage.put("a", b"0123")
+        storage.compose("b", [ObjectRange("a", 1, 2)])
+
+        with pytest.raises(errors.ObjectExistsError):
+            storage.compose("b", [ObjectRange("a")])
+        with pytest.raises(errors.ObjectExistsError):
+            storage.compose("a", [ObjectRange("b"), b"x"])
+        with pytest.raises(errors.ObjectExistsError):
+            storage.put("b", b"x")
+
+        assert {key: storage.get(key) for key in "ab"} == {"a": b"0123", "b": b"12"}
+        assert [*storage.list()] == [ObjectInfo("a", 4), ObjectInfo("b", 2)]
+
+    def test_nothing_is_composed_of_an_object_that_is_missing(self, storage: Storage) -> None:
+        storage.put("a", b"0123")
+
+        with pytest.raises(errors.ObjectMissingError):
+            storage.compose("b", [b"new", ObjectRange("a"), ObjectRange("c", 0, 1)])
+
+        assert [*storage.list()] == [ObjectInfo("a", 4)]
+
+    @pytest.mark.parametrize(("offset", "length"), [(0, 5), (3, 2), (4, 1), (2**40, 1)])
+    def test_nothing_is_composed_of_a_range_beyond_the_end(
+        self, storage: Storage, offset: int, length: int
+    ) -> None:
+        storage.put("a", b"0123")
+
+        with pytest.raises(errors.ObjectCutError):
+            storage.compose("b", [b"new", ObjectRange("a", offset, length)])
+
+        assert [*storage.list()] == [ObjectInfo("a", 4)]
+
+    @pytest.mark.parametrize("key", NOT_KEYS)
+    def test_what_is_no_key_is_refused_in_composing(self, storage: Storage, key: str) -> None:
+        storage.put("a", b"0123")
+
+        with pytest.raises(errors.InvalidInputError):
+            storage.compose(key, [b"1"])
+        with pytest.raises(errors.InvalidInputError):
+            storage.compose("b", [ObjectRange(key)])
+
+        assert [*storage.list()] == [ObjectInfo("a", 4)]
+
+    @pytest.mark.parametrize(("offset", "length"), [(-1, None), (0, -1)])
+    def test_a_range_that_counts_backwards_is_refused_in_composing(
+        self, storage: Storage, offset: int, length: int | None
+    ) -> None:
+        storage.put("a", b"0123")
+
+        with pytest.raises(errors.InvalidInputError):
+            storage.compose("b", [ObjectRange("a", offset, length)])
+
+    def test_of_threads_that_put_and_compose_one_key_one_succeeds(self, storage: Storage) -> None:
+        storage.put("a", b"a" * 5000)
+        for turn in range(10):
+            barrier = threading.Barrier(4)
+            key = f"packs/{turn}"
+
+            def write(number: int, key: str = key, barrier: threading.Barrier = barrier) -> bool:
+                barrier.wait()
+                try:
+                    if number % 2:
+                        storage.compose(key, [ObjectRange("a"), bytes([number])])
+                    else:
+                        storage.put(key, b"a" * 5000 + bytes([number]))
+                except errors.ObjectExistsError:
+                    return False
+                return True
+
+            with ThreadPoolExecutor(4) as threads:
+                won = [*threads.map(write, range(4))]
+
+            assert won.count(True) == 1
+            assert storage.get(key) == b"a" * 5000 + bytes([won.index(True)])
+
     def test_threads_write_and_delete_side_by_side(self, storage: Storage) -> None:
         def work(number: int) -> None:
             for step in range(10):
@@ -388,3 +518,10 @@ class StorageContract(ReadingContract):
         assert [info.key for info in storage.list("work/")] == [
             f"work/{number}/{step}" for number in range(8) for step in range(0, 10, 2)
         ]
+
+
+def _bytes_of(part: Part, there: dict[str, bytes]) -> bytes:
+    if not isinstance(part, ObjectRange):
+        return bytes(part)
+    end = None if part.length is None else part.offset + part.length
+    return there[part.key][part.offset : end]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom import errors
+from strongroom.storage.base import ObjectRange
 from strongroom.storage.observing import ObservingStorage, Traffic
 from strongroom.storage.throttling import ThrottlingStorage
 from strongroom.testing.faulty_storage import FaultyStorage
@@ -25,22 +26,24 @@ def test_calls_bytes_and_seconds_are_counted_by_verb() -> None:
 
     storage.put("a", bytes(1000))
     storage.put("b", memoryview(bytes(500)))
+    storage.compose("c", [ObjectRange("a", 900), bytes(50)])
     storage.get("a", 900, 200)
     storage.get("a", 0, 50)
     storage.size("a")
     storage.exists("a")
     storage.delete("a")
     storage.free_bytes()
-    assert len([*storage.list()]) == 1
+    assert len([*storage.list()]) == 2
 
     assert storage.all_traffic() == {
         "put": Traffic(calls=2, bytes=1500, seconds=15.0),
+        "compose": Traffic(calls=1, bytes=150, seconds=2.5),
         "get": Traffic(calls=2, bytes=150, seconds=1.5),
         "size": Traffic(calls=1),
         "exists": Traffic(calls=1),
         "delete": Traffic(calls=1),
         "free_bytes": Traffic(calls=1),
-        "list": Traffic(calls=1, objects=1),
+        "list": Traffic(calls=1, objects=2),
     }
     assert storage.traffic("put").bytes == 1500
 
@@ -55,13 +58,16 @@ def test_nothing_was_seen_before_the_first_call_or_after_a_reset() -> None:
     assert storage.all_traffic() == {}
 
 
-@pytest.mark.parametrize("verb", ["put", "get", "size", "exists", "list", "delete", "free_bytes"])
+@pytest.mark.parametrize(
+    "verb", ["put", "compose", "get", "size", "exists", "list", "delete", "free_bytes"]
+)
 def test_a_call_that_fails_is_counted_and_moves_no_bytes(verb: Verb) -> None:
     faulty = FaultyStorage(MemoryStorage())
     faulty.fail(verb, 1, errors.StorageUnavailableError("no answer"))
     storage = ObservingStorage(faulty, TurnedClock())
     calls: dict[Verb, Callable[[], object]] = {
         "put": lambda: storage.put("a", b"1"),
+        "compose": lambda: storage.compose("a", [b"1"]),
         "get": lambda: storage.get("a"),
         "size": lambda: storage.size("a"),
         "exists": lambda: storage.exists("a"),

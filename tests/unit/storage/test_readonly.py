@@ -14,6 +14,8 @@ def test_every_write_is_refused_and_changes_nothing() -> None:
 
     with pytest.raises(errors.RefusedError, match="b to /srv/backup: opened read-only"):
         storage.put("b", b"1")
+    with pytest.raises(errors.RefusedError, match="b to /srv/backup: opened read-only"):
+        storage.compose("b", [b"1"])
     with pytest.raises(errors.RefusedError, match="a in /srv/backup: opened read-only"):
         storage.delete("a")
     with pytest.raises(errors.RefusedError):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom import errors
+from strongroom.storage.base import Composed, ObjectRange
 from strongroom.storage.retrying import RetryingStorage, backoff
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
@@ -20,6 +21,7 @@ NO_ANSWER = errors.StorageUnavailableError("no answer")
 
 CALLS: dict[Verb, Callable[[Storage], object]] = {
     "put": lambda storage: storage.put("new", b"1"),
+    "compose": lambda storage: storage.compose("new", [b"1", ObjectRange("old")]),
     "get": lambda storage: storage.get("old"),
     "size": lambda storage: storage.size("old"),
     "exists": lambda storage: storage.exists("old"),
@@ -143,6 +145,31 @@ def test_an_object_that_vanishes_while_it_is_looked_at_was_anothers(
 
     with pytest.raises(errors.ObjectExistsError):
         retrying(faulty, clock).put("new", b"1")
+
+    faulty.assert_all_hit()
+
+
+def test_what_was_composed_although_the_answer_was_lost_is_found(
+    faulty: FaultyStorage, clock: TurnedClock
+) -> None:
+    faulty.fail("compose", 1, NO_ANSWER, "after")
+
+    composed = retrying(faulty, clock).compose("new", [b"1", ObjectRange("old"), b"2"])
+
+    assert faulty.get("new") == b"102"
+    assert composed == Composed(written_bytes=2, copied_bytes=1)
+    faulty.assert_all_hit()
+
+
+@pytest.mark.parametrize("other", [b"112", b"1023", b"10", b""])
+def test_composing_does_not_take_anothers_object_for_its_own(
+    faulty: FaultyStorage, clock: TurnedClock, other: bytes
+) -> None:
+    faulty.put("new", other)
+    faulty.fail("compose", 1, NO_ANSWER)
+
+    with pytest.raises(errors.ObjectExistsError):
+        retrying(faulty, clock).compose("new", [b"1", ObjectRange("old"), b"2"])
 
     faulty.assert_all_hit()
 

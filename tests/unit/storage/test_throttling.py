@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom import errors
+from strongroom.storage.base import Composed
 from strongroom.storage.throttling import ThrottlingStorage
 from strongroom.testing.memory_storage import MemoryStorage
 from strongroom.testing.turned_clock import TurnedClock
 
 if TYPE_CHECKING:
-    from strongroom.storage.base import Buffer
+    from collections.abc import Sequence
+
+    from strongroom.storage.base import Buffer, Part
 
 
 @pytest.fixture
@@ -100,3 +103,13 @@ def test_threads_together_stay_under_the_limit() -> None:
 def test_a_limit_that_moves_nothing_is_refused(clock: TurnedClock, limit: float) -> None:
     with pytest.raises(errors.InvalidInputError):
         ThrottlingStorage(MemoryStorage(), clock, limit)
+
+
+def test_what_is_composed_counts_as_it_moves(clock: TurnedClock) -> None:
+    class Cloning(MemoryStorage):
+        def compose(self, target: str, parts: Sequence[Part]) -> Composed:
+            return Composed(written_bytes=100, cloned_bytes=10_000, copied_bytes=300)
+
+    ThrottlingStorage(Cloning(), clock, bytes_per_second=100).compose("b", [])
+
+    assert clock.slept == (7.0,)

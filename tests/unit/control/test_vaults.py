@@ -181,3 +181,14 @@ def test_a_chain_that_ended_long_ago_is_not_locked_again(vault) -> None:
     run(vault)
     vault.clock.advance(100 * DAY)
     assert [one.extended for one in vaults.protect(vault.ctx, "main", anew=True).chains] == [0]
+
+
+def test_only_where_a_vault_locks_anything_is_the_clock_judged_strictly(vault) -> None:
+    vault.repository("other")
+    vaults.edit(vault.ctx, "other", vault=True)
+    asked = ("main", "/main", "other", "/other", "/nowhere")
+    assert [vaults.needs_strict_clock(vault.ctx, where) for where in asked] == [
+        *(True, True),
+        *(False, False, False),
+    ]
+    assert vaults.needs_strict_clock(vault.ctx)

@@ -16,6 +16,8 @@ from strongroom.storage.credential import Credential
 from strongroom.storage.location import open_storage
 from strongroom.storage.retrying import RetryingStorage
 from strongroom.testing.storage_contract import StorageContract
+from strongroom.testing.turned_clock import TurnedClock
+from tests.support.gate import Gate
 from tests.support.s3_server import ACCESS_KEY, CREDENTIAL, S3Server
 
 
@@ -120,3 +122,47 @@ def test_a_profile_of_the_usual_files_opens_a_bucket(
     assert open_storage(location).get("a") == b"1"
     with pytest.raises(errors.RefusedError, match="nobody"):
         open_storage(location.replace("offsite", "nobody"))
+
+
+class _OpeningClock(TurnedClock):
+    """Opens a gate whenever somebody waits."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self._gate = gate
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self._gate.open()
+
+
+@pytest.mark.parametrize("size", [10, 2 << 20])
+def test_a_put_whose_answer_was_lost_is_taken_for_done(s3: S3Server, size: int) -> None:
+    data = hashlib.shake_256(b"lost").digest(size)
+    with Gate.before(s3.port) as gate:
+        location = s3.location(endpoint=f"http://127.0.0.1:{gate.port}")
+        bucket = open_storage(location, credential=CREDENTIAL)
+        storage = RetryingStorage(bucket, _OpeningClock(gate), jitter=lambda: 0.5)
+        storage.put("before", b"1")
+        gate.break_next()
+
+        storage.put("a", data)
+
+        assert storage.get("a") == data
+        with pytest.raises(errors.ObjectExistsError):
+            storage.put("a", data)
+
+
+def test_a_put_whose_answer_was_lost_does_not_take_anothers_for_its_own(s3: S3Server) -> None:
+    place = s3.place()
+    with Gate.before(s3.port) as gate:
+        location = s3.location(place.prefix, endpoint=f"http://127.0.0.1:{gate.port}")
+        bucket = open_storage(location, credential=CREDENTIAL)
+        storage = RetryingStorage(bucket, _OpeningClock(gate), jitter=lambda: 0.5)
+        s3.storage(place.prefix).put("a", b"another's")
+        gate.break_next()
+
+        with pytest.raises(errors.ObjectExistsError):
+            storage.put("a", b"mine")
+
+    assert s3.storage(place.prefix).get("a") == b"another's"

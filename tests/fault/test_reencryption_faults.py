@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom.crypto import random
-from strongroom.engine.reencryption import carried
+from strongroom.engine.carried import carried
 from strongroom.errors import StorageUnavailableError
 from strongroom.repository import layout
 from strongroom.testing.faulty_storage import FaultyStorage, Verb, When

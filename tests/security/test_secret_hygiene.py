@@ -261,8 +261,20 @@ class Story:
         for words in ("scrub", "verify", "rescan"):
             run("repository", words, "main")
         run("repository", "prune", "main", "--yes")
+        run("repository", "compact", "main")
         listed = look("keys", "list")["keys"]
         look("keys", "show", listed[0]["key_id"])
+
+    def copies_are_made(self) -> None:
+        run, look = self.run, self.look
+        run("repository", "add", "offsite", self.at("copy"))
+        run("job", "copy", "create", "away", "--from", "office", "--to", "offsite")
+        run("job", "copy", "run", "away")
+        look("job", "copy", "list")
+        look("job", "copy", "show", "away")
+        look("repository", "copy", "main", "offsite", "--with-config")
+        run("job", "copy", "remove", "away")
+        run("repository", "remove", "offsite")
 
     def the_holder_of_the_kit_is_asked(self) -> None:
         run = self.run
@@ -372,6 +384,7 @@ def _told(folder: Path, hsm: Path) -> Story:
         story.jobs_run()
         story.a_password_changes()
         story.points_are_looked_at()
+        story.copies_are_made()
         story.the_holder_of_the_kit_is_asked()
         story.another_machine_goes_on()
         story.the_configuration_comes_back()

@@ -15,6 +15,7 @@ from strongroom.crypto import random
 from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.engine import reencryption
 from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.carried import Carried
 from strongroom.engine.progress import NullProgress
 from strongroom.repository import promises, rekey, unpublished
 
@@ -46,9 +47,7 @@ class Clone:
         assert chain_key is not None
         return cls(job, chain_id, header, chain_key)
 
-    def fill(
-        self, storage: Storage | None = None, cancel: Cancellation | None = None
-    ) -> reencryption.Carried:
+    def fill(self, storage: Storage | None = None, cancel: Cancellation | None = None) -> Carried:
         job = self.job
         storage = storage or job.storage
         return reencryption.reencrypt(

@@ -198,7 +198,7 @@ def headers(base: Base) -> Iterator[Vector]:
     claim = data[:8] + b"\xff\xff\xff\xff" + data[12:]
     yield vector("header-claims", "header-malformed", "a body of 4 GiB, never read", claim)
     body = codec.unframe(versions.HEADER, data, "it").body
-    longer = body.replace(b"\x98\x01", b"\x98\xcc\x01", 1)
+    longer = body.replace(b"\x99\x01", b"\x99\xcc\x01", 1)
     assert longer != body
     signature = base.signer.sign(header.HEADER_DOMAIN, longer)
     yield vector(

@@ -296,6 +296,7 @@ class Chain:
         self.end = end
         self.header, body, signature = framed(root / "headers" / name, b"SRM1HEAD", "ChainHeader")
         self.id, self.suite, self.hash = self.header.chain_id, self.header.suite, H(body)
+        self.origin = self.header.origin_id
         known = self.suite in (SEALED, PLAIN)
         ensure("a known suite", known, outcome="version-unsupported")
         named = len(self.header.recipients) == (32 if self.suite == SEALED else 0)
@@ -365,7 +366,7 @@ class Chain:
         for stanza in envelope.stanzas:
             seed = self.secret.seed_for(stanza)
             if seed and KeyPair(seed).public == stanza.public:
-                info = bind("stanza", key_id, b"chain key" + self.id)
+                info = bind("stanza", key_id, b"chain key" + self.origin)
                 self.chain_keys[key_id] = KeyPair(seed).open_chain_key(info, stanza.sealed, public)
                 vouching = Signer.of_seed(expand(seed, "vouch", 32))
                 if vouching.signed(b"vouch", self.owner.public, stanza.vouch):
@@ -389,7 +390,7 @@ class Chain:
         named = link.chain_id, link.newer_id, link.older_id.hex()
         ensure("a link has its own name", named == (self.id, newer.id, path.name[65:]))
         ensure("a chain key has its id", public_id(link.older_public) == link.older_id)
-        info = bind("link", link.older_id, b"chain key" + self.id)
+        info = bind("link", link.older_id, b"chain key" + self.origin)
         return newer.open_chain_key(info, link.sealed, link.older_public)
 
     # --- Session keys and commitments
@@ -403,7 +404,7 @@ class Chain:
             if record.chain_key_id not in self.chain_keys:
                 closed = Refused("no-recipient", "the secret does not open this session")
                 raise self.broken.get(record.chain_key_id.hex(), closed)
-            context = b"session" + self.id + record.session_id
+            context = b"session" + self.origin + record.session_id
             key, info = self.chain_keys[record.chain_key_id], bind("session keys", context)
             packed = key.open(info, record.sealed_keys)
             commitment = H(bind("session commitment", packed, context))
@@ -443,6 +444,8 @@ class Chain:
         """Read what belongs to the journal: every entry is signed by who came before it."""
         self.entries, refused = {}, {}
         paths = sorted(self.folder.glob("journal/" + 10 * "[0-9]"))
+        marks = [path.name[5:] for path in self.folder.glob("journal/upto-" + 10 * "[0-9]")]
+        paths = [path for path in paths if all(path.name <= mark for mark in marks)]
         for path in (path for path in paths if int(path.name) <= self.end):
             try:
                 self.entries[int(path.name)] = self.read_entry(path)
@@ -622,17 +625,61 @@ class State:
         ensure("a block has the expected class", directory.block_class == block_class)
         offset, length, digest = blocks[number & 0xFFFF]
         pack = directory.pack_id.hex()
-        block = stored(chain.folder / "packs" / pack[:2] / pack, offset, length)
+        path = chain.folder / "packs" / pack[:2] / pack
+        if not path.exists():
+            path, offset = self.thinned(address.slot, directory, number & 0xFFFF)
+        block = stored(path, offset, length)
         ensure(f"a block of pack {pack} is what was signed", H(block) == digest)
         if chain.suite == PLAIN:
             return unframed(block, sealed=False)
         session_key, metakey, _ = chain.keys(record)
         key = metakey if block_class == INDEX else session_key
         key = AESGCM(expand(key, "pack", 32, directory.pack_id))
-        context = b"block" + bytes([chain.suite]) + chain.id + record.session_id
+        context = b"block" + bytes([chain.suite]) + chain.origin + record.session_id
         context += struct.pack(">QB", number, block_class)
         ensure("a nonce has its place", int.from_bytes(block[:3]) == number & 0xFFFF)
         return unframed(key.decrypt(block[:12], block[12:], context))
+
+    def thinned(self, slot, directory, place):
+        """Return what compaction left of a pack, and where a block lies in it."""
+        pack = directory.pack_id.hex()
+        named = (self.chain.folder / "packs" / pack[:2]).glob(pack + "-*")
+        forms = {int(path.name[65:]): path for path in named if path.name[65:].isdigit()}
+        for _, path in sorted(forms.items(), reverse=True):
+            with contextlib.suppress(Refused), refusing("block-damaged"):
+                found = self.thinned_trailer(path, slot, directory)
+                return path, found[place]
+        raise Refused("block-damaged", f"pack {pack} is there, or what is left of it")
+
+    def thinned_trailer(self, path, slot, directory):
+        """Return where the remaining blocks of a pack lie, by place."""
+        size = path.stat().st_size
+        ensure("a pack has limits", size <= 256 * MIB + 32 * MIB + 44)
+        data = stored(path, 0, size)
+        length = int.from_bytes(data[-44:-40])
+        ensure("a trailer fits", 80 <= size - 44 - length, data[-8:] == b"SRM1PEND")
+        trailer = data[size - 44 - length : size - 44]
+        found = decode("ThinnedTrailer", trailer)
+        pages = dict(
+            self.chain.table(self.sessions[slot].ledger, 1, "LedgerPage", directory.ordinal)
+        )
+        signed = pages[directory.ordinal].directory
+        ensure("a thinned pack has the signed directory", found.directory == signed)
+        at = min(found.offsets)
+        ensure("blocks follow a header", at in (80, 4096))
+        ids = self.chain.origin + self.sessions[slot].session_id + directory.pack_id
+        header = b"SRM1THIN" + ids + struct.pack(">IB", directory.ordinal, directory.block_class)
+        ensure("a thinned pack has the pack's header", data[:at] == header.ljust(at, b"\0"))
+        ensure("a footer is true", data[-40:-8] == H(data[:at] + trailer))
+        lengths = dict(zip(directory.places, directory.lengths, strict=True))
+        births = dict(zip(directory.places, directory.offsets, strict=True))
+        where = dict(zip(found.places, found.offsets, strict=True))
+        ensure("places ascend", found.places == sorted(where))
+        for place in sorted(where, key=births.__getitem__):
+            ensure("blocks keep their order and leave no gap", where[place] == at)
+            at += lengths[place]
+        ensure("trailer and footer fill the rest", at == size - 44 - length)
+        return where
 
     @refusing("point-damaged")
     def page(self, address, notation):
@@ -655,7 +702,7 @@ class State:
         if self.chain.suite == SEALED:
             _, metakey, _ = self.chain.keys(self.own)
             key = expand(metakey, "value/point", 32, details[:32])
-            context = b"session" + self.chain.id + self.own.session_id + point.point_id
+            context = b"session" + self.chain.origin + self.own.session_id + point.point_id
             details = AESGCM(key).decrypt(details[32:44], details[44:], context)
         found = decode("PointDetails", details)
         ensure("no index has more than 8 levels", found.root.levels <= 8)

@@ -1,4 +1,4 @@
-"""The shortest way back: a repository read in 200 lines, written from docs/format.md alone.
+"""The shortest way back: a repository read in 205 lines, written from docs/format.md alone.
 
     python shortest.py REPOSITORY PASSWORD-FILE TARGET
 
@@ -52,8 +52,9 @@ def private_half_and_id(seed):
 
 class Chain:
     def __init__(self, folder, password):
-        self.folder, self.id, self.keys = folder, bytes.fromhex(folder.name), {}
-        self.block, seeds, context = lru_cache(8)(self.block), [], b"chain key" + self.id
+        self.folder, self.keys, seeds, self.block = folder, {}, [], lru_cache(8)(self.block)
+        self.origin = self.framed(folder.parents[1] / "headers" / folder.name, b"SRM1HEAD")[3]
+        context = b"chain key" + self.origin
         for path in folder.glob("envelopes/*-a"):
             _, key_id, _, _, _, stanzas = self.framed(path, b"SRM1ENVL")
             passwords = [stanza for stanza in stanzas if stanza[0] == "password"]
@@ -111,7 +112,7 @@ class Chain:
 
     def session(self, slot):
         session_id, key_id, sealed, _, ledger, _ = self.record(*self.sessions, 16, slot)
-        context = b"session" + self.id + session_id
+        context = b"session" + self.origin + session_id
         packed = HPKE.decrypt(sealed, self.keys[key_id], bind("session keys", context))
         return context, ledger, (packed[:32], packed[32:64])  # the keys by class of block
 
@@ -119,8 +120,13 @@ class Chain:
         context, ledger, keys = self.session(slot)
         [directory] = self.record(*ledger, 1, number >> 16)
         pack_id, _, _, _, places, offsets, lengths, _ = msgpack.decode(directory)
-        at, pack = places.index(number & 0xFFFF), pack_id.hex()
-        sealed = self.stored(f"packs/{pack[:2]}/{pack}", offsets[at], lengths[at], 17 * MIB)
+        at, pack = number & 0xFFFF, f"packs/{pack_id.hex()[:2]}/{pack_id.hex()}"
+        length = lengths[places.index(at)]
+        if not (self.folder / pack).exists():  # then the newest of its thinned forms
+            pack = max(self.folder.glob(pack + "-*"), key=lambda path: int(path.name[65:]))
+            data = pack.read_bytes()
+            *_, places, offsets = msgpack.decode(data[-44 - int.from_bytes(data[-44:-40]) : -44])
+        sealed = self.stored(pack, offsets[places.index(at)], length, 17 * MIB)
         place = b"block\1" + context[7:] + number.to_bytes(8) + bytes([block_class])  # both ids
         frame = unseal(keys[block_class], "pack", pack_id, sealed, place)
         codec, size, end = frame[0], int.from_bytes(frame[1:5]), 9 + int.from_bytes(frame[5:9])
@@ -151,10 +157,9 @@ class Chain:
         with open(path, "xb") as file:
             for _, (blocks, *pieces, _) in leaves:
                 for block, offset, length in zip(*pieces, strict=True):
-                    if block == -1:
-                        file.seek(length, os.SEEK_CUR)
-                    else:
+                    if block != -1:
                         file.write(self.block(*blocks[block], DATA)[offset : offset + length])
+                    file.seek(length if block == -1 else 0, os.SEEK_CUR)
             ensure("pieces add up to the size", file.tell() == size)
             file.truncate(size)
 

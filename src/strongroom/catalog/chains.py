@@ -160,6 +160,13 @@ def make_current(database: Database, job_id: bytes, chain_id: bytes) -> None:
         database.execute("UPDATE chains SET current = ? WHERE chain_id = ?", (True, chain_id))
 
 
+def move(database: Database, chain_id: bytes, repository_id: bytes) -> None:
+    """Let a chain be at home in another repository: a copy of it is there."""
+    database.execute(
+        "UPDATE chains SET repository_id = ? WHERE chain_id = ?", (repository_id, chain_id)
+    )
+
+
 def remove(database: Database, chain_id: bytes) -> None:
     """Forget a chain, its points and its envelopes; its head stays known."""
     database.execute("DELETE FROM chains WHERE chain_id = ?", (chain_id,))

@@ -20,6 +20,8 @@ _GIVEN_BACK: Final = frozenset(
         "sessions",
         "points",
         "heads",
+        "copies",
+        "copied_points",
         "envelopes",
         "chain_recipients",
         "failed_attempts",
@@ -28,6 +30,7 @@ _GIVEN_BACK: Final = frozenset(
 )
 _COUNTED_BY_SESSIONS: Final = {
     "jobs": ("counter",),
+    "copy_jobs": ("ran_at", "problem"),
     "kms": ("synced_at",),
     "kms_keys": ("state", "checked_at", "proven_at"),
 }

@@ -108,7 +108,8 @@ def remove(database: Database, repository_id: bytes) -> None:
         ConflictError: a job writes to it.
     """
     with database.transaction():
-        database.execute("DELETE FROM chains WHERE repository_id = ?", (repository_id,))
+        for table in ("chains", "copies", "copied_points", "floors"):
+            database.execute(f"DELETE FROM {table} WHERE repository_id = ?", (repository_id,))
         database.execute("DELETE FROM repositories WHERE repository_id = ?", (repository_id,))
 
 

@@ -261,6 +261,67 @@ reencryptions = Table(
     Column("header", LargeBinary, nullable=False),
 )
 
+synthetic_fulls = Table(
+    "synthetic_fulls",
+    metadata,
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("job_id", LargeBinary(16), nullable=False, index=True),
+    Column("repository_id", LargeBinary(16), nullable=False),
+)
+
+copy_jobs = Table(
+    "copy_jobs",
+    metadata,
+    Column("copy_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column(
+        "job_id",
+        LargeBinary(16),
+        ForeignKey("jobs.job_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column(
+        "repository_id",
+        LargeBinary(16),
+        ForeignKey("repositories.repository_id"),
+        nullable=False,
+        index=True,
+    ),
+    Column("after_run", Boolean(create_constraint=False), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ran_at", BigInteger),
+    Column("problem", Text),
+)
+
+copies = Table(
+    "copies",
+    metadata,
+    # Of no table: a drive that has no name here is remembered by what it is.
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("location", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("entry_hash", LargeBinary(32), nullable=False),
+    Column("copied_at", BigInteger, nullable=False),
+)
+
+copied_points = Table(
+    "copied_points",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("point_id", LargeBinary(16), primary_key=True),
+    Column("chain_id", LargeBinary(16), nullable=False),
+)
+
+floors = Table(
+    "floors",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("points", Integer, nullable=False),
+    Column("days", Integer, nullable=False),
+)
+
 sessions = Table(
     "sessions",
     metadata,

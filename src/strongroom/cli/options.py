@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from strongroom.control.access import Access
     from strongroom.control.context import Context
+    from strongroom.model.floor import FloorChange
 
 _SIZE: Final = re.compile(r"(\d+)\s*([KMG]?)(?:I?B)?", re.IGNORECASE)
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])", re.IGNORECASE)
@@ -201,8 +202,8 @@ class Reading:
     signers: tuple[str, ...]
     allow_unencrypted: bool
 
-    def access(self, door: Door) -> Access:
-        """Return it as the control plane takes it."""
+    def access(self, door: Door, *, given_up: bool = False) -> Access:
+        """Return it as the control plane takes it; with points given up where they are wanted."""
         from strongroom.control.access import Access
 
         return Access(
@@ -212,7 +213,17 @@ class Reading:
             kms=self.kms,
             signers=self.signers,
             allow_unencrypted=self.allow_unencrypted,
+            given_up=given_up,
         )
+
+
+def given_up_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--given-up`."""
+    return click.option(
+        "--given-up",
+        is_flag=True,
+        help="Also points that retention let go and that are still there; name them by id.",
+    )(function)
 
 
 def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -282,6 +293,37 @@ def signer_option(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FINGERPRINT",
         help="Believe this signer and no other; may be said several times.",
     )(function)
+
+
+def floor_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the floor of a keeper; the function gets `least_points` and `least_days`."""
+    for option in (
+        click.option(
+            "--keep-at-least-days",
+            "least_days",
+            type=click.IntRange(0),
+            metavar="D",
+            help="Never go under the points of D days, whatever is signed.",
+        ),
+        click.option(
+            "--keep-at-least-points",
+            "least_points",
+            type=click.IntRange(0),
+            metavar="N",
+            help="Never go under N points of a source, whatever is signed.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def floor_of(points: int | None, days: int | None) -> FloorChange | None:
+    """Return what was said of a floor; None where nothing was."""
+    if points is None and days is None:
+        return None
+    from strongroom.model.floor import FloorChange
+
+    return FloorChange(points, days)
 
 
 def repository_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -358,6 +400,12 @@ def _jobs(ctx: Context) -> Iterable[str]:
     return [view.name for view in jobs.list_all(ctx)]
 
 
+def _copy_jobs(ctx: Context) -> Iterable[str]:
+    from strongroom.control import copy_jobs
+
+    return [view.name for view in copy_jobs.list_all(ctx)]
+
+
 def _passwords(ctx: Context) -> Iterable[str]:
     from strongroom.control import passwords
 
@@ -388,6 +436,7 @@ def _sessions(ctx: Context) -> Iterable[str]:
 
 repository_names: Completer = _names(_repositories)
 job_names: Completer = _names(_jobs)
+copy_job_names: Completer = _names(_copy_jobs)
 password_names: Completer = _names(_passwords)
 kms_names: Completer = _names(_kms)
 credential_names: Completer = _names(_credentials)

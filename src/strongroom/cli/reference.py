@@ -60,7 +60,12 @@ ANSWERS: Final[dict[str, Answer]] = {
         "strongroom.engine.verify.VerifyReport",
         note="`ok`, and `error` beside the fields where something is damaged",
     ),
+    "repository copy": Answer(
+        "strongroom.control.copies.CopyResult",
+        note="with `error` beside the fields where not all was copied",
+    ),
     "repository prune": Answer("strongroom.control.care.PruneResult"),
+    "repository compact": Answer("strongroom.control.care.CompactResult"),
     "repository remove": _view("RepositoryView", "repository"),
     "repository check": Answer(
         None,
@@ -99,6 +104,14 @@ ANSWERS: Final[dict[str, Answer]] = {
     "job rewrap": _view("RewrapResult"),
     "job retention": _view("RetentionPlan"),
     "job detach": _view("JobResult"),
+    "job copy create": _view("CopyJobView", "copy_job"),
+    "job copy list": _view("CopyJobView", "copy_jobs", many=True),
+    "job copy show": _view("CopyJobView", "copy_job"),
+    "job copy run": Answer(
+        "strongroom.control.copies.CopyResult",
+        note="with `error` beside the fields where not all was copied",
+    ),
+    "job copy remove": _view("CopyJobView", "copy_job"),
     "job run": Answer(
         "strongroom.control.sessions.SessionResult",
         note="with `--all` as a list under `sessions`, where a job that failed has `job`, "

@@ -9,9 +9,13 @@ from strongroom.errors import IntegrityError
 from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from strongroom.cli.door import Door
-    from strongroom.control.care import PruneResult
+    from strongroom.control.care import CompactResult, PruneResult
+    from strongroom.control.copies import CopyResult
     from strongroom.engine.verify import VerifyReport
+    from strongroom.repository.compaction import CompactionResult
     from strongroom.repository.scrub import ScrubReport
 
 
@@ -40,9 +44,45 @@ def _show(door: Door, report: VerifyReport | ScrubReport, what: str, damages: in
     door.show_with_error(document, lines, error)
 
 
+def show_copy(door: Door, result: CopyResult) -> None:
+    """Answer with a copy, or with what one would do."""
+    error = result.error
+    door.tell_warnings(result.warnings)
+    if error is None:
+        door.show(result, copy_lines(result))
+        return
+    door.show_with_error(result, copy_lines(result), error)
+
+
+def copy_lines(result: CopyResult) -> list[str]:
+    """Return what travelled of each chain, and what did not."""
+    lines: list[str] = []
+    would = "" if result.done else "would be "
+    for one in result.chains:
+        has = f"{counted(len(one.points), 'point')} up to entry {one.newest_entry}"
+        if one.nothing and not one.damaged:
+            lines.append(f"chain {one.chain[:12]}: all there, {has}")
+        else:
+            lines.append(
+                f"chain {one.chain[:12]}: {counted(one.objects, 'object')}, "
+                f"{size(one.stored_bytes)} {would}copied; {has}"
+            )
+        lines += [f"  {would}replaced: {key}" for key in one.replaced]
+        for damage in one.damaged:
+            hurts = f"; hurts {', '.join(damage.points)}" if damage.points else ""
+            lines.append(f"  NOT COPIED {damage.object}: {damage.what}{hurts}")
+    lines += [f"chain {one.chain[:12]}: NOT COPIED: {one.message}" for one in result.problems]
+    if result.configurations:
+        backups = counted(result.configurations, "configuration backup")
+        lines.append(f"{backups} {would}copied")
+    return lines or ["there is no chain to copy"]
+
+
 def nothing_to_prune(result: PruneResult) -> bool:
-    """Tell whether no chain has anything to remove."""
-    return all(plan.nothing for plan in result.plans)
+    """Tell whether no chain has anything to remove or to compact."""
+    return all(plan.nothing for plan in result.plans) and not any(
+        plan.packs or plan.leftovers for plan in result.compaction
+    )
 
 
 def show_prune(door: Door, result: PruneResult) -> None:
@@ -51,10 +91,40 @@ def show_prune(door: Door, result: PruneResult) -> None:
     door.tell_warnings(result.warnings)
 
 
+def show_compaction(door: Door, result: CompactResult) -> None:
+    """Answer with a compaction, or the plan of one."""
+    if result.done:
+        lines = [line for one in result.outcomes for line in _compacted(one)]
+        lines = lines or ["there is nothing to compact"]
+    else:
+        lines = [line for plan in result.plans for line in plan.text().splitlines()]
+        lines = lines or ["there is no chain to compact"]
+    door.show(result, lines)
+    door.tell_warnings(result.warnings)
+
+
+def _compacted(one: CompactionResult) -> Iterator[str]:
+    if one.left is not None:
+        return
+    moved = f"{size(one.copied_bytes)} copied"
+    if one.cloned_bytes:
+        moved = f"{size(one.cloned_bytes)} cloned, {moved}"
+    yield (
+        f"chain {one.chain[:12]}: {counted(one.packs, 'pack')} compacted, "
+        f"{size(one.freed_bytes)} freed, {moved}"
+    )
+
+
 def prune_lines(result: PruneResult) -> list[str]:
     """Return what goes from each chain, and what stays."""
     if not result.done:
         lines = [line for plan in result.plans for line in plan.text().splitlines()]
+        lines += [
+            line
+            for plan in result.compaction
+            if plan.packs or plan.leftovers
+            for line in plan.text().splitlines()
+        ]
         return lines or ["there is no chain to prune"]
     lines = []
     for one in result.outcomes:
@@ -67,4 +137,5 @@ def prune_lines(result: PruneResult) -> list[str]:
             f"{size(one.freed_bytes)} freed, {counted(one.condemned, 'object')} condemned"
             f"{waits}{until}"
         )
+    lines += [line for one in result.compacted for line in _compacted(one)]
     return lines or ["there is no chain to prune"]

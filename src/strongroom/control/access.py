@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, jobs, repositories
+from strongroom.catalog import copies as copy_rows
+from strongroom.catalog import copy_jobs, heads, jobs, repositories
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
-from strongroom.control import audit, guarded, keys, missing_keys
+from strongroom.control import audit, guarded, keys, known_chains, missing_keys
 from strongroom.control.opened_points import OpenedPoints
 from strongroom.control.recovery_files import read_kits
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker, local_half_of
@@ -71,6 +72,8 @@ class Access:
     signers: tuple[str, ...] = ()
     """Fingerprints of signers to believe."""
     allow_unencrypted: bool = False
+    given_up: bool = False
+    """Points that retention let go are read, too, by their ids, where they are still there."""
     ask: bool = True
     """A secret may be asked for where nothing at hand opens what is read."""
 
@@ -84,6 +87,7 @@ class Access:
 class Absent:
     """A repository of the catalog that could not be opened."""
 
+    repository_id: bytes
     error: StrongroomError
     jobs: frozenset[str]
     """Names of the jobs whose newest points are in it."""
@@ -188,8 +192,9 @@ class Reading:
         if at:
             self.check()
             self.check_present(job.partition("/")[0])
+        points = [view for view in self.points if not (at and view.live.given_up)]
         try:
-            return select(self.points, text)
+            return select(points, text)
         except NotFoundError as error:
             if self.absent:
                 raise self.absent[0].error from error
@@ -281,7 +286,7 @@ def open_reading(
         NotARepositoryError: there is no repository.
         InvalidInputError: no repository was named and there is no catalog.
     """
-    from strongroom.engine.points import open_points
+    from strongroom.engine.points import open_point, open_points
 
     reading = Reading(access)
     for where in _places(ctx, access, job):
@@ -292,11 +297,13 @@ def open_reading(
                 raise
             reading.absent.append(_absent(ctx, where, error))
             reading.warnings.append(f"repository {where} is left out: {error}")
-    if reading.absent and not reading.repositories:
-        raise reading.absent[0].error
     believed = keys.readers_trust(ctx, access.signers)
     for repository in reading.repositories:
         _open_chains(ctx, repository, reading)
+    if access.where is None:
+        _use_copies(ctx, reading)
+    if reading.absent and not reading.repositories:
+        raise reading.absent[0].error
     if not access.expects_sealed and not unseen:
         reading.guarded = [chain for chain in reading.chains if guarded.is_guarded(ctx, chain)]
     keyrings = _recorded_keyrings(ctx, reading, believed, which)
@@ -309,16 +316,23 @@ def open_reading(
         except IntegrityError as error:
             _set_aside(reading, chain, error)
             continue
+        if access.given_up:
+            lost = chain.given_up_points()
+            views += [open_point(chain, live, keyrings.get(chain.chain_id)) for live in lost]
         views = [recovered.opened(view, believed) if recovered else view for view in views]
         reading.points += views
         reading.problems += [
             (chain.chain_id, view.problem)
             for view in views
-            if isinstance(view.problem, IntegrityError)
+            if isinstance(view.problem, IntegrityError) and not view.live.given_up
         ]
     opened = {view.chain.chain_id for view in reading.points if view.details is not None}
     locked = [chain for chain in reading.guarded if chain.chain_id not in opened]
     guarded.refuse(ctx, guarded.concerned(ctx, locked, which))
+    if any(view.live.given_up for view in reading.points):
+        reading.warnings.append(
+            "points given up are shown, too: nothing promises that all of them is still there"
+        )
     reading.points.sort(key=lambda view: (view.taken_at, view.live.entry.number))
     _look_at_closed(ctx, reading, keyrings)
     reading.warnings.extend(f"{error}" for _, error in reading.problems)
@@ -344,7 +358,62 @@ def _places(ctx: Context, access: Access, job: str | None) -> list[str]:
                 for row in rows
                 if row.repository_id in held or row.name == found.repository
             ]
-    return [row.name for row in repositories.all_rows(ctx.database)]
+    return [row.name for row in repositories.all_rows(ctx.database) if not _is_for_copies(ctx, row)]
+
+
+def _is_for_copies(ctx: Context, row: repositories.RepositoryRow) -> bool:
+    """Tell whether a repository is read only where an original is away or damaged."""
+    database, repository_id = ctx.database, row.repository_id
+    return bool(
+        (
+            copy_rows.of_repository(database, repository_id)
+            or copy_jobs.of_repository(database, row.name)
+        )
+        and not chain_rows.of_repository(database, repository_id)
+        and not jobs.of_repository(database, repository_id)
+    )
+
+
+def _use_copies(ctx: Context, reading: Reading) -> None:
+    """Read each chain once: from where it is at home, else from the newest copy that is there."""
+    places = {id(one.storage): one.repository_id for one in reading.repositories}
+    rows = {row.chain_id: row for row in chain_rows.all_rows(ctx.database)}
+
+    def is_home(chain: Chain) -> bool:
+        row = rows.get(chain.chain_id)
+        return row is not None and row.repository_id == places[id(chain.storage)]
+
+    once: dict[bytes, Chain] = {}
+    for chain in reading.chains:
+        if chain.chain_id not in once or is_home(chain):
+            once[chain.chain_id] = chain
+    reading.chains = [chain for chain in reading.chains if once[chain.chain_id] is chain]
+    away = {one.repository_id: f"its repository is left out: {one.error}" for one in reading.absent}
+    damaged = {chain_id: str(error) for chain_id, error in reading.problems}
+    for chain_id, row in rows.items():
+        why = damaged.get(chain_id) or away.get(row.repository_id)
+        if chain_id not in once and why is not None:
+            _open_copy(ctx, reading, chain_id, why)
+
+
+def _open_copy(ctx: Context, reading: Reading, chain_id: bytes, why: str) -> None:
+    """Take a chain from the newest copy of it that is there and holds."""
+    for copy in copy_rows.of_chain(ctx.database, chain_id):
+        known = repositories.by_id(ctx.database, copy.repository_id)
+        location = known.location if known is not None else copy.location
+        try:
+            repository = Repository.open(ctx.storage(location))
+            chain = repository.chain(chain_id)
+            chain.check_head(Head(chain_id, copy.number, copy.entry_hash))
+            chain.live_points()
+        except StrongroomError:
+            continue  # the next one, then; what is wrong with the original is said anyway
+        if repository.repository_id != copy.repository_id:
+            continue  # another drive is in its place
+        reading.repositories.append(repository)
+        reading.chains.append(chain)
+        reading.warnings.append(f"chain {chain.name} is read from its copy in {location}: {why}")
+        return
 
 
 def _absent(ctx: Context, name: str, error: StrongroomError) -> Absent:
@@ -354,18 +423,18 @@ def _absent(ctx: Context, name: str, error: StrongroomError) -> Absent:
         chain = chain_rows.current(ctx.database, job.job_id)
         if chain.repository_id == repository_id if chain else job.repository == name:
             found.add(job.name)
-    return Absent(error, frozenset(found))
+    return Absent(repository_id, error, frozenset(found))
 
 
 def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None:
     """Open every chain, and compare each with what was last seen of it."""
     present = repository.chain_ids()
     for chain_id in present:
-        known = heads.get(ctx.database, chain_id) if ctx.has_catalog else None
+        known = known_chains.seen_of(ctx, repository.repository_id, chain_id)
         try:
             chain = repository.chain(chain_id)
             if known is not None:
-                chain.check_head(Head(chain_id, *known))
+                chain.check_head(known)
             # What the journal says has to hold before any of it is used.
             chain.live_points()
         except (IntegrityError, UnsupportedVersionError) as error:
@@ -373,6 +442,7 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
             reading.problems.append((chain_id, error))
         else:
             reading.chains.append(chain)
+            _tell_behind(ctx, repository, chain, reading)
     if not ctx.has_catalog:
         return
     for row in chain_rows.of_repository(ctx.database, repository.repository_id):
@@ -390,6 +460,20 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
                     ),
                 )
             )
+
+
+def _tell_behind(ctx: Context, repository: Repository, chain: Chain, reading: Reading) -> None:
+    """Say that a copy lacks what its original had already."""
+    if not ctx.has_catalog:
+        return
+    seen = heads.get(ctx.database, chain.chain_id)
+    newest = chain.listing[-1] if chain.listing else 0
+    if seen is not None and newest < seen[0]:
+        reading.warnings.append(
+            f"chain {chain.name} in {repository.storage.location} is a copy that ends at entry "
+            f"{newest}; the original went on to {seen[0]}: 'strongroom repository copy' brings it "
+            "up to date"
+        )
 
 
 # --- keys -----------------------------------------------------------------------------------

@@ -6,29 +6,42 @@ pinned on the command, accepted before, or are this installation's own.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, reencryptions
-from strongroom.control import audit, guarded, keys
+from strongroom.catalog import copies as copy_rows
+from strongroom.catalog import heads, reencryptions, synthetic_fulls
+from strongroom.control import audit, copies, guarded, keys, known_chains
 from strongroom.control.access import Access, open_reading, storage_of
+from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.progress import NullProgress
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
+from strongroom.repository.compaction import (
+    DEAD_SHARE,
+    CompactionPlan,
+    CompactionResult,
+    plan_compaction,
+)
+from strongroom.repository.compaction import compact as compact_chain
 from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
 from strongroom.repository.prune import PruneResult as Pruned
 from strongroom.repository.repository import Repository
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from strongroom.control.context import Context
-    from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
-    from strongroom.repository.chain import Chain, Trust
+    from strongroom.model.floor import FloorChange
+    from strongroom.repository.chain import Chain, Head, Trust
     from strongroom.repository.scrub import ScrubReport
 
 
@@ -43,6 +56,10 @@ class PruneResult:
     """One for each chain."""
     outcomes: tuple[Pruned, ...] = ()
     """What became of each plan; empty after a dry run."""
+    compaction: tuple[CompactionPlan, ...] = ()
+    """What there is to compact, by what the chains are now; of a dry run, before anything went."""
+    compacted: tuple[CompactionResult, ...] = ()
+    """What was compacted; empty after a dry run."""
     warnings: tuple[str, ...] = ()
 
 
@@ -136,26 +153,164 @@ def _withhold_names(ctx: Context, views: list[PointView], report: VerifyReport) 
             damage.paths.clear()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactResult:
+    """What a compaction did, or would do."""
+
+    repository: str
+    done: bool
+    """False after a dry run."""
+    plans: tuple[CompactionPlan, ...]
+    """One for each chain."""
+    outcomes: tuple[CompactionResult, ...] = ()
+    """What became of each plan; empty after a dry run."""
+    warnings: tuple[str, ...] = ()
+
+
+def compact(
+    ctx: Context,
+    where: str,
+    *,
+    dead_share: float | None = None,
+    dry_run: bool = False,
+    signers: tuple[str, ...] = (),
+    progress: Progress,
+    cancel: Cancellation,
+) -> CompactResult:
+    """Give back the space of dead blocks in packs that live, by moving what is sealed.
+
+    Chains whose signer is not believed are left alone.
+
+    Args:
+        ctx: Surroundings.
+        where: The repository.
+        dead_share: How much of a pack has to be dead for it to be rewritten, from 0 to 1; a
+            third where nothing is said.
+        dry_run: Only say what would be done.
+        signers: Whose chains to believe, where that is not known here.
+        progress: Is told how it goes.
+        cancel: Stops it between two packs.
+    """
+    repository = Repository.open(storage_of(ctx, where))
+    warnings: list[str] = []
+    plans: list[CompactionPlan] = []
+    outcomes: list[CompactionResult] = []
+    for chain in _cared_for(ctx, repository, signers, warnings):
+        with _left_alone(chain.name, warnings):
+            plan = plan_compaction(chain, DEAD_SHARE if dead_share is None else dead_share)
+            plans.append(plan)
+            if not dry_run:
+                outcomes.append(_compacted(ctx, chain, plan, progress, cancel, warnings))
+    if not dry_run:
+        audit.record(
+            ctx,
+            "repository.compacted",
+            needed=False,
+            repository=where,
+            packs=sum(one.packs for one in outcomes),
+            freed_bytes=sum(one.freed_bytes for one in outcomes),
+        )
+    return CompactResult(
+        repository=where,
+        done=not dry_run,
+        plans=tuple(plans),
+        outcomes=tuple(outcomes),
+        warnings=tuple(warnings),
+    )
+
+
+def _compacted(
+    ctx: Context,
+    chain: Chain,
+    plan: CompactionPlan,
+    progress: Progress,
+    cancel: Cancellation,
+    warnings: list[str],
+) -> CompactionResult:
+    done = compact_chain(chain, plan, ctx.clock, progress, cancel)
+    warnings.extend(done.problems)
+    if done.left is not None:
+        warnings.append(f"chain {chain.name} is left alone: {done.left}")
+    return done
+
+
+def _cared_for(
+    ctx: Context, repository: Repository, signers: tuple[str, ...], warnings: list[str]
+) -> Iterator[Chain]:
+    """Yield the chains whose signer is believed, compared with what is known of them."""
+    believed = keys.readers_trust(ctx, signers)
+    known = _known_heads(ctx, repository)
+    for chain_id in repository.chain_ids():
+        with _left_alone(chain_id.hex()[:12], warnings):
+            chain = repository.chain(chain_id)
+            if _may_prune(chain, believed, known, warnings):
+                yield chain
+
+
+@contextmanager
+def _left_alone(name: str, warnings: list[str]) -> Iterator[None]:
+    """Go on with the others where one chain is damaged, or was removed since it was listed."""
+    try:
+        yield
+    except NotFoundError:
+        pass
+    except (IntegrityError, UnsupportedVersionError) as error:
+        warnings.append(f"chain {name} is left alone: {error}")
+
+
 def prune(
-    ctx: Context, where: str, *, dry_run: bool = False, signers: tuple[str, ...] = ()
+    ctx: Context,
+    where: str,
+    *,
+    dry_run: bool = False,
+    signers: tuple[str, ...] = (),
+    floor: FloorChange | None = None,
+    keep_floor: bool = False,
+    compacting: bool = True,
+    progress: Progress | None = None,
+    cancel: Cancellation | None = None,
 ) -> PruneResult:
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
-    Chains whose signer is not believed are left alone.
+    Chains whose signer is not believed are left alone. What is dead in packs that stay is given
+    back as well.
+
+    Args:
+        ctx: Surroundings.
+        where: Name or location of the repository.
+        dry_run: Say what may go, and nothing more.
+        signers: Fingerprints to believe, and nobody else.
+        floor: What stays although it is given up; the one that is remembered by default.
+        keep_floor: Remember it, where there is a catalog.
+        compacting: Whether to give dead blocks back, too.
+        progress: Is told how compaction goes.
+        cancel: Stops it.
     """
+    progress = progress or NullProgress()
+    cancel = cancel or Cancellation()
     repository = Repository.open(storage_of(ctx, where))
+    least = copies.floor_of(ctx, repository)
+    if floor is not None:
+        least = floor.of(least)
+        # Before anything is decided: it holds also where there is nothing to remove now.
+        if keep_floor and ctx.has_catalog:
+            copies.set_floor(ctx, repository, where, floor)
     believed = keys.readers_trust(ctx, signers)
     known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
     outcomes: list[Pruned] = []
+    compaction: list[CompactionPlan] = []
+    compacted: list[CompactionResult] = []
     warnings: list[str] = []
+    if floor is not None and not ctx.has_catalog:
+        warnings.append(copies.FLEETING)
     for chain_id in repository.chain_ids():
         try:
             chain = repository.chain(chain_id)
             if not _may_prune(chain, believed, known, warnings):
                 continue
-            plan = plan_prune(repository, chain, ctx.clock, quarantine)
+            plan = plan_prune(repository, chain, ctx.clock, quarantine, least)
         except NotFoundError:
             continue  # removed since it was listed
         except (IntegrityError, UnsupportedVersionError) as error:
@@ -163,6 +318,15 @@ def prune(
             warnings.append(f"chain {chain_id.hex()[:12]} is left alone: {error}")
             continue
         plans.append(_shown(plan))
+        if dry_run and compacting and not plan.whole_chain:
+            compaction.append(plan_compaction(chain))
+        if plan.spared_points:
+            warnings.append(
+                f"chain {chain.name}: its signer gave up "
+                f"{counted(len(plan.spared_points), 'point')} that the floor keeps here; if "
+                "nobody meant that, look at the server that signs. 'strongroom point list "
+                f"--repository {where} --given-up' shows them"
+            )
         if dry_run:
             continue
         outcome = carry_out(plan, ctx.identity if ctx.has_catalog else None)
@@ -170,10 +334,19 @@ def prune(
         if outcome.left is not None:
             warnings.append(f"chain {chain.name} is left alone: {outcome.left}")
         if plan.whole_chain and ctx.has_catalog and chain_id not in repository.chain_ids():
+            copy_rows.forget(ctx.database, repository.repository_id, chain_id)
+            if known_chains.is_copy(ctx, repository.repository_id, chain_id):
+                continue  # the original is where it was
             # Removed on purpose: nobody is to take it for withheld, and no key of it is of use.
             ctx.keystore.delete(ChainRecord, chain_id.hex())
             chain_rows.remove(ctx.database, chain_id)
             heads.forget(ctx.database, chain_id)
+        elif compacting and not plan.whole_chain:
+            with _left_alone(chain.name, warnings):
+                dead = plan_compaction(chain)
+                compaction.append(dead)
+                if dead.packs or dead.leftovers:
+                    compacted.append(_compacted(ctx, chain, dead, progress, cancel, warnings))
     if not dry_run:
         remove_leftovers(repository)
     if not dry_run:
@@ -190,6 +363,8 @@ def prune(
         done=not dry_run,
         plans=tuple(plans),
         outcomes=tuple(outcomes),
+        compaction=tuple(compaction),
+        compacted=tuple(compacted),
         warnings=tuple(warnings),
     )
 
@@ -219,8 +394,10 @@ def _may_prune(
 def _unfinished(ctx: Context, repository: Repository) -> frozenset[bytes]:
     if not ctx.has_catalog:
         return frozenset()
-    rows = reencryptions.of_repository(ctx.database, repository.repository_id)
-    return frozenset(row.chain_id for row in rows)
+    of = repository.repository_id
+    reencrypted = {row.chain_id for row in reencryptions.of_repository(ctx.database, of)}
+    made = {row.chain_id for row in synthetic_fulls.of_repository(ctx.database, of)}
+    return frozenset(reencrypted | made)
 
 
 def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
@@ -228,7 +405,7 @@ def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
         return {}
     found: dict[bytes, Head] = {}
     for chain_id in repository.chain_ids():
-        head = heads.get(ctx.database, chain_id)
+        head = known_chains.seen_of(ctx, repository.repository_id, chain_id)
         if head is not None:
-            found[chain_id] = Head(chain_id, *head)
+            found[chain_id] = head
     return found

@@ -136,7 +136,10 @@ class ChainChoice:
         trust = keys.trust(self.ctx)
         present: set[bytes] = set()
         others: dict[bytes, Chain] = {}
+        behind = self._go_on_in_copies()
         for chain_id in self.repository.chain_ids():
+            if chain_id in behind:
+                continue
             chain = self._chain_of_job(chain_id)
             if chain is None:
                 continue
@@ -163,6 +166,16 @@ class ChainChoice:
         present |= self._keep_others(newest, others)
         self._look_for_withheld(newest, present)
         return newest
+
+    def _go_on_in_copies(self) -> frozenset[bytes]:
+        """Let chains of the job that were copied here be at home here; return those behind."""
+        rows = chain_rows.of_job(self.ctx.database, self.job.job_id)
+        if all(row.repository_id == self.repository.repository_id for row in rows):
+            return frozenset()
+        # Not at the top: most sessions have no use for it.
+        from strongroom.control import seeding
+
+        return seeding.go_on_in_copies(self.ctx, self.job, self.repository, full=self.full)
 
     def _keep_others(
         self, newest: tuple[EntryRef, SessionBody] | None, others: Mapping[bytes, Chain]
@@ -342,7 +355,7 @@ class ChainChoice:
         # A chain of another identity is one of before the keystore was lost: nobody here can
         # say that its newest entries are this server's own.
         own = keys.trust(ctx).knows(chain.identity)
-        keyring, record = self._keys_of(chain) if own else (Keyring(chain.chain_id), None)
+        keyring, record = self.keys_of(chain) if own else (Keyring(chain.origin_id), None)
         older = None
         if (
             record is not None
@@ -505,7 +518,7 @@ class ChainChoice:
 
     # --- keys --------------------------------------------------------------------------------
 
-    def _keys_of(self, chain: Chain) -> tuple[Keyring, ChainRecord | None]:
+    def keys_of(self, chain: Chain) -> tuple[Keyring, ChainRecord | None]:
         """Return what is at hand to compare with the chain's newest state.
 
         The keystore first; where it lost something, a stored or given secret opens it.
@@ -513,7 +526,7 @@ class ChainChoice:
         ctx = self.ctx
         kept = _KeptMetakeys(ctx, chain.chain_id)
         if not chain.sealed:
-            return Keyring(chain.chain_id), None
+            return Keyring(chain.origin_id), None
         newest = chain.newest_session
         body = newest.body if newest is not None else None
         try:
@@ -525,9 +538,9 @@ class ChainChoice:
         if record is not None and (
             not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
         ):
-            return Keyring(chain.chain_id, {}, kept), record
+            return Keyring(chain.origin_id, {}, kept), record
         if not isinstance(body, SessionBody):
-            return Keyring(chain.chain_id, {}, kept), record
+            return Keyring(chain.origin_id, {}, kept), record
         unlockers = list(keys.stored_unlockers(ctx, self.job))
         if self.old is not None:
             unlockers.append(PasswordUnlocker(self.old.get("password of the chain before")))
@@ -561,7 +574,7 @@ class ChainChoice:
                 f"the keystore had lost keys of chain {chain.name}; the job's secret opened it"
             )
             return opened, record
-        return Keyring(chain.chain_id, {}, kept), None
+        return Keyring(chain.origin_id, {}, kept), None
 
     def _refuse_older_recipients(
         self, chain: Chain, record: ChainRecord, newest: Entry | None
@@ -726,4 +739,4 @@ class ChainChoice:
         )
         if chain_key is not None:
             known_chains.keep_envelope(ctx, chain, chain_key.id)
-        return Target(chain, Keyring(chain.chain_id), record, step.reason.value, step.text)
+        return Target(chain, Keyring(chain.origin_id), record, step.reason.value, step.text)

@@ -145,7 +145,7 @@ def _open(
 ) -> tuple[Reading, Keyring]:
     """Open a chain with what was kept when it was unlocked, or with its secret."""
     if not chain.sealed:
-        return _open_plain(ctx, repository, chain, access), Keyring(chain.chain_id)
+        return _open_plain(ctx, repository, chain, access), Keyring(chain.origin_id)
     believed = keys.readers_trust(ctx, access.signers)
     given = access.expects_sealed or guarded.is_guarded(ctx, chain)
     if not given and believed.knows(chain.identity):

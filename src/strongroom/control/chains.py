@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import jobs, repositories, signers
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
@@ -281,6 +282,9 @@ def take_in(
     ctx: Context, repository: Repository, chain: Chain, points: Sequence[PointView]
 ) -> None:
     """Bring what the catalog knows of a chain that is believed in line with the repository."""
+    if known_chains.is_copy(ctx, repository.repository_id, chain.chain_id):
+        _take_copy_in(ctx, repository, chain)
+        return
     with ctx.database.transaction():
         if chain_rows.find(ctx.database, chain.chain_id) is None:
             chain_rows.insert(ctx.database, _chain_row(repository, chain))
@@ -290,6 +294,23 @@ def take_in(
         point_rows.remove_many(ctx.database, known - present)
         point_rows.insert_many(ctx.database, [_point_row(chain, view) for view in points])
         point_rows.set_held(ctx.database, [view.point_id for view in points if view.held], True)
+
+
+def _take_copy_in(ctx: Context, repository: Repository, chain: Chain) -> None:
+    """Remember which points a copy has; what the catalog says of the original stays."""
+    head = chain.head()
+    if head is None:
+        return
+    known_chains.remember_head(ctx, chain)
+    row = copy_rows.CopyRow(
+        repository_id=repository.repository_id,
+        chain_id=chain.chain_id,
+        location=repository.storage.location,
+        number=head.number,
+        entry_hash=head.entry_hash,
+        copied_at=ctx.clock.now(),
+    )
+    copy_rows.remember(ctx.database, row, [live.point.point_id for live in chain.live_points()])
 
 
 def _chain_row(repository: Repository, chain: Chain) -> chain_rows.ChainRow:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from strongroom.catalog import (
     chains,
+    copies,
     jobs,
     missing_links,
     passwords,
@@ -546,7 +547,10 @@ def _notices(ctx: Context, job: Job, changed: Job) -> list[str]:
     if ran and changed.repository != job.repository:
         wanted = repositories.get(ctx.database, changed.repository).repository_id
         left = any(row.repository_id == wanted for row in chains.of_job(ctx.database, job.job_id))
+        copied = {row.chain_id for row in copies.of_repository(ctx.database, wanted)}
         does = "goes on from the points that are" if left else "makes a full"
+        if not copied.isdisjoint(row.chain_id for row in chains.of_job(ctx.database, job.job_id)):
+            does = "goes on in the copy of its chain that is"
         notices.append(
             f"the next session {does} in {changed.repository}; what is in {job.repository} "
             "stays there, and no retention applies to it any longer"

@@ -534,7 +534,7 @@ def stored_keyring(
             audit.record(ctx, "keys.unwrapped", by="kms", chains=[chain.chain_id.hex()])
             return keyring
 
-        return Keyring(chain.chain_id, {}, metakeys, openers=openers, later=later)
+        return Keyring(chain.origin_id, {}, metakeys, openers=openers, later=later)
     try:
         keyring = chain.unlock(secrets, believed)
     except NoRecipientMatchedError:
@@ -550,9 +550,9 @@ def stored_keyring(
                 fingerprint=chain.identity.fingerprint,
             ) from None
         openers = openers_of(chain.envelopes())
-        return Keyring(chain.chain_id, chain_keys, metakeys, openers=openers)
+        return Keyring(chain.origin_id, chain_keys, metakeys, openers=openers)
     return Keyring(
-        chain.chain_id,
+        chain.origin_id,
         keyring.chain_keys,
         metakeys,
         keyring.closed,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, repositories
+from strongroom.catalog import copies, heads, repositories
 from strongroom.repository import layout
 from strongroom.repository.chain import Head
 from strongroom.repository.repository import Repository
@@ -40,6 +40,30 @@ def compare_with_seen(ctx: Context, chain: Chain) -> None:
     seen = heads.get(ctx.database, chain.chain_id)
     if seen is not None:
         chain.check_head(Head(chain.chain_id, *seen))
+
+
+def is_copy(ctx: Context, repository_id: bytes, chain_id: bytes) -> bool:
+    """Tell whether a repository of the catalog has a chain that is at home in another one."""
+    row = chain_rows.find(ctx.database, chain_id)
+    if row is None or row.repository_id == repository_id:
+        return False
+    if copies.find(ctx.database, repository_id, chain_id) is not None:
+        return True
+    return repositories.by_id(ctx.database, repository_id) is not None
+
+
+def seen_of(ctx: Context, repository_id: bytes, chain_id: bytes) -> Head | None:
+    """Return the newest entry that a repository has to have of a chain, if any is known.
+
+    A copy may lag behind the chain that it is a copy of, and not behind itself.
+    """
+    if not ctx.has_catalog:
+        return None
+    if is_copy(ctx, repository_id, chain_id):
+        copied = copies.find(ctx.database, repository_id, chain_id)
+        return None if copied is None else Head(chain_id, copied.number, copied.entry_hash)
+    seen = heads.get(ctx.database, chain_id)
+    return None if seen is None else Head(chain_id, *seen)
 
 
 def remember_head(ctx: Context, chain: Chain) -> None:

@@ -70,13 +70,13 @@ def keyring_of(chain: Chain, live: LivePoint, sessions: Mapping[bytes, PackedSec
     Raises:
         PointDamagedError: keys of a session are missing, or not the right ones.
     """
-    keyring = Keyring(chain.chain_id)
+    keyring = Keyring(chain.origin_id)
     for record in dict(chain.sessions(live.body).items()).values():
         packed = sessions.get(record.session_id)
         what = f"session {record.session_id.hex()[:12]} of point {live.point.point_id.hex()[:12]}"
         if packed is None:
             raise PointDamagedError(f"the recovery response has no keys of {what}")
-        context = session_context(chain.chain_id, record.session_id)
+        context = session_context(chain.origin_id, record.session_id)
         try:
             secrets = SessionSecrets.unpack(packed)
         except ValueError:

@@ -69,6 +69,8 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
         ]
         if not rows and job_id is None:
             raise _no_points_of(ctx, job)
+    if ctx.has_catalog:
+        rows = _with_copies(ctx, rows)
     return PointList(
         points=tuple(rows),
         warnings=tuple(reading.warnings),
@@ -80,6 +82,23 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
         ),
         complete=not reading.absent,
     )
+
+
+def _with_copies(ctx: Context, rows: Sequence[PointRow]) -> list[PointRow]:
+    """Return the rows with the other repositories that have each point."""
+    from strongroom.catalog import copies as copy_rows
+    from strongroom.control.copies import repository_name
+
+    places = copy_rows.places_of_points(ctx.database)
+    return [
+        msgspec.structs.replace(
+            row,
+            copies=tuple(
+                sorted(repository_name(ctx, one) for one in places.get(bytes.fromhex(row.id), ()))
+            ),
+        )
+        for row in rows
+    ]
 
 
 def _no_points_of(ctx: Context, job: str) -> NotFoundError:
@@ -116,6 +135,7 @@ def row_of(view: PointView, needs: Sequence[NeededKey] = ()) -> PointRow:
         chain=view.chain.chain_id.hex(),
         files=details.files if details else None,
         needs=tuple(one.chain_key_id.hex() for one in needs),
+        given_up=view.live.given_up,
     )
 
 

@@ -109,7 +109,7 @@ def answer(question: Question) -> str:
                 "recovery kit does not open, nor does a link lead to it",
                 hint="another kit may: 'strongroom recovery list' on the server shows them",
             )
-        context = session_context(request.chain_id, session.session_id)
+        context = session_context(request.origin_id, session.session_id)
         secrets = open_session(chain_key, session.sealed, context, session.commitment)
         keys.append((session.session_id, secrets.packed()))
     return response_text(question.request_hash, request.public, keys)
@@ -117,7 +117,7 @@ def answer(question: Question) -> str:
 
 def _open_chain_keys(request: RecoveryRequest, unlocker: RecoveryUnlocker) -> dict[bytes, ChainKey]:
     """Return the chain keys that a kit opens, by themselves and through links."""
-    context = chain_key_context(request.chain_id)
+    context = chain_key_context(request.origin_id)
     opened: dict[bytes, ChainKey] = {}
     refusal: NoRecipientMatchedError | None = None
     for envelope in request.envelopes:

@@ -88,6 +88,7 @@ def request(
         format_version=FORMAT,
         repository_id=_repository_id(view.chain),
         chain_id=view.chain.chain_id,
+        origin_id=view.chain.origin_id,
         point_id=view.point_id,
         taken_at=to_microseconds(view.taken_at),
         made_at=to_microseconds(made_at),

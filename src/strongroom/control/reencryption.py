@@ -29,6 +29,7 @@ from strongroom.control.known_chains import (
 from strongroom.control.views import ReencryptedChain, ReencryptResult
 from strongroom.crypto import random
 from strongroom.engine import reencryption
+from strongroom.engine.carried import Carried, carried
 from strongroom.errors import (
     CancelledError,
     ConfirmationNeededError,
@@ -81,7 +82,7 @@ class _Plan:
     keyring: Keyring | None = None
     begun: tuple[Chain, ChainKey] | None = None
     """The new chain and its key, where this very call began it."""
-    what: reencryption.Carried = field(default_factory=lambda: reencryption.Carried([], {}))
+    what: Carried = field(default_factory=lambda: Carried([], {}))
     reason: str = ""
     """Why it is left as it is."""
 
@@ -297,7 +298,7 @@ def _look(ctx: Context, plan: _Plan, unlockers: Sequence[Unlocker]) -> None:
             f"it is signed by {chain.identity.fingerprint}, and only who signs a chain can give "
             "its points up"
         )
-    plan.what = reencryption.carried(chain)
+    plan.what = carried(chain)
     plan.keyring = _opened(ctx, chain, unlockers)
     reencryption.check_keys(plan.what, plan.keyring)
 
@@ -305,7 +306,7 @@ def _look(ctx: Context, plan: _Plan, unlockers: Sequence[Unlocker]) -> None:
 def _opened(ctx: Context, chain: Chain, unlockers: Sequence[Unlocker]) -> Keyring:
     """Return all keys of a chain that are kept or that secrets open, perhaps none."""
     kept = {} if guarded.is_guarded(ctx, chain) else keys.kept_chain_keys(ctx, chain)
-    keyring = Keyring(chain.chain_id, kept, openers=openers_of(chain.envelopes()))
+    keyring = Keyring(chain.origin_id, kept, openers=openers_of(chain.envelopes()))
     with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
         for unlocker in unlockers:
             try:

@@ -11,6 +11,7 @@ from strongroom.control import (
     audit,
     chains,
     config_backup,
+    copy_jobs,
     credentials,
     guarded,
     keys,
@@ -191,6 +192,7 @@ def remove(ctx: Context, name: str) -> RepositoryView:
     row = repositories.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_repository(ctx.database, row.repository_id)]
     users += config_backup.users_of(ctx.database, repository_id=row.repository_id)
+    users += copy_jobs.users_of(ctx, name)
     users += guarded.users_of(ctx, row.repository_id)
     if users:
         raise InUseError(f"repository {name} is used by {', '.join(users)}", users=users)

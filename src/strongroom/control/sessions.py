@@ -1,6 +1,6 @@
 """Running a job: decide what the session is, run it, publish, remember, report.
 
-The order of `_Session.run` is what operators rely on: the lock before anything is read, the
+The order of `SessionRun.run` is what operators rely on: the lock before anything is read, the
 catalog's record before the first script, the session's metakey in the keystore before its
 first pack, retention with the publication, the post script whatever happened.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from strongroom.catalog import copy_jobs as copy_job_rows
 from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
@@ -32,6 +33,7 @@ from strongroom.errors import (
     StrongroomError,
     UnavailableError,
 )
+from strongroom.format.journal import PointKind
 from strongroom.model.job import Compression as Level
 from strongroom.model.job import Job, KmsEncryption
 from strongroom.model.retention import PointFacts
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
     from strongroom.format.journal import SessionBody
+    from strongroom.format.point import PointDetails
 
 _LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
 _LEAST_FREE = 32 << 20
@@ -82,6 +85,10 @@ class SessionResult:
     warnings: tuple[str, ...]
     points: tuple[str, ...]
     bottleneck: str = ""
+    cloned_bytes: int = 0
+    """Of a synthetic full: blocks that it shares with the points before."""
+    copied_bytes: int = 0
+    """Of a synthetic full: blocks that had to be copied."""
     given_up: tuple[RemovedPoint, ...] = ()
     """Points that retention let go with this session, and why."""
 
@@ -99,6 +106,7 @@ def run(
     name: str,
     *,
     full: bool,
+    synthetic: bool = False,
     progress: Progress,
     cancel: Cancellation,
     old: SecretSource | None = None,
@@ -110,6 +118,7 @@ def run(
         ctx: The command's surroundings.
         name: The job.
         full: Whether to begin a new chain with an active full.
+        synthetic: Whether to begin one with a full made from the points before.
         progress: Is told how it goes.
         cancel: Stops it between two pieces of work.
         old: The secret of the chain before, where the catalog cannot open it.
@@ -120,7 +129,13 @@ def run(
         StrongroomError: whatever ended the session; it is recorded in the catalog.
     """
     job = jobs.get(ctx.database, name)
-    return _Session(ctx, job, full, progress, cancel, old, break_lock).run()
+    run_of: type[SessionRun] = SessionRun
+    if synthetic:
+        # Not at the top: what it imports, hardly a session needs.
+        from strongroom.control.synthetic import SyntheticRun
+
+        run_of = SyntheticRun
+    return run_of(ctx, job, full, progress, cancel, old, break_lock).run()
 
 
 def run_all(
@@ -138,8 +153,11 @@ def run_all(
     return results
 
 
-class _Session:
+class SessionRun:
     """One run of one job."""
+
+    reads_sources = True
+    """Whether the job's scripts have anything to prepare."""
 
     def __init__(
         self,
@@ -188,8 +206,9 @@ class _Session:
             self._close_dead_sessions()
             self._record_start(record)
             try:
-                self._ask_kms()
-                scripts.pre(job, self.session_id)
+                if self.reads_sources:
+                    self._ask_kms()
+                    scripts.pre(job, self.session_id)
                 outcome, target = self._back_up(repository, row.location)
             except BaseException as error:
                 if isinstance(error, CancelledError):
@@ -198,14 +217,37 @@ class _Session:
                 raise
             result = self._result(outcome, target)
             state = SessionState(result.state)
-            result = replace(
-                result,
-                warnings=(*result.warnings, *scripts.post(job, self.session_id, state, None)),
-            )
+            if self.reads_sources:
+                failed_scripts = scripts.post(job, self.session_id, state, None)
+                result = replace(result, warnings=(*result.warnings, *failed_scripts))
             if result.warnings and state is SessionState.SUCCESS:
                 result = replace(result, state=SessionState.WARNING.value)
             self._record_success(record, result, target, outcome)
+        # The job is free again: what is copied is what was published.
+        return self._with_copies(result)
+
+    def _with_copies(self, result: SessionResult) -> SessionResult:
+        """Run the copies that follow; one that fails is a warning, for the points are made."""
+        if not copy_job_rows.of_job(self.ctx.database, self.job.name):
             return result
+        # Not at the top: what it imports, other sessions have no use for.
+        from strongroom.control import copy_jobs
+
+        problems = copy_jobs.after_session(self.ctx, self.job.name, self.progress, self.cancel)
+        if not problems:
+            return result
+        result = replace(
+            result,
+            warnings=(*result.warnings, *problems),
+            state=SessionState.WARNING.value,
+        )
+        record = session_rows.find(self.ctx.database, self.session_id)
+        assert record is not None, "it was recorded"
+        session_rows.update(
+            self.ctx.database,
+            replace(record, state=SessionState.WARNING, warnings=result.warnings),
+        )
+        return result
 
     def _ask_kms(self) -> None:
         """See what the KMS has to say that the job is sealed for, if it is."""
@@ -257,7 +299,7 @@ class _Session:
         if target.record is not None:
             secrets = SessionSecrets.generate(target.record.dedup_key, target.record.chunker_seed)
             sealed = writer.seal_keys(
-                secrets, target.record.chain_key_public, target.chain.chain_id, self.session_id
+                secrets, target.record.chain_key_public, target.chain.origin_id, self.session_id
             )
             # Before the first pack: whoever takes over what this session leaves needs it.
             ctx.keystore.put_metakey(target.chain.chain_id, self.session_id, secrets.metakey)
@@ -443,7 +485,7 @@ class _Session:
                         source_id=one.source.source_id,
                         session_id=self.session_id,
                         entry=entry.number,
-                        kind="incremental" if one.details.parent else "full",
+                        kind=_kind(outcome.kind, one.details),
                         taken_at=from_microseconds(one.details.taken_at),
                         size_bytes=one.details.size_bytes,
                         stored_bytes=one.details.stored_bytes,
@@ -489,7 +531,11 @@ class _Session:
         state = SessionState.CANCELLED if cancelled else SessionState.FAILED
         message = str(error) or type(error).__name__
         failed_scripts = [
-            *scripts.post(self.job, self.session_id, state, message),
+            *(
+                scripts.post(self.job, self.session_id, state, message)
+                if self.reads_sources
+                else ()
+            ),
             *scripts.on_failure(self.job, self.session_id, state, message),
         ]
         for problem in failed_scripts:
@@ -534,6 +580,13 @@ class _Session:
         if path is not None:
             own.append(path)
         return tuple(os.fsencode(one) for one in own)
+
+
+def _kind(session: PointKind, details: PointDetails) -> str:
+    """Return what the catalog calls a point's kind."""
+    if session is PointKind.SYNTHETIC_FULL:
+        return "synthetic-full"
+    return "incremental" if details.parent else "full"
 
 
 def _record_failed(ctx: Context, record: SessionRecord, seconds: float | None) -> None:

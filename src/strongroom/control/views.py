@@ -133,6 +133,23 @@ class PointRow(View, frozen=True, kw_only=True):
     files: int | None = None
     needs: tuple[str, ...] = ()
     """Ids of the `needed` keys without which its contents do not open."""
+    copies: tuple[str, ...] = ()
+    """Names of the repositories that have a copy of it, or their places."""
+    given_up: bool = False
+    """Retention let it go, and it is still there."""
+
+
+class CopyJobView(View, frozen=True, kw_only=True):
+    """A standing order that a job's points are copied to another repository."""
+
+    name: str
+    job: str
+    repository: str
+    after_run: bool
+    """Every session of the job is followed by the copy."""
+    ran_at: datetime | None
+    problem: str | None
+    """Why the last copy did not bring all; null if it did, or there was none."""
 
 
 class ChainList(View, frozen=True, kw_only=True):

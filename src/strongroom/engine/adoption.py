@@ -143,8 +143,8 @@ def _adopt_pack(
     directory, trailer = packs.read_trailer(
         data[:begin], data[trailer_at : trailer_at + length], footer, len(data), name
     )
-    if (header.chain_id, header.session_id, header.pack_id) != (
-        chain.chain_id,
+    if (header.origin_id, header.session_id, header.pack_id) != (
+        chain.origin_id,
         session.session_id,
         pack_id,
     ) or (directory.pack_id, directory.ordinal) != (pack_id, header.ordinal):
@@ -163,7 +163,7 @@ def _adopt_pack(
         encoded = open_value(
             metakey,
             CONTENTS_LABEL,
-            packs.trailer_context(chain.chain_id, session.session_id, trailer.directory),
+            packs.trailer_context(chain.origin_id, session.session_id, trailer.directory),
             encoded,
         )
     contents = decode(packs.Contents, encoded, name).check(directory, name)

@@ -247,7 +247,7 @@ class _Run:
         self.writer.begin()
         self.adopted_slots = frozenset(one.slot for one in self.adopted if one.directories)
         self.pipeline = BlockPipeline(
-            chain.chain_id,
+            chain.origin_id,
             plan.session_id,
             self.writer.slot,
             secrets,
@@ -612,19 +612,15 @@ def _contents_of(
     directory: packs.Directory,
     encoded_directory: bytes,
 ) -> packs.Contents:
-    from strongroom.repository import layout
+    from strongroom.repository.stored_packs import find_pack
 
-    name = layout.pack(chain.chain_id, directory.pack_id)
-    size = chain.storage.size(name)
-    footer = chain.storage.get(name, size - packs.FOOTER_LENGTH, packs.FOOTER_LENGTH)
-    length = packs.footer_trailer_length(footer, size, name)
-    data = chain.storage.get(name, size - packs.FOOTER_LENGTH - length, length)
-    encoded = decode(packs.Trailer, data, name).contents
+    stored = find_pack(chain.storage, chain.chain_id, chain.origin_id, directory, ())
+    name, encoded = stored.key, stored.contents
     if chain.sealed:
         encoded = open_value(
             keyring.metakey(record),
             CONTENTS_LABEL,
-            packs.trailer_context(chain.chain_id, record.session_id, encoded_directory),
+            packs.trailer_context(chain.origin_id, record.session_id, encoded_directory),
             encoded,
         )
     return decode(packs.Contents, encoded, name)
@@ -639,7 +635,7 @@ def seal_details(
     encoded = encode(result.details)
     if secrets is None:
         return encoded
-    context = session_context(chain.chain_id, session_id) + result.point_id
+    context = session_context(chain.origin_id, session_id) + result.point_id
     return seal_value(secrets.metakey, DETAILS_LABEL, context, encoded)
 
 
@@ -655,7 +651,7 @@ def open_details(
     encoded = point.details
     if chain.sealed:
         record = chain.sessions(body).get(body.slot) or _record_of(body.session_id)
-        context = session_context(chain.chain_id, body.session_id) + point.point_id
+        context = session_context(chain.origin_id, body.session_id) + point.point_id
         encoded = open_value(keyring.metakey(record), DETAILS_LABEL, context, encoded)
     return decode(PointDetails, encoded, f"point {point.point_id.hex()}")
 

@@ -31,7 +31,8 @@ CONTENTS_LABEL = "pack contents"
 class SealingSession:
     """Whose packs they are, and with what they are sealed."""
 
-    chain_id: bytes
+    origin_id: bytes
+    """Of the chain."""
     session_id: bytes
     secrets: SessionSecrets | None
     """None in a plain chain."""
@@ -47,7 +48,7 @@ class SealingSession:
         """Return what a block is bound to."""
         return blocks.context(
             SUITE_SEALED if self.secrets else SUITE_PLAIN,
-            self.chain_id,
+            self.origin_id,
             self.session_id,
             ordinal << blocks.PLACE_BITS | place,
             block_class,
@@ -91,7 +92,7 @@ def seal_pack(
     aligned = any(length % packs.ALIGNED_HEADER == 0 for length in lengths)
     pack_id = random.token(32)
     header = packs.header_bytes(
-        PackHeader(session.chain_id, session.session_id, pack_id, ordinal, block_class),
+        PackHeader(session.origin_id, session.session_id, pack_id, ordinal, block_class),
         aligned=aligned,
     )
     offsets = [0] * len(places)
@@ -125,7 +126,7 @@ def seal_pack(
         sealed_contents = seal_value(
             session.secrets.metakey,
             CONTENTS_LABEL,
-            packs.trailer_context(session.chain_id, session.session_id, directory),
+            packs.trailer_context(session.origin_id, session.session_id, directory),
             sealed_contents,
         )
     tail = packs.finish(header, directory, sealed_contents)

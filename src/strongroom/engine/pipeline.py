@@ -82,7 +82,7 @@ class BlockPipeline:
 
     def __init__(
         self,
-        chain_id: bytes,
+        origin_id: bytes,
         session_id: bytes,
         slot: int,
         secrets: SessionSecrets | None,
@@ -93,7 +93,7 @@ class BlockPipeline:
         """Start the threads.
 
         Args:
-            chain_id: Bound into every block.
+            origin_id: The chain's; bound into every block.
             session_id: Bound into every block.
             slot: What addresses say of this session.
             secrets: Keys that seal; none in a plain chain.
@@ -101,7 +101,7 @@ class BlockPipeline:
             store: Makes a pack durable; called from several threads.
             workers: Threads that compress.
         """
-        self._session = SealingSession(chain_id, session_id, secrets)
+        self._session = SealingSession(origin_id, session_id, secrets)
         self._slot = slot
         self._secrets = secrets
         self._compression = compression

@@ -96,7 +96,7 @@ class PointView:
     def reader(self) -> BlockReader:
         """Return what reads the point's blocks, the same one each time."""
         if self._reader is None:
-            keyring = self.keyring or Keyring(self.chain.chain_id)
+            keyring = self.keyring or Keyring(self.chain.origin_id)
             sessions = self.chain.sessions(self.live.body)
             self._reader = BlockReader(self.chain, sessions, keyring)
         return self._reader
@@ -162,7 +162,7 @@ def open_details(
             raise PointDamagedError(f"{what} lacks the record of its own session")
         if record.session_id != body.session_id:
             raise PointDamagedError(f"{what} has the record of another session as its own")
-        context = session_context(chain.chain_id, body.session_id) + point.point_id
+        context = session_context(chain.origin_id, body.session_id) + point.point_id
         try:
             encoded = open_value(keyring.metakey(record), DETAILS_LABEL, context, encoded)
         except NotSealedHereError as error:

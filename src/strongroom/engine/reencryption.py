@@ -11,7 +11,7 @@ kept, tables and entries are made anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +20,7 @@ from strongroom.crypto.aead import NotSealedHereError, open_value, seal_value
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.envelope import SessionSecrets, open_session
 from strongroom.crypto.signing import verify
+from strongroom.engine.carried import Carried, carried
 from strongroom.engine.pack_sealing import CONTENTS_LABEL, SealingSession, seal_pack
 from strongroom.errors import (
     BlockDamagedError,
@@ -61,7 +62,7 @@ from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.keyring import Keyring
 from strongroom.repository.pages import PageCollector
 from strongroom.repository.promises import updated_history
-from strongroom.repository.reach import Reach
+from strongroom.repository.stored_packs import Form, find_pack, read_form
 from strongroom.repository.writer import SealedKeys, seal_keys
 
 if TYPE_CHECKING:
@@ -75,65 +76,10 @@ if TYPE_CHECKING:
     from strongroom.engine.progress import Progress
     from strongroom.format.journal import Entry
     from strongroom.format.pack import Contents, Directory
+    from strongroom.repository.stored_packs import StoredPack
 
 _RUN = 4 << 20
 """Neighbouring blocks are read together up to this."""
-
-
-@dataclass(slots=True)
-class Carried:
-    """What of a chain its live points, and its next session, stand on."""
-
-    entries: list[Entry]
-    """Session entries, oldest first; the newest is always among them."""
-    live: dict[bytes, bool]
-    """Live points, and whether an operator holds them."""
-    records: dict[int, SessionRecord] = field(default_factory=dict)
-    """Sessions by slot."""
-    used: dict[tuple[int, int], int] = field(default_factory=dict)
-    """Used places, as bits, by slot and pack ordinal."""
-    byte_count: int = 0
-    """Stored bytes of used blocks."""
-
-
-def carried(chain: Chain) -> Carried:
-    """Return what is to be carried over from a chain; reads no pack and needs no key.
-
-    Raises:
-        IntegrityError: the chain is damaged or withheld in part.
-    """
-    live = chain.live_points()
-    entries = {one.entry.number: one.entry for one in live}
-    newest = chain.newest_session
-    if newest is not None:
-        entries[newest.number] = newest
-    found = Carried(
-        [entries[number] for number in sorted(entries)],
-        {one.point.point_id: one.held for one in live},
-    )
-    reach = Reach(chain)
-    for entry in found.entries:
-        body = _body(entry)
-        for slot, record in reach.sessions(body):
-            if found.records.setdefault(slot, record) != record:
-                raise MalformedError(f"slot {slot} of chain {chain.name} is two sessions")
-        for slot, ordinal, bits in reach.blocks(body):
-            key = (slot, ordinal)
-            found.used[key] = found.used.get(key, 0) | bits
-    found.used = {key: bits for key, bits in found.used.items() if bits}
-    known: set[tuple[int, int]] = set()
-    for slot, record in found.records.items():
-        for ordinal, _, directory in reach.ledger(record.ledger):
-            bits = found.used.get((slot, ordinal), 0)
-            known.add((slot, ordinal))
-            found.byte_count += sum(
-                length
-                for place, length in zip(directory.places, directory.lengths, strict=True)
-                if bits >> place & 1
-            )
-    if found.used.keys() - known:
-        raise PointDamagedError(f"chain {chain.name} uses packs that no ledger knows")
-    return found
 
 
 def check_keys(what: Carried, keyring: Keyring) -> None:
@@ -237,7 +183,7 @@ class _Reencryption:
                 before = self._old_keys.secrets(record)
                 secrets = SessionSecrets.generate(before.dedup_key, before.chunker_seed)
                 sealed = seal_keys(
-                    secrets, self._chain_key.public.raw, new.chain_id, record.session_id
+                    secrets, self._chain_key.public.raw, new.origin_id, record.session_id
                 )
                 keep_metakey(record.session_id, secrets.metakey)
                 self._store_keys(key, record.session_id, sealed)
@@ -252,7 +198,7 @@ class _Reencryption:
         said = (stored.chain_id, stored.session_id, stored.chain_key_id)
         if said != (self._new.chain_id, session_id, self._chain_key.id):
             raise MalformedError(f"{key} holds the keys of something else")
-        context = session_context(self._new.chain_id, session_id)
+        context = session_context(self._new.origin_id, session_id)
         secrets = open_session(self._chain_key, stored.sealed, context, stored.commitment)
         public = self._chain_key.public.raw
         return secrets, SealedKeys(stored.chain_key_id, public, stored.sealed, stored.commitment)
@@ -299,7 +245,9 @@ class _Reencryption:
 
     def _read_own_pack(self, key: str, slots: dict[bytes, int]) -> tuple[bytes, bytes, Directory]:
         """Return session and directory of a pack that the new keys sealed the contents of."""
-        header, encoded, directory, trailer = _read_pack_ends(self._new, key)
+        new = self._new
+        stored = read_form(new.storage, Form(key, new.storage.size(key), 0), new.origin_id)
+        header, encoded, directory = stored.header, stored.encoded, stored.directory
         slot = slots.get(header.session_id)
         if slot is None:
             raise MalformedError(f"{key} is of a session that is not carried over")
@@ -307,8 +255,8 @@ class _Reencryption:
         open_value(
             self._secrets[slot].metakey,
             CONTENTS_LABEL,
-            packs.trailer_context(self._new.chain_id, header.session_id, encoded),
-            trailer.contents,
+            packs.trailer_context(self._new.origin_id, header.session_id, encoded),
+            stored.contents,
         )
         return header.session_id, encoded, directory
 
@@ -320,7 +268,7 @@ class _Reencryption:
         contents = before.contents()
         lengths = dict(zip(before.directory.places, contents.raw_lengths, strict=True))
         sealed = seal_pack(
-            SealingSession(self._new.chain_id, before.session.session_id, self._secrets[slot]),
+            SealingSession(self._new.origin_id, before.session.session_id, self._secrets[slot]),
             ordinal,
             BlockClass(before.directory.block_class),
             places,
@@ -424,7 +372,7 @@ class _Reencryption:
 
     def _point(self, body: SessionBody, point: PublicPoint) -> PublicPoint:
         opened = _opened_details(self._old, self._old_keys, body, point)
-        context = session_context(self._new.chain_id, body.session_id) + point.point_id
+        context = session_context(self._new.origin_id, body.session_id) + point.point_id
         details = seal_value(self._secrets[body.slot].metakey, DETAILS_LABEL, context, opened)
         return msgspec.structs.replace(point, details=details)
 
@@ -493,7 +441,7 @@ class _Reencryption:
             IntegrityError: something is not what it was.
         """
         new = Chain(self._new.storage, self._new.chain_id)
-        keyring = Keyring(new.chain_id, {self._chain_key.id: self._chain_key})
+        keyring = Keyring(new.origin_id, {self._chain_key.id: self._chain_key})
         found = carried(new)
         self._compare_points(new, keyring, found)
         if found.used != self._what.used:
@@ -549,12 +497,22 @@ class _Pack:
             raise PointDamagedError(f"chain {chain.name} uses a pack that no ledger knows")
         name = f"pack {ordinal} of a ledger"
         directory = decode(packs.Directory, page.directory, name).check(name)
-        session = SealingSession(chain.chain_id, record.session_id, keyring.secrets(record))
+        session = SealingSession(chain.origin_id, record.session_id, keyring.secrets(record))
         key = layout.pack(chain.chain_id, directory.pack_id)
         return cls(chain, session, key, page.directory, directory, what.used[slot, ordinal])
 
     def used_bytes(self) -> int:
-        return sum(length for _, length, _, _ in self._used())
+        return sum(
+            length
+            for place, length in zip(self.directory.places, self.directory.lengths, strict=True)
+            if self.bits >> place & 1
+        )
+
+    def stored(self) -> StoredPack:
+        """Return the object that holds the used blocks."""
+        chain = self.chain
+        places = [place for place in self.directory.places if self.bits >> place & 1]
+        return find_pack(chain.storage, chain.chain_id, chain.origin_id, self.directory, places)
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
         """Yield place and opened frame of each used block.
@@ -563,15 +521,16 @@ class _Pack:
             BlockDamagedError: a block is not what was sealed.
             ObjectMissingError: the pack is not there.
         """
-        used = self._used()
+        pack = self.stored()
+        used = self._used(pack)
         if self.bits & ~sum(1 << place for _, _, place, _ in used):
-            raise PointDamagedError(f"{self.key} lacks blocks that points use")
+            raise PointDamagedError(f"{pack.key} lacks blocks that points use")
         sealer = self.session.sealer(self.directory.block_class, self.directory.pack_id)
         assert sealer is not None, "only sealed chains are re-encrypted"
         for run in _runs(used):
             begin = run[0][0]
             data = memoryview(
-                self.chain.storage.get(self.key, begin, run[-1][0] + run[-1][1] - begin)
+                self.chain.storage.get(pack.key, begin, run[-1][0] + run[-1][1] - begin)
             )
             for offset, length, place, expected in run:
                 stored = data[offset - begin : offset - begin + length]
@@ -593,30 +552,29 @@ class _Pack:
             object=self.key,
         )
 
-    def _used(self) -> list[tuple[int, int, int, bytes]]:
+    def _used(self, stored: StoredPack) -> list[tuple[int, int, int, bytes]]:
         """Return offset, length, place and hash of each used block, in order of offsets."""
-        columns = zip(
-            self.directory.offsets, self.directory.lengths, self.directory.places, strict=True
-        )
+        directory, offsets = self.directory, stored.offsets
+        columns = zip(directory.places, directory.lengths, strict=True)
         return sorted(
-            (offset, length, place, self.directory.hashes[HASH_LENGTH * at :][:HASH_LENGTH])
-            for at, (offset, length, place) in enumerate(columns)
+            (offsets[place], length, place, directory.hashes[HASH_LENGTH * at :][:HASH_LENGTH])
+            for at, (place, length) in enumerate(columns)
             if self.bits >> place & 1
         )
 
     def contents(self) -> Contents:
         """Return what the pack says that its blocks hold."""
-        _, encoded, directory, trailer = _read_pack_ends(self.chain, self.key)
-        if encoded != self.encoded:
-            raise MalformedError(f"{self.key} has another directory than was signed")
+        stored = self.stored()
+        if stored.encoded != self.encoded:
+            raise MalformedError(f"{stored.key} has another directory than was signed")
         assert self.session.secrets is not None
         opened = open_value(
             self.session.secrets.metakey,
             CONTENTS_LABEL,
-            packs.trailer_context(self.chain.chain_id, self.session.session_id, encoded),
-            trailer.contents,
+            packs.trailer_context(self.chain.origin_id, self.session.session_id, stored.encoded),
+            stored.contents,
         )
-        return decode(packs.Contents, opened, self.key).check(directory, self.key)
+        return decode(packs.Contents, opened, stored.key).check(stored.directory, stored.key)
 
 
 def _runs(
@@ -633,32 +591,11 @@ def _runs(
         yield run
 
 
-def _read_pack_ends(
-    chain: Chain, key: str
-) -> tuple[packs.PackHeader, bytes, Directory, packs.Trailer]:
-    """Return a pack's header, encoded directory, directory and trailer; blocks are not read.
-
-    Raises:
-        IntegrityError: it is no whole pack, or another one than its name says.
-    """
-    storage = chain.storage
-    size = storage.size(key)
-    footer = storage.get(key, max(0, size - packs.FOOTER_LENGTH), packs.FOOTER_LENGTH)
-    length = packs.footer_trailer_length(footer, size, key)
-    encoded = storage.get(key, size - packs.FOOTER_LENGTH - length, length)
-    head = storage.get(key, 0, packs.header_length(encoded, key))
-    directory, trailer = packs.read_trailer(head, encoded, footer, size, key)
-    header = packs.read_header(head, key)
-    if header.chain_id != chain.chain_id or key != layout.pack(chain.chain_id, header.pack_id):
-        raise MalformedError(f"{key} was written as another pack: moved in storage")
-    return header, trailer.directory, directory, trailer
-
-
 def _opened_details(chain: Chain, keyring: Keyring, body: SessionBody, point: PublicPoint) -> bytes:
     record = chain.sessions(body).get(body.slot)
     if record is None:
         raise PointDamagedError(f"the state of session {body.session_id.hex()[:12]} lacks itself")
-    context = session_context(chain.chain_id, body.session_id) + point.point_id
+    context = session_context(chain.origin_id, body.session_id) + point.point_id
     return open_value(keyring.metakey(record), DETAILS_LABEL, context, point.details)
 
 

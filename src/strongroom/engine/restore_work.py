@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from strongroom.errors import BlockDamagedError, IntegrityError, ObjectMissingError, StrongroomError
 from strongroom.format.block import BlockAddress, BlockClass
-from strongroom.format.pack import FOOTER_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
-    from strongroom.repository.reader import Birth, BlockReader
+    from strongroom.repository.reader import BlockReader
     from strongroom.sources.base import Problem
 
 E = TypeVar("E", bound=StrongroomError)
@@ -137,7 +136,6 @@ class PacksNeeded:
 
     def __init__(self, work: RestoreWork) -> None:
         self._reader = work.reader
-        self._storage = work.view.chain.storage
         self._salvage = work.request.salvage
         self._places: dict[tuple[int, int], int] = {}
         """Which places of a pack hold a block, as bits; by slot and ordinal."""
@@ -158,41 +156,25 @@ class PacksNeeded:
             if places is None:
                 places = self._places[key] = self._look_up(address)
             if not places >> address.place & 1 and not self._salvage:
-                self._reader.check_place(address, BlockClass.DATA)
+                self._places[key] = places | self._look_up(address)
 
     def _look_up(self, address: BlockAddress) -> int:
         try:
-            birth = self._reader.birth(address, BlockClass.DATA)
-            self._check_size(birth, address)
-        except IntegrityError:
+            there = self._reader.check_stored(address, BlockClass.DATA)
+        except IntegrityError as error:
             if self._salvage:
                 # Which blocks are lost shows when they are to be opened.
                 return 0
+            if isinstance(error, ObjectMissingError):
+                words = ", and the point needs it: nothing was restored"
+                raise with_words(error, words) from error
+            if isinstance(error, BlockDamagedError):
+                raise with_words(error, "; nothing was restored") from error
             raise
         bits = 0
-        for place in birth.directory.places:
+        for place in there:
             bits |= 1 << place
         return bits
-
-    def _check_size(self, birth: Birth, address: BlockAddress) -> None:
-        fields: dict[str, Any] = {
-            "object": birth.key,
-            "session": birth.session_id.hex(),
-            "slot": address.slot,
-            "number": address.number,
-        }
-        try:
-            size = self._storage.size(birth.key)
-        except ObjectMissingError as error:
-            raise ObjectMissingError(
-                f"{birth.key} is missing, and the point needs it: nothing was restored", **fields
-            ) from error
-        if size < birth.directory.size + FOOTER_LENGTH:
-            raise BlockDamagedError(
-                f"{birth.key} has {size} bytes, and its blocks alone take "
-                f"{birth.directory.size}: cut short in storage; nothing was restored",
-                **fields,
-            )
 
 
 def with_words(error: E, words: str, hint: str | None = None, **fields: object) -> E:

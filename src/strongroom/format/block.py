@@ -3,9 +3,9 @@
     codec u8 │ raw length u32 │ payload length u32 │ payload │ zeros up to the padded length
 
 The frame is what gets sealed. Its length, with nonce and tag, is padded (`padding`); raw and
-payload lengths are inside, so that the store learns neither. A block is bound to chain,
-session and number by the associated data that `context` returns, never to the place where it
-lies: sealed blocks move as they are.
+payload lengths are inside, so that the store learns neither. A block is bound to its chain's
+origin, session and number by the associated data that `context` returns, never to the place
+where it lies: sealed blocks move as they are.
 """
 
 from __future__ import annotations
@@ -64,14 +64,16 @@ class BlockAddress(NamedTuple):
         return self.number & (MAX_PLACES - 1)
 
 
-def context(suite: int, chain_id: bytes, session_id: bytes, number: int, block_class: int) -> bytes:
-    """Return the associated data that binds a block to its chain, session and number.
+def context(
+    suite: int, origin_id: bytes, session_id: bytes, number: int, block_class: int
+) -> bytes:
+    """Return the associated data that binds a block to its origin, session and number.
 
     Without the session, a block of one session would open in another's place; without the
     class, a page could stand for data.
     """
     return b"".join(
-        (b"block", bytes((suite,)), chain_id, session_id, struct.pack(">QB", number, block_class))
+        (b"block", bytes((suite,)), origin_id, session_id, struct.pack(">QB", number, block_class))
     )
 
 

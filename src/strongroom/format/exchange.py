@@ -54,6 +54,8 @@ class RecoveryRequest(Value, frozen=True):
     format_version: int
     repository_id: Id
     chain_id: Id
+    origin_id: Id
+    """The chain's: what its keys are bound to."""
     point_id: Id
     taken_at: Number
     """When the point was taken, or published where that is sealed; the server says so."""

@@ -44,6 +44,9 @@ class ChainHeader(Value, frozen=True):
     format_version: int
     suite: int
     chain_id: Id
+    origin_id: Id
+    """The chain that its keys and blocks are bound to: itself, or, where it was made from sealed
+    blocks of another chain, that one's origin."""
     job_id: Id
     """Random; the job's name is sealed."""
     created_at: Number
@@ -87,14 +90,14 @@ class SessionKeysObject(Value, frozen=True):
     commitment: Hash
 
 
-def chain_key_context(chain_id: bytes) -> bytes:
+def chain_key_context(origin_id: bytes) -> bytes:
     """Return what envelopes and links are bound to."""
-    return b"chain key" + chain_id
+    return b"chain key" + origin_id
 
 
-def session_context(chain_id: bytes, session_id: bytes) -> bytes:
+def session_context(origin_id: bytes, session_id: bytes) -> bytes:
     """Return what a session's keys, and all that is sealed singly under them, are bound to."""
-    return b"session" + chain_id + session_id
+    return b"session" + origin_id + session_id
 
 
 def frame_marker(marker: RepositoryMarker) -> bytes:

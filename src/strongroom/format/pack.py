@@ -2,7 +2,7 @@
 
     header │ blocks │ trailer │ footer
 
-    header   magic 8 │ chain 16 │ session 16 │ pack id 32 │ ordinal u32 │ class u8 │ zeros
+    header   magic 8 │ origin 16 │ session 16 │ pack id 32 │ ordinal u32 │ class u8 │ zeros
     trailer  MessagePack [directory, sealed contents]
     footer   trailer length u32 │ BLAKE3 of header and trailer, 32 │ end magic 8
 
@@ -52,7 +52,8 @@ _FOOTER = struct.Struct(">I32s8s")
 class PackHeader(Value, frozen=True):
     """Whose pack this is."""
 
-    chain_id: Id
+    origin_id: Id
+    """The origin of the chain: packs move between chains that share it."""
     session_id: Id
     pack_id: Hash
     ordinal: Number
@@ -154,7 +155,7 @@ def header_bytes(header: PackHeader, *, aligned: bool) -> bytes:
     """Return the header, padded so that blocks begin where alignment wants them."""
     bare = _HEADER.pack(
         PACK,
-        header.chain_id,
+        header.origin_id,
         header.session_id,
         header.pack_id,
         header.ordinal,
@@ -172,18 +173,22 @@ def read_header(data: bytes, what: str) -> PackHeader:
     refuse_other_version(PACK, data, what)
     if len(data) < HEADER_LENGTH or data[:8] != PACK:
         raise MalformedError(f"{what} is not a pack")
-    _, chain_id, session_id, pack_id, ordinal, block_class = _HEADER.unpack_from(data)
-    return PackHeader(chain_id, session_id, pack_id, ordinal, block_class)
+    _, origin_id, session_id, pack_id, ordinal, block_class = _HEADER.unpack_from(data)
+    return PackHeader(origin_id, session_id, pack_id, ordinal, block_class)
 
 
-def trailer_context(chain_id: bytes, session_id: bytes, directory: bytes) -> bytes:
+def trailer_context(origin_id: bytes, session_id: bytes, directory: bytes) -> bytes:
     """Return what a pack's sealed contents are bound to: its session and its directory."""
-    return b"".join((b"pack contents", chain_id, session_id, fingerprint(directory)))
+    return b"".join((b"pack contents", origin_id, session_id, fingerprint(directory)))
 
 
 def finish(header: bytes, directory: bytes, contents: bytes) -> bytes:
     """Return trailer and footer, to be written behind the blocks."""
-    trailer = encode(Trailer(directory, contents))
+    return end(header, encode(Trailer(directory, contents)))
+
+
+def end(header: bytes, trailer: bytes) -> bytes:
+    """Return a trailer with its footer, whatever the trailer's kind."""
     return trailer + _FOOTER.pack(len(trailer), fingerprint(header + trailer), PACK_END)
 
 
@@ -199,6 +204,17 @@ def footer_trailer_length(footer: bytes, pack_size: int, what: str) -> int:
     if length > MAX_TRAILER or length + FOOTER_LENGTH + SHORT_HEADER > pack_size:
         raise MalformedError(f"{what} claims a trailer of {length} bytes")
     return length
+
+
+def check_end(header: bytes, trailer: bytes, footer: bytes, size: int, what: str) -> None:
+    """Go on if a footer belongs to this header and trailer.
+
+    Raises:
+        MalformedError: it does not.
+    """
+    length = footer_trailer_length(footer, size, what)
+    if length != len(trailer) or fingerprint(header + trailer) != footer[4 : 4 + HASH_LENGTH]:
+        raise MalformedError(f"{what} does not match its checksum: changed or damaged in storage")
 
 
 def header_length(trailer: bytes, what: str) -> int:
@@ -231,9 +247,7 @@ def read_trailer(
     Raises:
         MalformedError: anything does not fit; a pack is whole or it is nothing.
     """
-    length = footer_trailer_length(footer, pack_size, what)
-    if length != len(trailer) or fingerprint(header + trailer) != footer[4 : 4 + HASH_LENGTH]:
-        raise MalformedError(f"{what} does not match its checksum: changed or damaged in storage")
+    check_end(header, trailer, footer, pack_size, what)
     if header[HEADER_LENGTH:] != bytes(len(header) - HEADER_LENGTH):
         raise MalformedError(f"{what} has a header padded with something else than zeros")
     read = decode(Trailer, trailer, what)

@@ -20,7 +20,7 @@ from strongroom.format.journal import (
     signer_name,
 )
 from strongroom.format.versions import FORMAT
-from strongroom.repository import layout
+from strongroom.repository import copy_marks, layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,10 +49,12 @@ def append_entry(
         seen: The newest entry that the caller has already judged.
 
     Raises:
+        ConflictError: the chain is a copy: nobody adds to it.
         RefusedError: `signer` is nobody whom the chain introduces: its readers would take the
             entry, and with it the whole chain, for a forgery.
         StorageUnavailableError: the storage did not answer; the entry may or may not be there.
     """
+    copy_marks.refuse_writer(chain.storage, chain.chain_id)
     while True:
         chain.refresh()
         newest = chain.listing[-1] if chain.listing else 0
@@ -77,6 +79,7 @@ def append_entry(
                 layout.entry(chain.chain_id, newest + 1), frame_entry(encoded, signature)
             )
         except ObjectExistsError:
+            copy_marks.refuse_unfinished(chain.storage, chain.chain_id)
             # Somebody else took the number; what they said is judged first.
             seen = max(seen, newest)
             continue

@@ -133,6 +133,8 @@ class LivePoint:
     point: PublicPoint
     entry: Entry
     held: bool
+    given_up: bool = False
+    """Nothing promises it any longer; it is there all the same."""
 
     @property
     def body(self) -> SessionBody:
@@ -180,21 +182,30 @@ class Chain:
         return self.header.suite != SUITE_PLAIN
 
     @property
+    def origin_id(self) -> bytes:
+        """The chain that keys and blocks of this one are bound to; mostly itself."""
+        return self.header.origin_id
+
+    @property
     def name(self) -> str:
         return self.chain_id.hex()[:12]
 
     # --- journal ---------------------------------------------------------------------------
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the entries that are there, ascending."""
-        found = map(
-            layout.entry_number,
-            (info.key for info in self.storage.list(layout.journal(self.chain_id))),
-        )
-        end = self.end
-        return sorted(
-            number for number in found if number is not None and (end is None or number <= end)
-        )
+        """Return the numbers of the entries that are there, ascending.
+
+        Those that a copy is still bringing are not there yet.
+        """
+        found: list[int] = []
+        ends = [] if self.end is None else [self.end]
+        for info in self.storage.list(layout.journal(self.chain_id)):
+            number = layout.entry_number(info.key)
+            if number is not None:
+                found.append(number)
+            elif (mark := layout.copied_up_to_number(info.key)) is not None:
+                ends.append(mark)
+        return sorted(number for number in found if all(number <= end for end in ends))
 
     def entry(self, number: int) -> Entry:
         """Return an entry whose place and signature hold.
@@ -548,6 +559,32 @@ class Chain:
             live.extend(LivePoint(point, promise, False) for point in promise.body.points)
         return live
 
+    def given_up_points(self) -> list[LivePoint]:
+        """Return points that nothing promises any longer, of entries that are still there.
+
+        They are as genuine as ever: the newest history has the hash of each entry. What they
+        need may be gone.
+        """
+        promise = self.promise_entry
+        if promise is None:
+            return []
+        found: list[LivePoint] = []
+        history = self.history(promise)
+        for number in self.listing:
+            record = history.get(number) if number < promise.number else None
+            if record is None:
+                continue
+            try:
+                entry = self.remembered(number)
+            except (IntegrityError, UnsupportedVersionError):
+                continue  # nobody promises that it is whole
+            found += [
+                LivePoint(point, entry, held=False, given_up=True)
+                for point in _points(entry)
+                if point.point_id not in record.promised
+            ]
+        return found
+
     def kept_entries(self) -> list[Entry]:
         """Return the session entries that hold at least one live point, oldest first."""
         numbers = {point.entry.number: point.entry for point in self.live_points()}
@@ -709,7 +746,7 @@ class Chain:
             NoRecipientMatchedError: the envelope is not for it.
             EnvelopeDamagedError: it is, and holds something else than this chain key.
         """
-        context = headers.chain_key_context(self.chain_id)
+        context = headers.chain_key_context(self.origin_id)
         return unlock(envelope.stanzas, envelope.chain_public, unlocker, context)
 
     def unlock(self, unlocker: Unlocker, trust: Trust) -> Keyring:
@@ -755,7 +792,7 @@ class Chain:
             self._refuse_unvouched(vouched, trust)
             openers = openers_of(envelopes)
             refused = {one: error for one, error in refused.items() if one not in opened}
-            return Keyring(self.chain_id, opened, closed=closed, refused=refused, openers=openers)
+            return Keyring(self.origin_id, opened, closed=closed, refused=refused, openers=openers)
         if current in closed:
             raise closed[current]
         if refused:
@@ -772,7 +809,7 @@ class Chain:
 
         Of a KMS that cannot be asked now, nobody can say that it does not.
         """
-        context = headers.chain_key_context(self.chain_id)
+        context = headers.chain_key_context(self.origin_id)
         for envelope in self.read_envelopes()[0].values():
             try:
                 unlock(envelope.stanzas, envelope.chain_public, unlocker, context)
@@ -860,7 +897,7 @@ class Chain:
             newer_key,
             link.sealed,
             link.older_public,
-            headers.chain_key_context(self.chain_id),
+            headers.chain_key_context(self.origin_id),
         )
         if older.id != older_id:
             raise ForgedError(f"{key} holds another chain key than it names")

@@ -40,7 +40,7 @@ class Keyring:
 
     def __init__(
         self,
-        chain_id: bytes,
+        origin_id: bytes,
         chain_keys: Mapping[bytes, ChainKey] | None = None,
         metakeys: Metakeys | None = None,
         closed: Mapping[bytes, StrongroomError] | None = None,
@@ -51,7 +51,7 @@ class Keyring:
         """Hold keys.
 
         Args:
-            chain_id: The chain they are for; sealed keys are bound to it.
+            origin_id: That of the chain they are for; sealed keys are bound to it.
             chain_keys: Opened chain keys by their id.
             metakeys: Metakeys by session id, as the keystore keeps them.
             closed: Why chain keys stay closed, by their ids: a damaged link or envelope.
@@ -61,7 +61,7 @@ class Keyring:
             later: Opens the chain keys when the first of them is needed: what it costs, a
                 call to a KMS, is not to be paid by who reads names only.
         """
-        self._chain_id = chain_id
+        self._origin_id = origin_id
         self.chain_keys = dict(chain_keys or {})
         self.closed = dict(closed or {})
         self.refused = dict(refused or {})
@@ -136,7 +136,7 @@ class Keyring:
             opened = open_session(
                 chain_key,
                 record.sealed_keys,
-                session_context(self._chain_id, record.session_id),
+                session_context(self._origin_id, record.session_id),
                 record.commitment,
             )
             self._opened[record.session_id] = opened

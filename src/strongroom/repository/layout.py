@@ -36,6 +36,25 @@ def entry_number(key: str) -> int | None:
     return (int(tail) or None) if re.fullmatch(r"[0-9]{10}", tail) else None
 
 
+def copied_up_to(chain_id: bytes, number: int) -> str:
+    """Return the name of the mark that entries above `number` are still being copied."""
+    return f"{journal(chain_id)}upto-{number:010d}"
+
+
+def copied_up_to_number(key: str) -> int | None:
+    """Return the number in a key that `copied_up_to` makes; None where it makes no such key."""
+    found = re.fullmatch(r"upto-([0-9]{10})", key.rpartition("/")[2])
+    return int(found[1]) if found else None
+
+
+def mirror_notes(chain_id: bytes) -> str:
+    return f"{chain(chain_id)}mirror/"
+
+
+def mirror_note(chain_id: bytes, number: int) -> str:
+    return f"{mirror_notes(chain_id)}{number:010d}"
+
+
 def envelopes(chain_id: bytes) -> str:
     return f"{chain(chain_id)}envelopes/"
 
@@ -94,6 +113,21 @@ def pack(chain_id: bytes, pack_id: bytes) -> str:
     return f"{packs(chain_id)}{name[:2]}/{name}"
 
 
+def thinned(chain_id: bytes, pack_id: bytes, generation: int) -> str:
+    return f"{pack(chain_id, pack_id)}-{generation:06d}"
+
+
+def pack_form(key: str) -> tuple[bytes, int] | None:
+    """Return the pack's id, and the generation of a thinned one, that a name says; 0: whole.
+
+    None where it is not a name that `pack` or `thinned` makes.
+    """
+    found = re.fullmatch(r"(?:.*/)?([0-9a-f]{2})/(\1[0-9a-f]{62})(?:-([0-9]{6,}))?", key, re.ASCII)
+    if found is None or (found[3] and not int(found[3])):
+        return None
+    return bytes.fromhex(found[2]), int(found[3] or 0)
+
+
 def all_tables(chain_id: bytes) -> str:
     return f"{chain(chain_id)}tables/"
 
@@ -104,6 +138,10 @@ def tables(chain_id: bytes, object_id: bytes) -> str:
 
 def job_lock(job_id: bytes) -> str:
     return f"job-{job_id.hex()}"
+
+
+def care_lock(chain_id: bytes) -> str:
+    return f"care-{chain_id.hex()}"
 
 
 def configurations(installation_id: bytes) -> str:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.fingerprinter import Fingerprinter
-from strongroom.errors import IntegrityError, MalformedError, UnsupportedVersionError
-from strongroom.format import pack as packs
+from strongroom.errors import IntegrityError, UnsupportedVersionError
 from strongroom.format.codec import HASH_LENGTH
-from strongroom.repository import layout
+from strongroom.repository.stored_packs import read_form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from strongroom.format.pack import Directory
     from strongroom.repository.progress import Cancellation, Progress
+    from strongroom.repository.stored_packs import Form, StoredPack
     from strongroom.storage.base import Storage
 
 PIECE = 2 << 20
@@ -48,13 +48,14 @@ class PackState:
     """Places of the blocks that are not what was sealed."""
     session_id: bytes | None
     """Whose it is, as it says itself."""
+    absent: tuple[int, ...] = ()
+    """Places of blocks that it was born with and does not hold: compaction left them out."""
 
 
 def check_pack(
     storage: Storage,
-    chain_id: bytes,
-    pack_id: bytes,
-    size: int,
+    form: Form,
+    origin_id: bytes | None,
     expected: Expected | None,
     progress: Progress,
     cancel: Cancellation,
@@ -63,9 +64,8 @@ def check_pack(
 
     Args:
         storage: Where it lies.
-        chain_id: The chain that it is in.
-        pack_id: As its name says.
-        size: As the storage says.
+        form: The object that holds it, or what compaction left of it.
+        origin_id: The chain's; None where nobody knows.
         expected: What the ledger says; None where no ledger knows it.
         progress: Hears of every piece.
         cancel: Looked at between two pieces.
@@ -74,27 +74,14 @@ def check_pack(
         ObjectMissingError: it went away.
         CancelledError: on request.
     """
-    key = layout.pack(chain_id, pack_id)
+    key = form.key
     problems: list[str] = []
-    directory = expected.directory if expected else None
-    session_id: bytes | None = None
-    aside = 0
+    stored: StoredPack | None = None
     try:
-        footer = storage.get(key, max(0, size - packs.FOOTER_LENGTH), packs.FOOTER_LENGTH)
-        length = packs.footer_trailer_length(footer, size, key)
-        encoded = storage.get(key, size - packs.FOOTER_LENGTH - length, length)
-        header = storage.get(key, 0, packs.header_length(encoded, key))
-        aside = len(header) + len(encoded) + len(footer)
-        said, trailer = packs.read_trailer(header, encoded, footer, size, key)
-        head = packs.read_header(header, key)
-        session_id = head.session_id
-        if (head.chain_id, head.pack_id) != (chain_id, pack_id):
-            raise MalformedError(f"{key} was written as another pack: moved in storage")
-        if expected is None:
-            directory = said
-        elif trailer.directory != expected.encoded:
+        stored = read_form(storage, form, origin_id)
+        if expected is not None and stored.encoded != expected.encoded:
             problems.append("its directory is not the one that was signed")
-        elif head.session_id != expected.session_id:
+        elif expected is not None and stored.header.session_id != expected.session_id:
             problems.append("its header names another session than was signed")
     except UnsupportedVersionError as error:
         problems.append(str(error))
@@ -102,49 +89,69 @@ def check_pack(
         if not storage.exists(key):
             raise
         problems.append(str(error))
-    progress.advance(aside)
-    if directory is None:
-        _skim(storage, key, size, progress, cancel)
-        return PackState(tuple(problems), (), session_id)
-    damaged = tuple(_damaged_blocks(storage, key, directory, progress, cancel))
+    session_id = stored.header.session_id if stored is not None else None
+    progress.advance(stored.aside if stored is not None else 0)
+    directory = expected.directory if expected is not None else None
+    if directory is None and stored is not None:
+        directory = stored.directory
+    if directory is None or (stored is None and form.generation):
+        # Where the blocks of a thinned pack lie, only its trailer says.
+        _skim(storage, key, form.size, progress, cancel)
+        absent = tuple(directory.places) if directory is not None else ()
+        return PackState(tuple(problems), (), session_id, absent)
+    places = directory.places
+    offsets = stored.offsets if stored is not None and stored.directory == directory else None
+    if offsets is None:
+        offsets = dict(zip(places, directory.offsets, strict=True))
+    damaged = tuple(_damaged_blocks(storage, key, directory, offsets, progress, cancel))
     if damaged:
-        problems.append(
-            f"{len(damaged)} of its {len(directory.places)} blocks are not what was sealed"
-        )
-    return PackState(tuple(problems), damaged, session_id)
+        problems.append(f"{len(damaged)} of its {len(offsets)} blocks are not what was sealed")
+    return PackState(
+        tuple(problems),
+        damaged,
+        session_id,
+        tuple(place for place in places if place not in offsets),
+    )
 
 
 def _damaged_blocks(
     storage: Storage,
     key: str,
     directory: Directory,
+    offsets: Mapping[int, int],
     progress: Progress,
     cancel: Cancellation,
 ) -> Iterator[int]:
     """Yield the places of blocks whose stored bytes have another hash than the directory says."""
-    order = sorted(range(len(directory.places)), key=directory.offsets.__getitem__)
+    places = directory.places
+    order = sorted(
+        (index for index, place in enumerate(places) if place in offsets),
+        key=lambda index: offsets[places[index]],
+    )
     run: list[int] = []
     run_bytes = 0
     for index in order:
         if run and run_bytes + directory.lengths[index] > PIECE:
-            yield from _compare(storage, key, directory, run, progress, cancel)
+            yield from _compare(storage, key, directory, offsets, run, progress, cancel)
             run, run_bytes = [], 0
         run.append(index)
         run_bytes += directory.lengths[index]
-    yield from _compare(storage, key, directory, run, progress, cancel)
+    if run:
+        yield from _compare(storage, key, directory, offsets, run, progress, cancel)
 
 
 def _compare(
     storage: Storage,
     key: str,
     directory: Directory,
+    offsets: Mapping[int, int],
     run: list[int],
     progress: Progress,
     cancel: Cancellation,
 ) -> Iterator[int]:
     """Compare blocks that lie one behind the other; a single one may be longer than a piece."""
     cancel.check()
-    begin = directory.offsets[run[0]]
+    begin = offsets[directory.places[run[0]]]
     length = sum(directory.lengths[index] for index in run)
     if length > PIECE:
         hasher = Fingerprinter()
@@ -157,7 +164,7 @@ def _compare(
         digests = [
             fingerprint(data[offset : offset + directory.lengths[index]])
             for index in run
-            for offset in [directory.offsets[index] - begin]
+            for offset in [offsets[directory.places[index]] - begin]
         ]
     progress.advance(length)
     for index, digest in zip(run, digests, strict=True):

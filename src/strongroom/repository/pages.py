@@ -32,6 +32,11 @@ class PageCollector:
             return bytes(self._body[start : start + ref.length])
         return self._chain.load_page(ref)
 
+    @property
+    def byte_count(self) -> int:
+        """Bytes collected so far."""
+        return len(self._body)
+
     def store(self) -> None:
         """Make the pages durable; nothing to do when there are none."""
         if self._body:

@@ -30,7 +30,6 @@ from strongroom.errors import (
     ConflictError,
     IntegrityError,
     LockedError,
-    MalformedError,
     NotFoundError,
     ObjectMissingError,
     StrongroomError,
@@ -46,12 +45,13 @@ from strongroom.format.journal import (
     SessionBody,
     read_entry,
 )
+from strongroom.model.floor import Floor, Stored, below
 from strongroom.model.phrases import counted
-from strongroom.repository import layout, locks
+from strongroom.repository import copy_marks, layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.chain import get_framed
 from strongroom.repository.moments import claimed_moment
-from strongroom.repository.reach import Reach
+from strongroom.repository.reach import Reach, used_packs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -60,11 +60,12 @@ if TYPE_CHECKING:
     from strongroom.clock import Clock
     from strongroom.crypto.signing import SigningKey
     from strongroom.format.paging import PageRef
-    from strongroom.format.tables import HistoryRecord, SessionRecord
+    from strongroom.format.tables import HistoryRecord
     from strongroom.repository.chain import Chain
     from strongroom.repository.repository import Repository
     from strongroom.storage.base import ObjectInfo
 
+NO_FLOOR: Final = Floor()
 _MOST_NAMED: Final = 50_000
 """Objects that one condemnation names: an entry has to stay far below its limit."""
 _ATTEMPTS: Final = 20
@@ -92,6 +93,8 @@ class PrunePlan:
     whole_chain: bool
     """Whether all of it goes: no point of it is promised, and the job went on elsewhere."""
     kept_points: int
+    spared_points: tuple[str, ...]
+    """Ids of points that the signer gave up, and that the keeper's floor keeps."""
     entries: tuple[int, ...]
     """Session entries whose points are all given up."""
     removals: tuple[Removal, ...]
@@ -116,6 +119,11 @@ class PrunePlan:
             lines = [f"chain {self.chain[:12]}: expired, all of it goes"]
         else:
             lines = [f"chain {self.chain[:12]}: {counted(self.kept_points, 'point')} stay"]
+        if self.spared_points:
+            lines.append(
+                f"  {counted(len(self.spared_points), 'point')} that the signer gave up stay: "
+                "the floor keeps them"
+            )
         reasons: dict[str, tuple[int, int]] = {}
         for one in self.removals:
             count, size = reasons.get(one.reason, (0, 0))
@@ -124,8 +132,6 @@ class PrunePlan:
             f"  {count:,} objects, {size:,} bytes: {reason}"
             for reason, (count, size) in reasons.items()
         )
-        if self.dead_bytes:
-            lines.append(f"  {self.dead_bytes:,} dead bytes stay in packs with live blocks")
         lines.extend(f"  {remark}" for remark in self.remarks)
         if self.nothing:
             lines.append("  nothing to remove")
@@ -150,7 +156,11 @@ class PruneResult:
 
 
 def plan_prune(
-    repository: Repository, chain: Chain, clock: Clock, quarantine: timedelta
+    repository: Repository,
+    chain: Chain,
+    clock: Clock,
+    quarantine: timedelta,
+    floor: Floor = NO_FLOOR,
 ) -> PrunePlan:
     """Decide what may go from a chain; changes nothing.
 
@@ -163,11 +173,12 @@ def plan_prune(
         chain: The chain.
         clock: Tells whose quarantine is over.
         quarantine: How long what is condemned from now on stays.
+        floor: What stays although its signer gave it up.
 
     Raises:
         IntegrityError: the chain is damaged or withheld in part; nothing may go from it.
     """
-    return _Prune(repository, chain, clock, quarantine).decide()
+    return _Prune(repository, chain, clock, quarantine, floor).decide()
 
 
 def carry_out(plan: PrunePlan, signer: SigningKey | None = None) -> PruneResult:
@@ -212,7 +223,7 @@ def remove_leftovers(repository: Repository) -> int:
     for chain_id, keys in found.items():
         kinds = {key.split("/")[2] for key in keys}
         entries = [key for key in keys if key.split("/")[2] == "journal"]
-        if "journal" not in kinds or not kinds <= {"journal", "tables"}:
+        if "journal" not in kinds or not kinds <= {"journal", "tables", "mirror"}:
             continue
         if storage.exists(f"{layout.HEADERS}{chain_id}") or any(
             _may_be_session(repository, key) for key in entries
@@ -266,6 +277,8 @@ class _Sorted:
     kept: list[Entry] = field(default_factory=list)
     given_up: list[int] = field(default_factory=list)
     """Session entries of which no point is promised, and which no session will build on."""
+    spared: list[int] = field(default_factory=list)
+    """Session entries that are given up, and kept by the floor."""
     spent: list[int] = field(default_factory=list)
     """Other entries that a newer session has made meaningless."""
 
@@ -278,14 +291,21 @@ class _Prune:
     """Decides for one chain, and acts."""
 
     def __init__(
-        self, repository: Repository, chain: Chain, clock: Clock, quarantine: timedelta
+        self,
+        repository: Repository,
+        chain: Chain,
+        clock: Clock,
+        quarantine: timedelta,
+        floor: Floor,
     ) -> None:
         self._repository = repository
         self._storage = repository.storage
         self._chain = chain
         self._clock = clock
         self._quarantine = quarantine
+        self._floor = floor
         self._prefix = layout.chain(chain.chain_id)
+        self._mirror = copy_marks.is_mirror(self._storage, chain.chain_id)
 
     def decide(self) -> _ChainPlan:
         """Return what may go as the chain is now."""
@@ -293,9 +313,13 @@ class _Prune:
         chain.refresh()
         live = chain.live_points()
         remarks: list[str] = []
+        below = self._below_floor()
+        if live and self._mirror and self._dropped_elsewhere(below, remarks):
+            live = []
         elsewhere = not live and self._goes_on_elsewhere(remarks)
-        whole = elsewhere and not self._named_elsewhere(remarks)
-        entries = self._sort(elsewhere)
+        entries = self._sort(elsewhere, below)
+        spared = [entry for entry in entries.kept if entry.number in entries.spared]
+        whole = elsewhere and not spared and not self._named_elsewhere(remarks)
         stay = [
             entry
             for number in chain.listing
@@ -310,6 +334,12 @@ class _Prune:
             job=chain.header.job_id.hex(),
             whole_chain=whole,
             kept_points=len(live),
+            spared_points=tuple(
+                point.point_id.hex()
+                for entry in spared
+                if isinstance(entry.body, SessionBody)
+                for point in entry.body.points
+            ),
             entries=tuple(entries.given_up),
             removals=tuple(removals),
             freed_bytes=sum(one.stored_bytes for one in removals),
@@ -326,7 +356,25 @@ class _Prune:
         listing = self._chain.listing
         return (listing[-1], self._chain.entry(listing[-1]).hash) if listing else (0, b"")
 
-    def _sort(self, elsewhere: bool) -> _Sorted:
+    def _below_floor(self) -> frozenset[bytes]:
+        """Return the points that the keeper's floor keeps, of all of the job's chains here."""
+        if self._floor.nothing:
+            return frozenset()
+        bodies = [
+            (entry.body, claimed_moment(entry.raw.made_at))
+            for chain in (self._chain, *(other for other, _ in self._others([])))
+            for number in chain.listing
+            for entry in [chain.entry(number)]
+            if isinstance(entry.body, SessionBody)
+        ]
+        stored = (
+            Stored(point.point_id, point.source_id, made_at)
+            for body, made_at in bodies
+            for point in body.points
+        )
+        return below(self._floor, stored, self._clock.now())
+
+    def _sort(self, elsewhere: bool, spare: Collection[bytes]) -> _Sorted:
         """Tell which entries stay, and which of the others may go.
 
         What no history remembers stays, and so does the newest entry that has one: what is
@@ -349,7 +397,11 @@ class _Prune:
             if number in kept or not _is_given_up(entry, history.get(number)):
                 continue
             if isinstance(entry.body, SessionBody):
-                found.given_up.append(number)
+                if any(point.point_id in spare for point in entry.body.points):
+                    found.kept.append(entry)
+                    found.spared.append(number)
+                else:
+                    found.given_up.append(number)
             elif number < bound and isinstance(
                 entry.body, PromiseBody | CondemnationBody | DeathBody
             ):
@@ -366,31 +418,14 @@ class _Prune:
         """
         reach = Reach(self._chain)
         needed = _Needed()
-        records: dict[int, SessionRecord] = {}
-        used: dict[tuple[int, int], int] = {}
-        for entry in kept:
-            body = entry.body
-            assert isinstance(body, SessionBody)
-            for slot, record in reach.sessions(body):
-                if records.setdefault(slot, record) != record:
-                    raise MalformedError(f"slot {slot} of chain {self._chain.name} is two sessions")
-            for slot, ordinal, bits in reach.blocks(body):
-                used[(slot, ordinal)] = used.get((slot, ordinal), 0) | bits
-        for slot, record in records.items():
-            for ordinal, _, directory in reach.ledger(record.ledger):
-                bits = used.pop((slot, ordinal), 0)
-                if not bits:
-                    continue
-                needed.packs.add(directory.pack_id)
-                for place, length in zip(directory.places, directory.lengths, strict=True):
-                    if bits >> place & 1:
-                        needed.live_bytes += length
-                    else:
-                        needed.dead_bytes += length
-        if used:
-            raise MalformedError(
-                f"states of chain {self._chain.name} use {len(used)} packs that no ledger knows"
-            )
+        for pack in used_packs(reach, self._chain, kept):
+            directory = pack.directory
+            needed.packs.add(directory.pack_id)
+            for place, length in zip(directory.places, directory.lengths, strict=True):
+                if pack.used >> place & 1:
+                    needed.live_bytes += length
+                else:
+                    needed.dead_bytes += length
         for entry in stay:
             assert isinstance(entry.body, SessionBody | PromiseBody)
             for _ in reach.history(entry.body.history):
@@ -442,6 +477,33 @@ class _Prune:
             if newest is not None
         )
 
+    def _dropped_elsewhere(self, spare: Collection[bytes], remarks: list[str]) -> bool:
+        """Tell whether the job's history says that nothing here is promised any longer.
+
+        Where an original expired between two copies, nobody brought what took the last promise
+        back. The newest session of the job names every other chain that has promised points, so
+        one of the same signer that leaves this one out says the same.
+        """
+        bodies = self._session_bodies()
+        own = max((body.counter for body in bodies), default=0)
+        newest = max(
+            (
+                body
+                for other, body in self._others([])
+                if body is not None and other.identity == self._chain.identity
+            ),
+            key=lambda body: body.counter,
+            default=None,
+        )
+        if newest is None or newest.counter <= own:
+            return False
+        if any(ref.chain_id == self._chain.chain_id for ref in newest.older):
+            return False
+        if any(point.point_id in spare for body in bodies for point in body.points):
+            remarks.append("its original expired; the floor keeps all of this copy")
+            return False
+        return True
+
     def _session_bodies(self) -> list[SessionBody]:
         bodies = (self._chain.entry(number).body for number in self._chain.listing)
         return [body for body in bodies if isinstance(body, SessionBody)]
@@ -485,8 +547,12 @@ class _Prune:
             name = info.key.removeprefix(self._prefix)
             kind, _, tail = name.partition("/")
             found: tuple[int, str] | None = None
-            if kind == "packs" and _id_of(tail[3:], 32) not in needed.packs:
+            pack = layout.pack_form(tail) if kind == "packs" else None
+            if kind == "packs" and (pack is None or pack[0] not in needed.packs):
                 found = 0, self._why_pack(info, published)
+            elif kind == "mirror":
+                # Up to the header's removal they time the quarantine of everything else.
+                found = (6, "the rest of an expired chain") if whole else None
             elif kind == "keys":
                 found = 1, "sealed keys of sessions that are over"
             elif kind == "journal" and tail.isdigit():
@@ -549,7 +615,11 @@ class _Prune:
             if isinstance(body, CondemnationBody):
                 for name in (*body.objects, *map(_entry_name, body.entries)):
                     found[name] = min(found.get(name, body.not_before), body.not_before)
-        return {name: claimed_moment(until) for name, until in found.items()}
+        dates = {name: claimed_moment(until) for name, until in found.items()}
+        if self._mirror:
+            for name, date in copy_marks.condemned(self._storage, self._chain.chain_id).items():
+                dates[name] = min(dates.get(name, date), date)
+        return dates
 
     # --- acting ------------------------------------------------------------------------------
 
@@ -608,6 +678,9 @@ class _Prune:
             _MovedError: an entry that the plan does not know came first.
         """
         fresh = self._fresh(plan, agreed)
+        if self._mirror:
+            self._note(fresh)
+            return len(fresh)
         if signer is not None and self._chain.signs_as(signer.public) is None:
             signer = None  # a stranger's signature would be refused, none is not
         seen = plan.top[0]
@@ -630,6 +703,13 @@ class _Prune:
             seen = entry.number
             named += len(names)
         return named
+
+    def _note(self, fresh: list[Removal]) -> None:
+        """Announce beside the journal what is to go from a copy: its journal is the original's."""
+        until = self._clock.now() + self._quarantine
+        for at in range(0, len(fresh), _MOST_NAMED):
+            names = [one.object for one in fresh[at : at + _MOST_NAMED]]
+            copy_marks.condemn(self._storage, self._chain.chain_id, names, self._clock, until)
 
     def _remove(
         self, plan: _ChainPlan, agreed: Collection[str], condemned: int, lock: locks.Lock
@@ -665,6 +745,8 @@ class _Prune:
             freed += one.stored_bytes
             if kind == "journal":
                 reading.pop(int(tail), None)
+        if self._mirror and not headless:
+            copy_marks.tidy(self._storage, self._chain.chain_id)
         dates = [one.condemned_until for one in waiting if one.condemned_until is not None]
         return PruneResult(
             chain=plan.chain,

@@ -8,10 +8,12 @@ has to be whole, and nothing that one reaches may go.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.errors import IntegrityError, MalformedError
 from strongroom.format.codec import Value, decode
+from strongroom.format.journal import SessionBody
 from strongroom.format.pack import Directory
 from strongroom.format.paging import (
     FAN_OUT,
@@ -37,9 +39,9 @@ from strongroom.format.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from strongroom.format.journal import SessionBody
+    from strongroom.format.journal import Entry
     from strongroom.repository.chain import Chain
 
 R = TypeVar("R", bound=Value)
@@ -55,7 +57,10 @@ class Reach:
     """
 
     def __init__(
-        self, chain: Chain, damaged: Callable[[PageRef, IntegrityError], None] | None = None
+        self,
+        chain: Chain,
+        damaged: Callable[[PageRef, IntegrityError], None] | None = None,
+        met: Callable[[PageRef], None] | None = None,
     ) -> None:
         """Begin; nothing is seen yet.
 
@@ -63,9 +68,11 @@ class Reach:
             chain: Whose tables.
             damaged: Is told of pages that are not what was signed, and the walk goes on without
                 them; without it they are raised.
+            met: Is told of every page, once.
         """
         self._chain = chain
         self._damaged = damaged
+        self._met = met
         self._seen: set[bytes] = set()
         self.objects: set[bytes] = set()
         """Ids of the tables objects that hold what was seen."""
@@ -108,6 +115,8 @@ class Reach:
                 continue
             self._seen.add(seen)
             self.objects.add(ref.object_id)
+            if self._met is not None:
+                self._met(ref)
             try:
                 page = self._read(ref)
                 if level:
@@ -135,6 +144,47 @@ class Reach:
         if not 0 < ref.length <= MAX_PAGE:
             raise MalformedError(f"a reference to a page of {ref.length} bytes")
         return check_page(ref, self._chain.load_page(ref))
+
+
+@dataclass(frozen=True, slots=True)
+class UsedPack:
+    """A pack of which some state uses a block."""
+
+    slot: int
+    ordinal: int
+    session_id: bytes
+    encoded: bytes
+    """Its directory as the ledger has it."""
+    directory: Directory
+    used: int
+    """Used places, as the bits of an integer."""
+
+
+def used_packs(reach: Reach, chain: Chain, states: Iterable[Entry]) -> Iterator[UsedPack]:
+    """Yield every pack that one of these session entries needs, ledgers included.
+
+    Raises:
+        IntegrityError: something of a state is not what was signed.
+    """
+    records: dict[int, SessionRecord] = {}
+    used: dict[tuple[int, int], int] = {}
+    for entry in states:
+        body = entry.body
+        assert isinstance(body, SessionBody)
+        for slot, record in reach.sessions(body):
+            if records.setdefault(slot, record) != record:
+                raise MalformedError(f"slot {slot} of chain {chain.name} is two sessions")
+        for slot, ordinal, bits in reach.blocks(body):
+            used[(slot, ordinal)] = used.get((slot, ordinal), 0) | bits
+    for slot, record in records.items():
+        for ordinal, encoded, directory in reach.ledger(record.ledger):
+            bits = used.pop((slot, ordinal), 0)
+            if bits:
+                yield UsedPack(slot, ordinal, record.session_id, encoded, directory, bits)
+    if used:
+        raise MalformedError(
+            f"states of chain {chain.name} use {len(used)} packs that no ledger knows"
+        )
 
 
 def _check_page_of(items: list[R | None] | list[PageRef | None], most: int) -> None:

@@ -1,9 +1,9 @@
 """Any block of a state, by its address.
 
 An address names a session and a number. The session's record leads to its ledger, the ledger
-says in which pack the block was born, where it lies there and what its stored bytes hash to;
-the session's keys open it. What comes out was sealed by that session under that number, or
-an error names what is wrong.
+says in which pack the block was born, where it lay there and what its stored bytes hash to; the
+session's keys open it. Where the pack is gone, what compaction left of it is looked for. What
+comes out was sealed by that session under that number, or an error names what is wrong.
 """
 
 from __future__ import annotations
@@ -23,15 +23,22 @@ from strongroom.errors import (
 )
 from strongroom.format.block import BlockAddress, BlockClass, context, read_frame
 from strongroom.format.codec import HASH_LENGTH, decode
-from strongroom.format.pack import Directory
+from strongroom.format.pack import FOOTER_LENGTH, Directory
 from strongroom.repository import layout
+from strongroom.repository.stored_packs import find_pack
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from strongroom.format.paging import Table
     from strongroom.format.tables import LedgerPage, SessionRecord
     from strongroom.repository.chain import Chain
     from strongroom.repository.keyring import Keyring
+    from strongroom.repository.stored_packs import StoredPack
 
+_LOOKS = 5
+"""How often a block is looked for that compaction moves meanwhile."""
+_THINNED_KEPT = 256
 _PLACES_KEPT = 1 << 17
 """Blocks whose place in a pack is remembered: about 25 MB."""
 
@@ -73,6 +80,8 @@ class BlockReader:
         self._lock = threading.RLock()
         self._births: OrderedDict[tuple[int, int], Birth] = OrderedDict()
         self._places = 0
+        self._thinned: OrderedDict[str, StoredPack] = OrderedDict()
+        """What is left of packs that are not there as they were born, by their names."""
         self._ledgers: dict[int, tuple[SessionRecord, Table[LedgerPage]]] = {}
         self._opened: OrderedDict[BlockAddress, bytes] = OrderedDict()
         self._opened_bytes = 0
@@ -107,11 +116,8 @@ class BlockReader:
         index = birth.index_of.get(address.place)
         if index is None:
             raise self._unknown_place(birth, address)
-        directory = birth.directory
         try:
-            stored = self._chain.storage.get(
-                birth.key, directory.offsets[index], directory.lengths[index]
-            )
+            stored = self._stored(birth, address, index)
         except ObjectMissingError as error:
             raise ObjectMissingError(
                 f"{birth.key} is missing: {_named(birth, address)} cannot be read",
@@ -125,6 +131,63 @@ class BlockReader:
                 **_fields(birth, address),
             ) from error
 
+    def _stored(self, birth: Birth, address: BlockAddress, index: int) -> bytes:
+        """Return a block's bytes from the pack, or from what compaction left of it."""
+        storage, length = self._chain.storage, birth.directory.lengths[index]
+        with self._lock:
+            thinned = self._thinned.get(birth.key)
+        if thinned is None:
+            try:
+                return storage.get(birth.key, birth.directory.offsets[index], length)
+            except ObjectMissingError:
+                pass
+        elif address.place in thinned.offsets:
+            try:
+                return storage.get(thinned.key, thinned.offsets[address.place], length)
+            except ObjectMissingError:
+                pass  # thinned once more meanwhile
+        for _ in range(_LOOKS):
+            thinned = self._find_thinned(birth, address.place)
+            try:
+                return storage.get(thinned.key, thinned.offsets[address.place], length)
+            except ObjectMissingError:
+                continue
+        raise ObjectMissingError(f"{birth.key} is rewritten again and again", object=birth.key)
+
+    def _find_thinned(self, birth: Birth, place: int) -> StoredPack:
+        chain = self._chain
+        found = find_pack(chain.storage, chain.chain_id, chain.origin_id, birth.directory, (place,))
+        with self._lock:
+            self._thinned[birth.key] = found
+            while len(self._thinned) > _THINNED_KEPT:
+                self._thinned.popitem(last=False)
+        return found
+
+    def check_stored(self, address: BlockAddress, block_class: BlockClass) -> Collection[int]:
+        """Go on if a block's pack is there and as long as it has to be; reads no block.
+
+        Returns:
+            The places of all blocks that are there with it.
+
+        Raises:
+            PointDamagedError: no ledger knows the block.
+            ObjectMissingError: it is not there, in no form that holds the block.
+            BlockDamagedError: it is cut short.
+        """
+        self.check_place(address, block_class)
+        birth = self.birth(address, block_class)
+        try:
+            size = self._chain.storage.size(birth.key)
+        except ObjectMissingError:
+            return self._find_thinned(birth, address.place).offsets.keys()
+        if size < birth.directory.size + FOOTER_LENGTH:
+            raise BlockDamagedError(
+                f"{birth.key} has {size} bytes, and its blocks alone take "
+                f"{birth.directory.size}: cut short in storage",
+                **_fields(birth, address),
+            )
+        return birth.index_of.keys()
+
     def _opened_frame(
         self, birth: Birth, address: BlockAddress, index: int, stored: bytes
     ) -> bytes:
@@ -136,7 +199,7 @@ class BlockReader:
             return read_frame(stored, what)
         bound_to = context(
             self._chain.header.suite,
-            self._chain.chain_id,
+            self._chain.origin_id,
             birth.session_id,
             address.number,
             birth.directory.block_class,

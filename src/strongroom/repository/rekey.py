@@ -7,18 +7,26 @@ every instant an intact one is there.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from strongroom.clock import Clock, to_microseconds
 from strongroom.crypto import random
 from strongroom.crypto.envelope import ChainKey, make_link, seal_stanzas
-from strongroom.errors import EnvelopeDamagedError, ObjectMissingError, RefusedError
+from strongroom.errors import (
+    EnvelopeDamagedError,
+    IntegrityError,
+    ObjectMissingError,
+    RefusedError,
+)
 from strongroom.format import header as headers
-from strongroom.format.codec import encode
+from strongroom.format.codec import MAX_SMALL, encode
 from strongroom.format.versions import FORMAT, SUITE_PLAIN, SUITE_SEALED
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain
+from strongroom.repository.chain import Chain, get_framed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +78,7 @@ def prepare_chain(
         FORMAT,
         SUITE_SEALED if chain_key else SUITE_PLAIN,
         chain_id,
+        chain_id,
         job_id,
         created_at,
         signer.public.raw,
@@ -78,10 +87,70 @@ def prepare_chain(
     )
     if chain_key is not None:
         # Before the header: a chain that has a header can be opened.
-        _write_envelope(storage, chain_id, chain_key, recipients, signer, generation=1)
+        _write_envelope(storage, chain_id, chain_id, chain_key, recipients, signer, generation=1)
     encoded = encode(header)
     signature = signer.sign(headers.HEADER_DOMAIN, encoded)
     return chain_id, headers.frame_header(encoded, signature), chain_key
+
+
+def prepare_derived(
+    old: Chain,
+    recipients: bytes,
+    signer: SigningKey,
+    created_at: int,
+    previous: EntryRef | None,
+) -> tuple[bytes, bytes]:
+    """Store the ways into a chain that is made from sealed blocks of another one.
+
+    Whoever opens the old chain opens the new one: its envelopes say the same of the same chain
+    keys, signed anew, and its links are the same.
+
+    Args:
+        old: The chain whose blocks it is made from, in the same repository.
+        recipients: Id of the chain key that its sessions will seal to; empty in a plain chain.
+        signer: The new chain's identity.
+        created_at: Microseconds since 1970.
+        previous: The job's newest session entry.
+
+    Returns:
+        The new chain's id, and its header as the object to store.
+
+    Raises:
+        EnvelopeDamagedError: the chain key in force has no intact envelope.
+    """
+    chain_id = random.token(16)
+    envelopes = old.envelopes()
+    if old.sealed and recipients not in envelopes:
+        raise EnvelopeDamagedError(
+            f"chain {old.name} has no intact envelope of the key that sessions seal to"
+        )
+    for envelope in envelopes.values():
+        own = msgspec.structs.replace(
+            envelope, chain_id=chain_id, generation=1, identity=signer.public.raw
+        )
+        store_envelope(old.storage, own, signer)
+    for info in old.storage.list(layout.links(old.chain_id)):
+        ends = layout.link_keys(info.key)
+        if ends is None:
+            continue
+        with suppress(IntegrityError):  # it closes what is behind it there, and here
+            found = headers.read_link(get_framed(old.storage, info.key, MAX_SMALL), info.key)
+            own_link = msgspec.structs.replace(found, chain_id=chain_id)
+            old.storage.put(layout.link(chain_id, *ends), headers.frame_link(own_link))
+    header = headers.ChainHeader(
+        FORMAT,
+        old.header.suite,
+        chain_id,
+        old.origin_id,
+        old.header.job_id,
+        created_at,
+        signer.public.raw,
+        previous,
+        recipients,
+    )
+    encoded = encode(header)
+    signature = signer.sign(headers.HEADER_DOMAIN, encoded)
+    return chain_id, headers.frame_header(encoded, signature)
 
 
 def change_recipients(
@@ -97,7 +166,9 @@ def change_recipients(
     `link` makes it later.
     """
     newer = ChainKey.generate()
-    _write_envelope(chain.storage, chain.chain_id, newer, recipients, signer, generation=1)
+    _write_envelope(
+        chain.storage, chain.chain_id, chain.origin_id, newer, recipients, signer, generation=1
+    )
     if older is not None:
         link(chain, older, newer.public)
     return newer
@@ -105,7 +176,7 @@ def change_recipients(
 
 def link(chain: Chain, older: ChainKey, newer: PublicKey) -> None:
     """Let whoever opens the newer chain key open an older one too."""
-    sealed = make_link(older, newer, headers.chain_key_context(chain.chain_id))
+    sealed = make_link(older, newer, headers.chain_key_context(chain.origin_id))
     found = headers.Link(chain.chain_id, older.id, older.public.raw, newer.id, sealed)
     chain.storage.put(layout.link(chain.chain_id, newer.id, older.id), headers.frame_link(found))
 
@@ -146,7 +217,9 @@ def replace_envelope(
     # Numbers are taken by what a re-wrap left that was cut short, whole or not.
     while taken & copies_of(chain, chain_key.id, generation):
         generation += 1
-    _write_envelope(chain.storage, chain.chain_id, chain_key, recipients, signer, generation)
+    _write_envelope(
+        chain.storage, chain.chain_id, chain.origin_id, chain_key, recipients, signer, generation
+    )
     return Replaced(generation, remove_envelopes(chain, chain_key.id, taken))
 
 
@@ -186,12 +259,13 @@ def has_both_copies(chain: Chain, envelope: headers.Envelope) -> bool:
 def _write_envelope(
     storage: Storage,
     chain_id: bytes,
+    origin_id: bytes,
     chain_key: ChainKey,
     recipients: Sequence[Recipient],
     signer: SigningKey,
     generation: int,
 ) -> None:
-    stanzas = seal_stanzas(chain_key, recipients, headers.chain_key_context(chain_id))
+    stanzas = seal_stanzas(chain_key, recipients, headers.chain_key_context(origin_id))
     envelope = headers.Envelope(
         chain_id,
         chain_key.id,
@@ -200,10 +274,19 @@ def _write_envelope(
         signer.public.raw,
         list(stanzas),
     )
+    store_envelope(storage, envelope, signer)
+
+
+def store_envelope(storage: Storage, envelope: headers.Envelope, signer: SigningKey) -> None:
+    """Sign an envelope and store both copies, which are read back.
+
+    Raises:
+        EnvelopeDamagedError: one does not read back as it was written.
+    """
     encoded = encode(envelope)
     data = headers.frame_envelope(encoded, signer.sign(headers.ENVELOPE_DOMAIN, encoded))
     for copy in ("a", "b"):
-        key = layout.envelope(chain_id, chain_key.id, generation, copy)
+        key = layout.envelope(envelope.chain_id, envelope.chain_key_id, envelope.generation, copy)
         storage.put(key, data)
         if storage.get(key) != data:
             raise EnvelopeDamagedError(f"{key} does not read back as it was written")

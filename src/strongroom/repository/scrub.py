@@ -12,6 +12,7 @@ history is the newest one is for heads to say; they come from the reader's side,
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -39,13 +40,15 @@ from strongroom.format.journal import (
     SuccessionBody,
     read_entry,
 )
+from strongroom.format.mirror import read_note
 from strongroom.format.versions import TABLES
 from strongroom.model.phrases import counted
 from strongroom.repository import configuration, layout
 from strongroom.repository.chain import Chain, get_framed
-from strongroom.repository.packs import PIECE, Expected, check_pack
+from strongroom.repository.packs import PIECE, Expected, PackState, check_pack
 from strongroom.repository.reach import Reach
 from strongroom.repository.state import StateBlocks
+from strongroom.repository.stored_packs import Form, forms
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -60,7 +63,8 @@ if TYPE_CHECKING:
 _ENVELOPE: Final = re.compile(r"([0-9a-f]{64})-([0-9]{6,})-[ab]", re.ASCII)
 _LINK: Final = re.compile(r"[0-9a-f]{64}-[0-9a-f]{64}", re.ASCII)
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_PACK: Final = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})", re.ASCII)
+_LISTINGS: Final = 5
+"""How often a pack is looked for that compaction rewrites meanwhile."""
 _ENTRY: Final = re.compile(r"[0-9]{10}", re.ASCII)
 _MOST_LISTED: Final = 20
 """Points, or notes, that the text names one by one."""
@@ -301,8 +305,8 @@ class _Scrub:
         if points or next(self.storage.list(layout.packs(chain_id)), None) is not None:
             self.damage(
                 layout.header(chain_id),
-                "is missing, and objects of its chain are there (a re-encryption that is not "
-                "finished, or a chain taken out of sight)",
+                "is missing, and objects of its chain are there (a copy or a re-encryption that is "
+                "not finished, or a chain taken out of sight)",
                 points,
             )
         else:
@@ -320,17 +324,10 @@ class _Scrub:
         kind, _, name = info.key.removeprefix(layout.chain(chain_id)).partition("/")
         key = info.key
         try:
-            found = _PACK.fullmatch(name)
+            found = layout.pack_form(name)
             if kind == "packs" and found:
-                state = check_pack(
-                    self.storage,
-                    chain_id,
-                    bytes.fromhex(found[2]),
-                    info.size,
-                    None,
-                    self.progress,
-                    self.cancel,
-                )
+                form = Form(key, info.size, found[1])
+                state = check_pack(self.storage, form, None, None, self.progress, self.cancel)
                 for problem in state.problems:
                     self.damage(key, problem)
                 return state.session_id
@@ -346,6 +343,8 @@ class _Scrub:
                 headers.read_envelope(get_framed(self.storage, key, MAX_SMALL), key)
             elif kind == "links" and _LINK.fullmatch(name):
                 headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
+            elif kind == "mirror" and _ENTRY.fullmatch(name):
+                read_note(get_framed(self.storage, key, MAX_ENTRY), key)
             else:
                 self.note(key, "is no part of a repository")
         except (IntegrityError, UnsupportedVersionError) as error:
@@ -403,8 +402,9 @@ class _ChainScrub:
         """Points that are promised, by entry."""
         self.pages: dict[PageRef, str] = {}
         """Damaged pages."""
-        self.packs_read: dict[bytes, tuple[int, ...]] = {}
-        """Damaged places of each pack that was compared with a ledger."""
+        self.packs_read: dict[bytes, tuple[str, PackState]] = {}
+        """What holds each pack that was compared with a ledger, and how that was found."""
+        self.forms_read: set[str] = set()
         self.hurt_blocks: dict[str, tuple[list[str], set[tuple[int, int]]]] = {}
         """By key of a pack: what is wrong with it, and the blocks concerned."""
 
@@ -444,13 +444,18 @@ class _ChainScrub:
     def _read_journal(self) -> None:
         chain = self.chain
         problems: dict[int, str] = {}
+        visible = set(chain.numbers())
         for info in self.storage.list(layout.journal(chain.chain_id)):
             self.scrub.cancel.check()
             self.scrub.progress.advance(info.size)
             number = layout.entry_number(info.key)
             if number is None:
-                self.scrub.note(info.key, "is no part of a repository")
+                unfinished = layout.copied_up_to_number(info.key) is not None
+                what = "says that a copy is not finished: 'repository copy' goes on with it"
+                self.scrub.note(info.key, what if unfinished else "is no part of a repository")
                 continue
+            if number not in visible:
+                continue  # it comes with the rest of a copy
             try:
                 self.entries[number] = chain.entry(number)
             except ObjectMissingError:
@@ -672,26 +677,41 @@ class _ChainScrub:
         pack_id = expected.directory.pack_id
         key = layout.pack(self.chain.chain_id, pack_id)
         if pack_id not in self.packs_read:
-            try:
-                state = check_pack(
+            found = self._read_pack(pack_id, expected)
+            if found is None:
+                if used:
+                    self._hurt(key, ["is missing"], {(slot, ordinal)}, expected, used, None)
+                return
+            form, state = found
+            self.packs_read[pack_id] = (form.key, state)
+            self.forms_read.add(form.key)
+            if state.problems:
+                self._hurt(form.key, [*state.problems], set(), expected, used, state.damaged)
+        key, state = self.packs_read[pack_id]
+        if state.damaged:
+            self._hurt(key, [], {(slot, ordinal)}, expected, used, state.damaged)
+        lost = tuple(place for place in state.absent if used >> place & 1)
+        if lost:
+            problem = f"lacks {counted(len(lost), 'block')} that points use"
+            self._hurt(key, [problem], {(slot, ordinal)}, expected, used, lost)
+
+    def _read_pack(self, pack_id: bytes, expected: Expected) -> tuple[Form, PackState] | None:
+        """Compare a pack, or what compaction left of it, with the ledger; None if it is gone."""
+        chain = self.chain
+        for _ in range(_LISTINGS):
+            form = next(iter(forms(self.storage, chain.chain_id, pack_id)), None)
+            if form is None:
+                return None
+            with suppress(ObjectMissingError):  # compacted meanwhile
+                return form, check_pack(
                     self.storage,
-                    self.chain.chain_id,
-                    pack_id,
-                    self.storage.size(key),
+                    form,
+                    chain.origin_id,
                     expected,
                     self.scrub.progress,
                     self.scrub.cancel,
                 )
-            except ObjectMissingError:
-                if used:
-                    self._hurt(key, ["is missing"], {(slot, ordinal)}, expected, used, None)
-                return
-            self.packs_read[pack_id] = state.damaged
-            if state.problems:
-                self._hurt(key, [*state.problems], set(), expected, used, state.damaged)
-        damaged = self.packs_read[pack_id]
-        if damaged:
-            self._hurt(key, [], {(slot, ordinal)}, expected, used, damaged)
+        return None
 
     def _hurt(
         self,
@@ -795,8 +815,12 @@ class _ChainScrub:
             kind, _, name = info.key.removeprefix(layout.chain(chain_id)).partition("/")
             if kind == "journal":
                 continue
-            if kind == "packs" and _PACK.fullmatch(name):
-                if bytes.fromhex(name[3:]) not in self.packs_read:
+            form = layout.pack_form(name) if kind == "packs" else None
+            if form is not None:
+                if form[0] in self.packs_read and info.key not in self.forms_read:
+                    self.scrub.check_alone(chain_id, info)
+                    self.scrub.note(info.key, "a form of a pack that there is another one of")
+                elif info.key not in self.forms_read:
                     self._check_stray(info)
             elif kind == "envelopes" and _ENVELOPE.fullmatch(name):
                 ways.check_envelope(info)

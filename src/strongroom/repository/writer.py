@@ -68,13 +68,13 @@ class SealedKeys:
 
 
 def seal_keys(
-    secrets: SessionSecrets, chain_public_raw: bytes, chain_id: bytes, session_id: bytes
+    secrets: SessionSecrets, chain_public_raw: bytes, origin_id: bytes, session_id: bytes
 ) -> SealedKeys:
     """Seal a session's keys to the public half of a chain key."""
     from strongroom.crypto.hpke import PublicKey
 
     public = PublicKey(chain_public_raw)
-    context = headers.session_context(chain_id, session_id)
+    context = headers.session_context(origin_id, session_id)
     return SealedKeys(
         public.id, public.raw, secrets.seal(public, context), secrets.commitment(context)
     )

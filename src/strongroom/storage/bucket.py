@@ -107,6 +107,7 @@ class BucketStorage:
         self._store = store
         self._patient = patient
         self._ordered = ordered
+        self._is_there = False
         self._credential_hint = credential_hint
         self._single_bytes = single_bytes
         self._part_bytes = part_bytes
@@ -202,8 +203,19 @@ class BucketStorage:
 
     def size(self, key: ObjectKey) -> int:
         check_key(key)
-        with self._explaining("look up", key):
-            return obstore.head(self._store, key)["size"]
+        try:
+            with self._explaining("look up", key):
+                return obstore.head(self._store, key)["size"]
+        except errors.ObjectMissingError:
+            self._check_bucket(key)
+            raise
+
+    def _check_bucket(self, key: ObjectKey) -> None:
+        """Tell a missing bucket from a missing object, once: HEAD's answer has no words for it."""
+        if not self._is_there:
+            with suppress(errors.ObjectMissingError), self._explaining("look up", key):
+                obstore.get(self._store, key)
+            self._is_there = True
 
     def exists(self, key: ObjectKey) -> bool:
         try:
@@ -231,7 +243,7 @@ class BucketStorage:
 
     def delete(self, key: ObjectKey) -> None:
         check_key(key)
-        with self._explaining("delete", key), suppress(FileNotFoundError):
+        with suppress(errors.ObjectMissingError), self._explaining("delete", key):
             obstore.delete(self._store, key)
 
     def free_bytes(self) -> int | None:

@@ -9,7 +9,7 @@ import pytest
 from strongroom.crypto import random
 from strongroom.engine import pipeline
 from strongroom.engine.cancellation import Cancellation
-from strongroom.engine.reencryption import carried
+from strongroom.engine.carried import carried
 from strongroom.errors import BlockDamagedError, CancelledError, UnlockError
 from strongroom.format.block import BlockClass
 from strongroom.format.index import CLUSTER

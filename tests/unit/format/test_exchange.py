@@ -34,6 +34,7 @@ ASKED = RecoveryRequest(
     format_version=1,
     repository_id=b"r" * 16,
     chain_id=b"c" * 16,
+    origin_id=b"o" * 16,
     point_id=b"p" * 16,
     taken_at=1,
     made_at=2,

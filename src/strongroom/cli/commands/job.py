@@ -67,7 +67,16 @@ _NUMBERS = (
 _TEXTS = ("pre_script", "post_script", "on_failure")
 
 
-@click.group("job", cls=Group)
+@click.group(
+    "job",
+    cls=Group,
+    lazy={
+        "copy": (
+            "strongroom.cli.commands.job_copy:copy",
+            "Copy a job's points to another repository, again and again.",
+        )
+    },
+)
 def job() -> None:
     r"""What is backed up, where to, kept how long; and running it.
 
@@ -828,6 +837,12 @@ def detach(door: Door, name: str) -> None:
 @click.option("--all", "every", is_flag=True, help="Run every job; one that fails stops no other.")
 @click.option("--full", is_flag=True, help="Read everything anew, into a new chain.")
 @click.option(
+    "--synthetic-full",
+    "synthetic",
+    is_flag=True,
+    help="Read nothing: make a full of what is stored, as a new chain.",
+)
+@click.option(
     "--break-lock",
     is_flag=True,
     help="Take the lock from a session that no longer runs; one that does cannot publish.",
@@ -839,6 +854,7 @@ def run(
     name: str | None,
     every: bool,
     full: bool,
+    synthetic: bool,
     break_lock: bool,
     old_place: SecretPlace,
 ) -> None:
@@ -860,7 +876,13 @@ def run(
     """
     if (name is None) != every:
         raise click.UsageError("name one job, or say --all", click.get_current_context())
-    for option, given in (("--full", full), ("--break-lock", break_lock)):
+    if full and synthetic:
+        raise click.UsageError("a full is either read or made", click.get_current_context())
+    for option, given in (
+        ("--full", full),
+        ("--synthetic-full", synthetic),
+        ("--break-lock", break_lock),
+    ):
         if every and given:
             raise click.UsageError(f"{option} is for one job", click.get_current_context())
     from strongroom.control import sessions
@@ -873,6 +895,7 @@ def run(
                     ctx,
                     name,
                     full=full,
+                    synthetic=synthetic,
                     break_lock=break_lock,
                     progress=progress,
                     cancel=cancel,
@@ -910,8 +933,17 @@ def _session_lines(result: SessionResult) -> list[str]:
         f"stored {size(result.stored_bytes)}, {counted(result.files, 'file')}",
         *(f"  point {point}" for point in result.points),
     ]
+    if result.cloned_bytes or result.copied_bytes:
+        lines.insert(2, f"  {_how_moved(result)}")
     lines += [f"  gave up {gone.id}: {gone.reason}" for gone in result.given_up]
     return lines
+
+
+def _how_moved(result: SessionResult) -> str:
+    """Say whether the storage shares blocks, or had to copy them."""
+    if not result.cloned_bytes:
+        return f"copied {size(result.copied_bytes)}, no cloning: the storage cannot share blocks"
+    return f"cloned {size(result.cloned_bytes)}, copied {size(result.copied_bytes)}"
 
 
 def _tell_how_they_went(

@@ -10,6 +10,7 @@ from strongroom.cli.errors import WARNINGS
 from strongroom.cli.options import (
     Reading,
     confirmation_options,
+    given_up_option,
     job_names,
     point_names,
     reading_options,
@@ -53,9 +54,10 @@ def point() -> None:
 
 @point.command("list")
 @click.argument("job", required=False, shell_complete=job_names)
+@given_up_option
 @reading_options
 @pass_door
-def list_(door: Door, job: str | None, reading: Reading) -> None:
+def list_(door: Door, job: str | None, given_up: bool, reading: Reading) -> None:
     r"""List restore points, oldest first; with JOB only its own.
 
     \b
@@ -71,7 +73,7 @@ def list_(door: Door, job: str | None, reading: Reading) -> None:
     from strongroom.control import points
 
     with door.context() as ctx:
-        found = points.list_points(ctx, reading.access(door), job)
+        found = points.list_points(ctx, reading.access(door, given_up=given_up), job)
     door.show(found, _table(found.points) if found.points else [])
     door.tell_warnings(found.warnings)
     if not found.points:
@@ -122,9 +124,11 @@ def _notes(row: PointRow) -> str:
         ("locked", row.locked),
         ("contents locked", bool(row.needs) and not row.locked),
         ("held", row.held),
+        ("given up", row.given_up),
         ("plain", not row.encrypted),
     )
-    return ", ".join(word for word, holds in notes if holds)
+    copies = [f"copy in {printable(name)}" for name in row.copies]
+    return ", ".join([*(word for word, holds in notes if holds), *copies])
 
 
 def _distinct(ids: Sequence[str]) -> int:

@@ -12,6 +12,9 @@ from strongroom.cli.options import (
     Reading,
     confirmation_options,
     credential_names,
+    floor_of,
+    floor_options,
+    job_names,
     reading_options,
     repository_argument,
     repository_names,
@@ -317,17 +320,100 @@ def verify(door: Door, where: str, reading: Reading) -> None:
     reports.show_verify(door, report)
 
 
+@repository.command("copy")
+@click.argument("source", metavar="SOURCE", shell_complete=repository_names)
+@click.argument("target", metavar="TARGET", shell_complete=repository_names)
+@click.option(
+    "--job",
+    "jobs",
+    multiple=True,
+    metavar="JOB",
+    shell_complete=job_names,
+    help="Only chains of this job: its name here, or its id; several times.",
+)
+@click.option("--create", is_flag=True, help="Make TARGET a repository if it is an empty place.")
+@click.option("--check", is_flag=True, help="Read what TARGET has, too, and replace damage.")
+@click.option("--with-config", is_flag=True, help="Copy configuration backups as well.")
+@floor_options
+@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@signer_option
+@pass_door
+def copy(
+    door: Door,
+    source: str,
+    target: str,
+    jobs: tuple[str, ...],
+    create: bool,
+    check: bool,
+    with_config: bool,
+    least_points: int | None,
+    least_days: int | None,
+    dry_run: bool,
+    signers: tuple[str, ...],
+) -> None:
+    r"""Bring to repository TARGET what it lacks of SOURCE, as it is.
+
+    Needs no key: sealed stays sealed, and the same secrets open the copy. Only what is missing
+    travels, and only if it is what was signed. A copy that stopped goes on when it is made again;
+    sessions may run meanwhile.
+
+    \b
+    Exit status:
+      0    TARGET has all that SOURCE promises
+      2    the request cannot be right
+      10   there is no such repository, or nothing of the job
+      11   somebody is at work on the job at TARGET
+      13   the storage did not answer
+      14   TARGET refused, or is full
+      15   both are one place, or TARGET holds something else
+      20   SOURCE is damaged or not to be believed; what is whole was copied
+      130  stopped on request
+    """
+    from strongroom.cli import reports
+    from strongroom.control import copies
+
+    with door.context() as ctx, door.work() as (progress, cancel):
+        result = copies.copy(
+            ctx,
+            source,
+            target,
+            jobs_named=jobs,
+            signers=signers,
+            create=create,
+            dry_run=dry_run,
+            check=check,
+            with_config=with_config,
+            floor=floor_of(least_points, least_days),
+            progress=progress,
+            cancel=cancel,
+        )
+    reports.show_copy(door, result)
+
+
 @repository.command("prune")
 @repository_argument
 @repository_option
+@floor_options
 @confirmation_options
 @signer_option
+@click.option("--no-compact", is_flag=True, help="Leave dead blocks in packs that stay for others.")
 @pass_door
-def prune(door: Door, where: str, signers: tuple[str, ...], yes: bool, dry_run: bool) -> None:
+def prune(
+    door: Door,
+    where: str,
+    signers: tuple[str, ...],
+    least_points: int | None,
+    least_days: int | None,
+    yes: bool,
+    dry_run: bool,
+    no_compact: bool,
+) -> None:
     r"""Give back the space of what no restore point of repository R uses.
 
     The plan is shown first. What is condemned is removed by a later prune, when no running
-    session or restore can still use it.
+    session or restore can still use it. Packs that are dead in part are rewritten.
+    With a floor, points that the signer gave up stay as long as it says; this
+    machine remembers it, and --given-up reads them.
 
     \b
     Exit status:
@@ -344,7 +430,16 @@ def prune(door: Door, where: str, signers: tuple[str, ...], yes: bool, dry_run: 
     from strongroom.control import care
 
     with door.context() as ctx:
-        plan = care.prune(ctx, where, dry_run=True, signers=signers)
+        floor = floor_of(least_points, least_days)
+        plan = care.prune(
+            ctx,
+            where,
+            dry_run=True,
+            signers=signers,
+            floor=floor,
+            keep_floor=not dry_run,
+            compacting=not no_compact,
+        )
         if dry_run or reports.nothing_to_prune(plan):
             reports.show_prune(door, plan)
             return
@@ -352,8 +447,63 @@ def prune(door: Door, where: str, signers: tuple[str, ...], yes: bool, dry_run: 
             for line in reports.prune_lines(plan):
                 door.speaker.plain(line)
             door.confirm(f"prune {where}?")
-        result = care.prune(ctx, where, dry_run=False, signers=signers)
+        with door.work() as (progress, cancel):
+            result = care.prune(
+                ctx,
+                where,
+                dry_run=False,
+                signers=signers,
+                floor=floor,
+                compacting=not no_compact,
+                progress=progress,
+                cancel=cancel,
+            )
     reports.show_prune(door, result)
+
+
+@repository.command("compact")
+@repository_argument
+@repository_option
+@signer_option
+@click.option(
+    "--min-dead",
+    type=click.IntRange(1, 99),
+    metavar="PERCENT",
+    help="Rewrite packs of which so much is dead; a third by default.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be rewritten.")
+@pass_door
+def compact(
+    door: Door, where: str, signers: tuple[str, ...], min_dead: int | None, dry_run: bool
+) -> None:
+    r"""Rewrite packs of repository R that are dead in part, to give back their space.
+
+    Needs no key, and runs beside sessions: sealed blocks move as they are, on XFS and btrfs
+    without copying. 'repository prune' does it too.
+
+    \b
+    Exit status:
+      0    done, or there was nothing to do
+      10   there is no repository
+      13   the storage did not answer
+      14   the storage refused, or is full
+      20   the repository is not to be believed
+      130  stopped on request; what was done is done
+    """
+    from strongroom.cli import reports
+    from strongroom.control import care
+
+    with door.context() as ctx, door.work() as (progress, cancel):
+        result = care.compact(
+            ctx,
+            where,
+            dead_share=None if min_dead is None else min_dead / 100,
+            dry_run=dry_run,
+            signers=signers,
+            progress=progress,
+            cancel=cancel,
+        )
+    reports.show_compaction(door, result)
 
 
 @repository.command("remove")

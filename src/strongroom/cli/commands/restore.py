@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.errors import WARNINGS
-from strongroom.cli.options import PLACE, Reading, content_of, point_names, reading_options
+from strongroom.cli.options import (
+    PLACE,
+    Reading,
+    content_of,
+    given_up_option,
+    point_names,
+    reading_options,
+)
 from strongroom.cli.output import printable, size, took
 from strongroom.cli.words import Command, pass_door
 from strongroom.errors import InvalidInputError, PointDamagedError
@@ -59,6 +66,7 @@ _LONGEST_LIST = 64 << 20
     help="Read what was written, and what is left as it is, and compare it.",
 )
 @click.option("--salvage", is_flag=True, help="Restore what is not damaged and list the rest.")
+@given_up_option
 @reading_options
 @pass_door
 def restore(
@@ -72,6 +80,7 @@ def restore(
     dry_run: bool,
     verify: bool,
     salvage: bool,
+    given_up: bool,
     reading: Reading,
 ) -> None:
     r"""Bring back restore point P, or part of it, to PATH.
@@ -110,7 +119,7 @@ def restore(
     with door.context() as ctx, door.work() as (progress, cancel):
         result = restores.restore(
             ctx,
-            reading.access(door),
+            reading.access(door, given_up=given_up),
             which,
             request,
             progress=progress,

@@ -114,6 +114,38 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_reencryptions_job_id"), "reencryptions", ["job_id"], unique=False)
     op.create_table(
+        "synthetic_fulls",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_synthetic_fulls")),
+    )
+    op.create_index(op.f("ix_synthetic_fulls_job_id"), "synthetic_fulls", ["job_id"], unique=False)
+    op.create_table(
+        "copies",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("location", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("entry_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("copied_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", "chain_id", name=op.f("pk_copies")),
+    )
+    op.create_table(
+        "copied_points",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("point_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", "point_id", name=op.f("pk_copied_points")),
+    )
+    op.create_table(
+        "floors",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("points", sa.Integer(), nullable=False),
+        sa.Column("days", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_floors")),
+    )
+    op.create_table(
         "settings",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),
@@ -294,6 +326,31 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("job_id", "position", name=op.f("pk_job_sources")),
         sa.UniqueConstraint("source_id", name=op.f("uq_job_sources_source_id")),
+    )
+    op.create_table(
+        "copy_jobs",
+        sa.Column("copy_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("after_run", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("ran_at", sa.BigInteger(), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.job_id"], name=op.f("fk_copy_jobs_job_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["repository_id"],
+            ["repositories.repository_id"],
+            name=op.f("fk_copy_jobs_repository_id"),
+        ),
+        sa.PrimaryKeyConstraint("copy_id", name=op.f("pk_copy_jobs")),
+        sa.UniqueConstraint("name", name=op.f("uq_copy_jobs_name")),
+    )
+    op.create_index(op.f("ix_copy_jobs_job_id"), "copy_jobs", ["job_id"], unique=False)
+    op.create_index(
+        op.f("ix_copy_jobs_repository_id"), "copy_jobs", ["repository_id"], unique=False
     )
     op.create_table(
         "points",

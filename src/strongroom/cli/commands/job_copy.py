@@ -1,0 +1,193 @@
+"""`strongroom job copy …`: standing orders that points are copied to another repository."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli.options import copy_job_names, job_names, repository_names
+from strongroom.cli.output import Column, pairs, table, when
+from strongroom.cli.words import Group, pass_door
+
+if TYPE_CHECKING:
+    from strongroom.cli.door import Door
+    from strongroom.control.views import CopyJobView
+
+
+@click.group("copy", cls=Group)
+def copy() -> None:
+    r"""Copy a job's points to another repository, again and again.
+
+    \b
+    Two commands give a job a second place:
+      strongroom repository add offsite /mnt/offsite
+      strongroom job copy create NAME --from JOB --to offsite
+
+    \b
+    Exit status:
+      0   done
+      2   the request cannot be right
+    """
+
+
+@copy.command("create")
+@click.argument("name")
+@click.option(
+    "--from",
+    "job",
+    required=True,
+    metavar="JOB",
+    shell_complete=job_names,
+    help="The job whose points are copied.",
+)
+@click.option(
+    "--to",
+    "repository",
+    required=True,
+    metavar="R",
+    shell_complete=repository_names,
+    help="The repository that they are copied to.",
+)
+@click.option(
+    "--after-run/--by-hand",
+    "after_run",
+    default=True,
+    help="Copy behind every session of JOB (so it is by default), or only when it is run.",
+)
+@click.option("--no-encryption", is_flag=True, help="Copy points that are not encrypted.")
+@pass_door
+def create(
+    door: Door, name: str, job: str, repository: str, after_run: bool, no_encryption: bool
+) -> None:
+    r"""Make copy job NAME. Sealed points stay sealed: no key is needed, none is asked for.
+
+    A copy that fails makes a session end with warnings; its points are made all the same.
+
+    \b
+    Exit status:
+      0   it is made
+      2   the request cannot be right
+      10  there is no such job or repository
+      14  no copy of encrypted points is made that is not encrypted
+      15  the name is taken
+    """
+    from strongroom.control import copy_jobs
+
+    with door.home_context() as ctx:
+        view = copy_jobs.create(
+            ctx, name, job, repository, after_run=after_run, plain=no_encryption
+        )
+    door.show({"copy_job": view}, [f"created copy job {name}: {job} to {repository}"])
+    door.speaker.hint(f"'strongroom job copy run {name}' copies what is there already")
+
+
+@copy.command("list")
+@pass_door
+def list_(door: Door) -> None:
+    r"""List the copy jobs.
+
+    \b
+    Exit status:
+      0   they were listed, be it none
+    """
+    from strongroom.control import copy_jobs
+
+    with door.context() as ctx:
+        views = copy_jobs.list_all(ctx) if ctx.has_catalog else ()
+    columns = [
+        Column("NAME", flexible=True),
+        Column("FROM", flexible=True),
+        Column("TO", flexible=True),
+        Column("WHEN"),
+        Column("LAST"),
+    ]
+    rows = [
+        (view.name, view.job, view.repository, _when(view), _last(view, brief=True))
+        for view in views
+    ]
+    door.show({"copy_jobs": views}, table(columns, rows) if rows else [])
+
+
+@copy.command("show")
+@click.argument("name", shell_complete=copy_job_names)
+@pass_door
+def show(door: Door, name: str) -> None:
+    r"""Show copy job NAME, and how its last copy ended.
+
+    \b
+    Exit status:
+      0   it was shown
+      10  there is no such copy job
+    """
+    from strongroom.control import copy_jobs
+
+    with door.home_context() as ctx:
+        view = copy_jobs.show(ctx, name)
+    lines = pairs(
+        [
+            ("copy job", view.name),
+            ("from", f"job {view.job}"),
+            ("to", f"repository {view.repository}"),
+            ("when", _when(view)),
+            ("last", _last(view, brief=False)),
+        ]
+    )
+    door.show({"copy_job": view}, lines)
+
+
+@copy.command("run")
+@click.argument("name", shell_complete=copy_job_names)
+@click.option("--check", is_flag=True, help="Read what the copy has, too, and replace damage.")
+@pass_door
+def run(door: Door, name: str, check: bool) -> None:
+    r"""Copy now what copy job NAME is for.
+
+    \b
+    Exit status:
+      0    the copy has all that the job's chains promise
+      10   there is no such copy job, or its job has no points yet
+      11   somebody is at work on the job there
+      13   the storage did not answer
+      14   the storage refused, or is full
+      20   the source is damaged or not to be believed; what is whole was copied
+      130  stopped on request
+    """
+    from strongroom.cli import reports
+    from strongroom.control import copy_jobs
+
+    with door.home_context() as ctx, door.work() as (progress, cancel):
+        result = copy_jobs.run(ctx, name, check=check, progress=progress, cancel=cancel)
+    reports.show_copy(door, result)
+
+
+@copy.command("remove")
+@click.argument("name", shell_complete=copy_job_names)
+@pass_door
+def remove(door: Door, name: str) -> None:
+    r"""Forget copy job NAME. What it copied stays.
+
+    \b
+    Exit status:
+      0   it is forgotten
+      10  there is no such copy job
+    """
+    from strongroom.control import copy_jobs
+
+    with door.home_context() as ctx:
+        view = copy_jobs.remove(ctx, name)
+    stays = f"what it copied to {view.repository} stays"
+    door.show({"copy_job": view}, [f"forgot copy job {name}; {stays}"])
+
+
+def _when(view: CopyJobView) -> str:
+    return "after each session" if view.after_run else "by hand"
+
+
+def _last(view: CopyJobView, *, brief: bool) -> str:
+    if view.ran_at is None:
+        return "never"
+    at = when(view.ran_at)
+    if view.problem is None:
+        return at
+    return f"{at}, not all" if brief else f"{at}: {view.problem}"

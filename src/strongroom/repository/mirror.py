@@ -1,0 +1,801 @@
+"""A chain copied as it is to another repository: the same objects, byte for byte, no key needed.
+
+The copy has the chain's own id, so the same signatures, heads and secrets count there. Nothing
+is signed and nothing is opened. Whoever copies judges the source like a reader: the signer is
+believed, the history holds, and it is no older than what the target has or was known before. A
+pack travels only if every stored block has the hash that was signed; so what is damaged or
+forged at the source never takes the place of what is right at the target.
+
+What travels is what the newest signed state promises, as far as the target lacks it. The order
+is what a crash cannot hurt and a reader of the target cannot notice (docs/format.md, "Copies"):
+
+1. envelopes and links, packs, pages;
+2. entries, ascending; where a reader would miss one in between, under a mark that hides them
+   until all are there;
+3. of a chain that is new there, the header.
+
+So a copy that was interrupted goes on by being made again.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from strongroom.crypto import random
+from strongroom.errors import (
+    ForkedError,
+    IntegrityError,
+    MalformedError,
+    NotFoundError,
+    ObjectExistsError,
+    ObjectMissingError,
+    StrongroomError,
+    UnsupportedVersionError,
+    UnvouchedError,
+)
+from strongroom.format import header as headers
+from strongroom.format.codec import MAX_ENTRY, MAX_SMALL, unframe
+from strongroom.format.journal import (
+    IdentityBody,
+    PromiseBody,
+    SessionBody,
+    SuccessionBody,
+    read_entry,
+)
+from strongroom.format.paging import check_page
+from strongroom.format.versions import TABLES
+from strongroom.model.phrases import counted
+from strongroom.repository import copy_marks, layout, locks
+from strongroom.repository.chain import Chain, Head, get_framed
+from strongroom.repository.packs import Expected, check_pack
+from strongroom.repository.reach import Reach, UsedPack, used_packs
+from strongroom.repository.state import StateBlocks
+from strongroom.repository.stored_packs import Form, forms_of_all, read_form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from strongroom.clock import Clock
+    from strongroom.format.journal import Entry
+    from strongroom.format.paging import PageRef
+    from strongroom.repository.chain import LivePoint, Trust
+    from strongroom.repository.progress import Cancellation, Progress
+    from strongroom.repository.repository import Repository
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, Part
+
+_THREADS: Final = 4
+_LARGE: Final = 48 << 20
+"""Packs beyond this are held in memory one at a time."""
+_ATTEMPTS: Final = 5
+"""Each lost to a prune of the source that came between."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyDamage:
+    """Something that was not copied, because it is not what was signed."""
+
+    object: str
+    """Its key at the source."""
+    what: str
+    points: tuple[str, ...]
+    """Ids of the restore points that need it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedChain:
+    """What one copy of a chain did, or would do."""
+
+    chain: str
+    job: str
+    """Id of its job."""
+    sealed: bool
+    done: bool
+    """False after a dry run."""
+    points: tuple[str, ...]
+    """Ids of the points that the source promises, oldest first: the target's, once it is done."""
+    newest_entry: int
+    objects: int
+    """Objects that travelled, or would."""
+    stored_bytes: int
+    replaced: tuple[str, ...]
+    """Keys at the target that held something else than what belongs there."""
+    damaged: tuple[CopyDamage, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the target had all of it."""
+        return not self.objects
+
+
+@dataclass(frozen=True, slots=True)
+class PackToBring:
+    """A pack that travels."""
+
+    form: Form
+    """What holds it at the source."""
+    key: str
+    """What it is to be called at the target."""
+    pack: UsedPack
+    instead_of: list[str]
+    """Forms at the target that lack something of it."""
+
+
+@dataclass(slots=True)
+class MirrorPlan:
+    """What has to travel from one chain to a repository."""
+
+    source: Chain
+    target: Repository
+    points: tuple[str, ...]
+    head: Head
+    kept: list[Entry]
+    """Session entries whose states have to be whole."""
+    packs: list[PackToBring] = field(default_factory=list)
+    pages: dict[bytes, list[PageRef]] = field(default_factory=dict)
+    """Tables objects that lack at the target, with the pages that are needed of each."""
+    entries: list[int] = field(default_factory=list)
+    hidden: bool = False
+    """A reader would miss a promised entry between two of them."""
+    ways: list[str] = field(default_factory=list)
+    """Keys of envelopes and links."""
+    superseded: list[str] = field(default_factory=list)
+    """Keys of envelopes at the target that a re-wrap replaced."""
+    header: bool = False
+    replaced: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of the source's objects, by key."""
+    missing: list[UsedPack] = field(default_factory=list)
+    """Packs that are at neither end."""
+    there: dict[str, int] = field(default_factory=dict)
+    """Bytes of the target's objects, by key."""
+
+    @property
+    def keys(self) -> list[str]:
+        """Return the keys of all that travels."""
+        chain_id = self.source.chain_id
+        return [
+            *self.ways,
+            *(one.form.key for one in self.packs),
+            *(layout.tables(chain_id, object_id) for object_id in self.pages),
+            *(layout.entry(chain_id, number) for number in self.entries),
+            *([layout.header(chain_id)] if self.header else []),
+        ]
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(self.sizes.get(key, 0) for key in self.keys)
+
+    def outcome(self, *, done: bool, damaged: Iterable[CopyDamage] = ()) -> CopiedChain:
+        """Return what is to be said of it."""
+        return CopiedChain(
+            chain=self.source.chain_id.hex(),
+            job=self.source.header.job_id.hex(),
+            sealed=self.source.sealed,
+            done=done,
+            points=self.points,
+            newest_entry=self.head.number,
+            objects=len(self.keys),
+            stored_bytes=self.stored_bytes,
+            replaced=tuple(self.replaced),
+            damaged=(*self.damages(self.missing), *damaged),
+        )
+
+    def damages(self, lacking: Iterable[UsedPack]) -> list[CopyDamage]:
+        """Tell of packs that are missing at the source."""
+        return [
+            CopyDamage(
+                object=layout.pack(self.source.chain_id, one.directory.pack_id),
+                what="is missing",
+                points=self.points_using(one, one.directory.places),
+            )
+            for one in lacking
+        ]
+
+    def points_using(self, pack: UsedPack, places: Iterable[int]) -> tuple[str, ...]:
+        """Return the promised points whose state uses a block at one of these places."""
+        bits = sum(1 << place for place in places)
+        hurt: list[str] = []
+        for entry in self.kept:
+            assert isinstance(entry.body, SessionBody)
+            if StateBlocks(self.source, entry.body).bits(pack.slot, pack.ordinal) & bits:
+                hurt += [point.point_id.hex() for point in entry.body.points]
+        return tuple(one for one in dict.fromkeys(hurt) if one in self.points)
+
+
+def plan_mirror(
+    source: Chain,
+    target: Repository,
+    trust: Trust,
+    *,
+    known: Head | None = None,
+    check: bool = False,
+    progress: Progress,
+    cancel: Cancellation,
+) -> MirrorPlan | None:
+    """Judge a chain, and find out what of it the target lacks; writes nothing.
+
+    Args:
+        source: The chain as it is where it is copied from.
+        target: Where its copy is, or is to be.
+        trust: Whose signatures count.
+        known: The newest entry known of it from elsewhere.
+        check: Read what the target has already, and replace what is not what was signed.
+        progress: Is told how reading the target goes.
+        cancel: Stops that.
+
+    Returns:
+        What has to travel; None where the source promises no point and the target has nothing.
+
+    Raises:
+        UnvouchedError: nobody here believes who signs it.
+        RolledBackError, ForkedError: the source is older than the target or what is known, or
+            has another history.
+        IntegrityError: the source is damaged or withheld in part.
+    """
+    return _Planner(source, target, trust, known, check, progress, cancel).plan()
+
+
+def carry_out(
+    plan: MirrorPlan,
+    trust: Trust,
+    clock: Clock,
+    *,
+    declare: bool = True,
+    progress: Progress,
+    cancel: Cancellation,
+) -> CopiedChain:
+    """Bring to the target what it lacks.
+
+    Safe to repeat after it stopped at any instant: what arrived is not sent again.
+
+    Args:
+        plan: From `plan_mirror`.
+        trust: As there.
+        clock: For the target's lock, and notes.
+        declare: Let the target's chain be one that is kept by copying. It is not where a copy
+            mends the chain that a job writes to.
+        progress: Is told of every byte that travelled.
+        cancel: Looked at between two objects.
+
+    Raises:
+        LockedError: somebody is at work on this job at the target.
+        StorageUnavailableError: one end did not answer; copy again.
+        CancelledError: on request.
+    """
+    job_lock = layout.job_lock(plan.source.header.job_id)
+    storage = plan.target.storage
+    with locks.acquire(
+        storage, job_lock, random.token(16).hex(), clock, command="repository copy"
+    ) as lock:
+        for attempt in range(_ATTEMPTS):
+            carrier = _Carrier(plan, clock, lock, declare, progress, cancel)
+            try:
+                return carrier.run()
+            except _SourceMovedError as moved:
+                # A prune of the source removed what its newest state no longer needs.
+                if attempt == _ATTEMPTS - 1:
+                    raise moved.error from None
+                newer = Chain(plan.source.storage, plan.source.chain_id)
+                found = plan_mirror(
+                    newer, plan.target, trust, known=plan.head, progress=progress, cancel=cancel
+                )
+                if found is None or found.head == plan.head:
+                    raise moved.error from None
+                plan = found
+    raise AssertionError("the last attempt returns or raises")
+
+
+class _SourceMovedError(Exception):
+    """Something went away at the source while it was being copied."""
+
+    def __init__(self, error: StrongroomError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+# --- deciding --------------------------------------------------------------------------------
+
+
+class _Planner:
+    """Looks at both ends."""
+
+    def __init__(
+        self,
+        source: Chain,
+        target: Repository,
+        trust: Trust,
+        known: Head | None,
+        check: bool,
+        progress: Progress,
+        cancel: Cancellation,
+    ) -> None:
+        self._chain = source
+        self._target = target
+        self._storage = target.storage
+        self._trust = trust
+        self._known = known
+        self._check = check
+        self._progress = progress
+        self._cancel = cancel
+
+    def plan(self) -> MirrorPlan | None:
+        chain = self._chain
+        copy = self._copy()
+        live = self._judge(copy)
+        head = chain.head()
+        if head is None or (not live and copy is None):
+            return None
+        promise = chain.promise_entry
+        assert promise is not None or not live
+        newest = chain.newest_session
+        kept = {entry.number: entry for entry in chain.kept_entries()}
+        if newest is not None:
+            kept[newest.number] = newest  # whoever goes on in the copy builds on it
+        plan = MirrorPlan(
+            source=chain,
+            target=self._target,
+            points=tuple(one.point.point_id.hex() for one in live),
+            head=head,
+            kept=[kept[number] for number in sorted(kept)],
+        )
+        prefix = layout.chain(chain.chain_id)
+        plan.sizes = {info.key: info.size for info in chain.storage.list(prefix)}
+        header = layout.header(chain.chain_id)
+        plan.sizes[header] = chain.storage.size(header)
+        plan.there = {info.key: info.size for info in self._storage.list(prefix)}
+        plan.header = copy is None
+        needed = self._entries(plan, promise.number if promise else 0)
+        self._plan_pages_and_packs(plan, needed)
+        self._plan_entries(plan, needed)
+        self._plan_ways(plan)
+        return plan
+
+    # --- judging -----------------------------------------------------------------------------
+
+    def _copy(self) -> Chain | None:
+        """Return the chain as the target has it; None where it has none that readers see.
+
+        Raises:
+            ForkedError: another chain stands under this one's id.
+        """
+        try:
+            copy = Chain(self._storage, self._chain.chain_id)
+        except NotFoundError:
+            return None
+        if copy.root_hash != self._chain.root_hash:
+            raise ForkedError(
+                f"the header of chain {copy.name} at {self._storage.location} is another one: it "
+                "is no copy of this chain",
+                chain=self._chain.chain_id.hex(),
+            )
+        return copy
+
+    def _judge(self, copy: Chain | None) -> list[LivePoint]:
+        """Return the source's promised points, if all of it is to be believed."""
+        chain, trust = self._chain, self._trust
+        trust.refuse_unpinned(chain)
+        if not trust.knows(chain.identity):
+            raise UnvouchedError(
+                f"chain {chain.name} is signed by {chain.identity.fingerprint}, which is not "
+                "believed here",
+                hint="pin it with --signer, or accept it once with 'strongroom repository trust'",
+                fingerprint=chain.identity.fingerprint,
+            )
+        if self._known is not None:
+            chain.check_head(self._known)
+        if copy is not None:
+            has = _newest_believed(copy, trust)
+            if has is not None:
+                chain.check_head(has)
+        return chain.live_points()
+
+    # --- what is needed ------------------------------------------------------------------------
+
+    def _entries(self, plan: MirrorPlan, promise: int) -> list[Entry]:
+        """Return the entries that a copy has to have: what readers of the newest state read."""
+        chain = self._chain
+        kept = {entry.number for entry in plan.kept}
+        needed: list[Entry] = []
+        for number in chain.listing:
+            if number > plan.head.number:
+                continue  # unsigned, and nothing signed follows it yet
+            entry = chain.entry(number)
+            introduces = isinstance(entry.body, IdentityBody | SuccessionBody)
+            if number >= promise or number in kept or introduces:
+                needed.append(chain.remembered(number))
+        return needed
+
+    def _plan_pages_and_packs(self, plan: MirrorPlan, needed: list[Entry]) -> None:
+        chain_id = self._chain.chain_id
+        pages: dict[bytes, list[PageRef]] = {}
+        reach = Reach(self._chain, met=lambda ref: pages.setdefault(ref.object_id, []).append(ref))
+        here = forms_of_all(plan.sizes.items())
+        there = forms_of_all(plan.there.items())
+        for pack in used_packs(reach, self._chain, plan.kept):
+            pack_id = pack.directory.pack_id
+            source, copied = here.get(pack_id, []), there.get(pack_id, [])
+            if any(self._holds(form, pack, source) for form in copied):
+                continue
+            plan.replaced.extend(form.key for form in copied)
+            if not source:
+                plan.missing.append(pack)
+                continue
+            # Beside what compaction made of it at the target, under a number of its own.
+            generation = max((form.generation for form in copied), default=0) + 1
+            key = (
+                layout.thinned(chain_id, pack_id, max(generation, source[0].generation))
+                if source[0].generation
+                else source[0].key
+            )
+            plan.packs.append(PackToBring(source[0], key, pack, [form.key for form in copied]))
+        for entry in needed:
+            if isinstance(entry.body, SessionBody | PromiseBody):
+                for _ in reach.history(entry.body.history):
+                    pass
+        for object_id, refs in pages.items():
+            key = layout.tables(chain_id, object_id)
+            if key in plan.there:
+                if plan.there[key] == plan.sizes.get(key) and self._has_pages(key, refs):
+                    continue
+                plan.replaced.append(key)
+            plan.pages[object_id] = refs
+
+    def _holds(self, form: Form, pack: UsedPack, source: Sequence[Form]) -> bool:
+        """Tell whether a form at the target has every block that is needed of a pack."""
+        origin_id = self._chain.origin_id
+        try:
+            if self._check:
+                expected = Expected(pack.session_id, pack.encoded, pack.directory)
+                state = check_pack(
+                    self._storage, form, origin_id, expected, self._progress, self._cancel
+                )
+                self._progress.reading(form.key)
+                lost = any(pack.used >> place & 1 for place in state.absent)
+                return not (state.problems or lost)
+            if form.generation and not any(
+                (form.key, form.size) == (one.key, one.size) for one in source
+            ):
+                offsets = read_form(self._storage, form, origin_id).offsets
+                return all(
+                    place in offsets for place in pack.directory.places if pack.used >> place & 1
+                )
+        except (ObjectMissingError, IntegrityError):
+            return False
+        whole = next((one for one in source if not one.generation), None)
+        return form.generation != 0 or whole is None or whole.size == form.size
+
+    def _has_pages(self, key: str, refs: list[PageRef]) -> bool:
+        if not self._check:
+            return True
+        try:
+            _check_tables(self._storage.get(key), key, refs)
+        except IntegrityError:
+            return False
+        return True
+
+    def _plan_entries(self, plan: MirrorPlan, needed: list[Entry]) -> None:
+        """Find the entries that lack, and whether readers would miss one in between."""
+        chain = self._chain
+        present = {
+            number
+            for key in plan.there
+            if (number := layout.entry_number(key)) is not None
+            and key == layout.entry(chain.chain_id, number)
+        }
+        for entry in needed:
+            key = layout.entry(chain.chain_id, entry.number)
+            if entry.number in present:
+                if plan.there[key] == plan.sizes.get(key) and self._is_same(plan, key):
+                    continue
+                plan.replaced.append(key)
+            plan.entries.append(entry.number)
+        reach = Reach(chain)
+        for number in plan.entries if not plan.header else ():
+            body = chain.entry(number).body
+            if isinstance(body, SessionBody | PromiseBody) and not plan.hidden:
+                plan.hidden = any(
+                    record.promised and one not in present
+                    for one, record in reach.history(body.history)
+                )
+            present.add(number)
+        if len(plan.entries) == 1:
+            plan.hidden = False  # one entry comes whole or not at all
+
+    def _is_same(self, plan: MirrorPlan, key: str) -> bool:
+        """Tell whether an entry at the target is the source's.
+
+        Of one that readers use the histories say so, unless it is to be looked at.
+        """
+        if not (self._check or plan.header or layout.entry_number(key) == plan.head.number):
+            return True
+        return self._storage.get(key) == self._chain.storage.get(key)
+
+    def _plan_ways(self, plan: MirrorPlan) -> None:
+        """Find envelopes and links that lack, and envelopes that a re-wrap replaced.
+
+        Never goes back behind a generation that the target has.
+        """
+        chain = self._chain
+        highest: dict[bytes, int] = {}
+        for key in plan.there:
+            parts = layout.envelope_parts(key) if key.startswith(self._envelopes) else None
+            if parts is not None and self._intact(key):
+                highest[parts[0]] = max(highest.get(parts[0], 0), parts[1])
+        best = {key_id: one.generation for key_id, one in chain.read_envelopes()[0].items()}
+        for key in plan.sizes:
+            if key.startswith(self._envelopes):
+                parts = layout.envelope_parts(key)
+                if parts is None or parts[1] != best.get(parts[0]):
+                    continue
+                if parts[1] < highest.get(parts[0], 0):
+                    continue
+                if key in plan.there:
+                    if self._intact(key):
+                        continue
+                    plan.replaced.append(key)
+                with suppress(IntegrityError, UnsupportedVersionError):
+                    chain.read_envelope(get_framed(chain.storage, key, MAX_SMALL), key)
+                    plan.ways.append(key)
+            elif key.startswith(layout.links(chain.chain_id)) and key not in plan.there:
+                ends = layout.link_keys(key)
+                with suppress(IntegrityError, UnsupportedVersionError):
+                    link = headers.read_link(get_framed(chain.storage, key, MAX_SMALL), key)
+                    if (link.chain_id, (link.newer_id, link.older_id)) == (chain.chain_id, ends):
+                        plan.ways.append(key)
+        for key in plan.there:
+            parts = layout.envelope_parts(key) if key.startswith(self._envelopes) else None
+            if parts is not None and parts[1] < best.get(parts[0], 0):
+                plan.superseded.append(key)
+
+    @property
+    def _envelopes(self) -> str:
+        return layout.envelopes(self._chain.chain_id)
+
+    def _intact(self, key: str) -> bool:
+        try:
+            envelope = self._chain.read_envelope(get_framed(self._storage, key, MAX_SMALL), key)
+        except (IntegrityError, UnsupportedVersionError):
+            return False
+        return layout.envelope_parts(key) == (envelope.chain_key_id, envelope.generation)
+
+
+def _newest_believed(copy: Chain, trust: Trust) -> Head | None:
+    """Return the newest entry of a copy that somebody signed who is believed.
+
+    What is damaged there, or planted, is passed over: it is to be replaced.
+    """
+    for number in reversed(copy.numbers()):
+        try:
+            entry = copy.entry(number)
+            if not entry.raw.signer:
+                continue
+            upto = Chain(copy.storage, copy.chain_id, number)
+            if trust.knows(upto.identity):
+                return Head(copy.chain_id, number, entry.hash)
+        except (IntegrityError, UnsupportedVersionError):
+            continue
+    return None
+
+
+# --- acting ----------------------------------------------------------------------------------
+
+
+class _Carrier:
+    """Brings the objects of one plan."""
+
+    def __init__(
+        self,
+        plan: MirrorPlan,
+        clock: Clock,
+        lock: locks.Lock,
+        declare: bool,
+        progress: Progress,
+        cancel: Cancellation,
+    ) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._lock = lock
+        self._declare = declare
+        self._progress = progress
+        self._cancel = cancel
+        self._source = plan.source.storage
+        self._target = plan.target.storage
+        self._chain_id = plan.source.chain_id
+        self._wrong = set(plan.replaced)
+        self._large = threading.Lock()
+
+    def run(self) -> CopiedChain:
+        plan = self._plan
+        if plan.keys and self._declare:
+            copy_marks.declare(self._target, self._chain_id, self._clock)
+        self._progress.begin(f"copy {plan.source.name}", plan.stored_bytes)
+        for key in plan.ways:
+            self._bring(key, self._read_small(key))
+        damaged = self._bring_packs()
+        for object_id, refs in plan.pages.items():
+            self._cancel.check()
+            key = layout.tables(self._chain_id, object_id)
+            data = self._read(key)
+            _check_tables(data, key, refs)
+            self._bring(key, data)
+        self._bring_entries()
+        if plan.header:
+            key = layout.header(self._chain_id)
+            data = self._read_small(key)
+            headers.read_header(data, key)
+            self._bring(key, data)
+        for key in plan.superseded:
+            self._target.delete(key)
+        self._progress.finish()
+        return plan.outcome(done=True, damaged=damaged)
+
+    # --- packs -------------------------------------------------------------------------------
+
+    def _bring_packs(self) -> list[CopyDamage]:
+        """Bring the packs, several at once; return those that are damaged at the source."""
+        damaged: list[CopyDamage] = []
+        pending: set[Future[CopyDamage | None]] = set()
+        with ThreadPoolExecutor(_THREADS, "copy") as threads:
+            try:
+                for pack in self._plan.packs:
+                    self._cancel.check()
+                    self._lock.refresh()
+                    pending.add(threads.submit(self._bring_pack, pack))
+                    if len(pending) > _THREADS:
+                        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                        damaged += [one for future in done if (one := future.result()) is not None]
+                damaged += [one for future in pending if (one := future.result()) is not None]
+            finally:
+                threads.shutdown(wait=True, cancel_futures=True)
+        return sorted(damaged, key=lambda one: one.object)
+
+    def _bring_pack(self, one: PackToBring) -> CopyDamage | None:
+        form, pack = one.form, one.pack
+        with self._large if form.size > _LARGE else nullcontext():
+            data = self._read(form.key)
+            state = check_pack(
+                _Held(form.key, data),
+                Form(form.key, len(data), form.generation),
+                self._plan.source.origin_id,
+                Expected(pack.session_id, pack.encoded, pack.directory),
+                _Silent(),
+                self._cancel,
+            )
+            problems = list(state.problems)
+            lost = [place for place in state.absent if pack.used >> place & 1]
+            if lost:
+                problems.append(f"lacks {counted(len(lost), 'block')} that points use")
+            if problems:
+                # Where not even the directory holds, nobody can say which blocks still do.
+                places = [*state.damaged, *lost] or pack.directory.places
+                return CopyDamage(
+                    object=form.key,
+                    what="; ".join(problems),
+                    points=self._plan.points_using(pack, places),
+                )
+            self._bring(one.key, data)
+            for key in one.instead_of:
+                if key != one.key:
+                    self._target.delete(key)
+        return None
+
+    # --- entries -----------------------------------------------------------------------------
+
+    def _bring_entries(self) -> None:
+        """Bring the entries, so that readers see the state before or the newest, none between."""
+        plan, chain_id = self._plan, self._chain_id
+        marks = copy_marks.unfinished(self._target, chain_id)
+        if plan.hidden and not marks:
+            copy = Chain(self._target, chain_id)
+            seen = copy.listing[-1] if copy.listing else 0
+            mark = layout.copied_up_to(chain_id, seen)
+            self._target.put(mark, b"upto")
+            marks = [mark]
+        for number in plan.entries:
+            self._cancel.check()
+            key = layout.entry(chain_id, number)
+            self._bring(key, self._entry(number, key))
+        for mark in marks:
+            self._target.delete(mark)
+
+    def _entry(self, number: int, key: str) -> bytes:
+        """Return an entry as it is stored, if it is the one that was judged."""
+        try:
+            data = get_framed(self._source, key, MAX_ENTRY)
+        except ObjectMissingError as error:
+            raise _SourceMovedError(error) from error
+        if read_entry(data, key).hash != self._plan.source.entry(number).hash:
+            raise ForkedError(f"{key} changed at the source while it was being copied")
+        return data
+
+    # --- objects -----------------------------------------------------------------------------
+
+    def _read(self, key: str) -> bytes:
+        try:
+            return self._source.get(key)
+        except ObjectMissingError as error:
+            raise _SourceMovedError(error) from error
+
+    def _read_small(self, key: str) -> bytes:
+        try:
+            return get_framed(self._source, key, MAX_SMALL)
+        except ObjectMissingError as error:
+            raise _SourceMovedError(error) from error
+
+    def _bring(self, key: str, data: bytes) -> None:
+        if key in self._wrong:
+            self._target.delete(key)
+        try:
+            self._target.put(key, data)
+        except ObjectExistsError:
+            # Of another copy that was at work a moment ago, or an answer that was lost.
+            if self._target.size(key) != len(data):
+                raise
+        self._progress.advance(len(data))
+
+
+class _Held:
+    """One object that was read, as a storage to check it in."""
+
+    location = "memory"
+
+    def __init__(self, key: str, data: bytes) -> None:
+        self._key = key
+        self._data = memoryview(data)
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.size(key)
+        return bytes(self._data[offset : None if length is None else offset + length])
+
+    def size(self, key: str) -> int:
+        if key != self._key:
+            raise ObjectMissingError(f"{key} is not held")
+        return len(self._data)
+
+    def exists(self, key: str) -> bool:
+        return key == self._key
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        raise NotImplementedError(prefix)
+
+    def put(self, key: str, data: Buffer) -> None:
+        raise NotImplementedError(key, len(data))
+
+    def delete(self, key: str) -> None:
+        raise NotImplementedError(key)
+
+    def compose(self, target: str, parts: Sequence[Part]) -> Composed:
+        raise NotImplementedError(target, len(parts))
+
+    def free_bytes(self) -> int | None:
+        return None
+
+
+class _Silent:
+    """Tells nobody: what is checked in memory is told of when it is stored."""
+
+    def begin(self, stage: str, total_bytes: int | None = None) -> None: ...
+
+    def advance(self, byte_count: int = 0, files: int = 0) -> None: ...
+
+    def reading(self, what: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def _check_tables(data: bytes, key: str, refs: Iterable[PageRef]) -> None:
+    """Go on if an object holds these pages.
+
+    Raises:
+        IntegrityError: it does not.
+    """
+    unframe(TABLES, data, key)
+    for ref in refs:
+        page = data[ref.offset : ref.offset + ref.length]
+        if len(page) != ref.length:
+            raise MalformedError(f"{key} ends before a page that was signed")
+        check_page(ref, page)

@@ -1,0 +1,297 @@
+"""Copies of repositories, from the command line: no key, two commands, drives that come and go."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from strongroom.crypto import kdf
+from tests.e2e.conftest import SameProcess
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kdf, "calibrate", lambda: kdf.MINIMUM)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a machine with a job, one point of it, and a second repository."""
+    folder = tmp_path_factory.mktemp("copies") / "here"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kdf, "calibrate", lambda: kdf.MINIMUM)
+        machine = SameProcess(folder).set_up()
+        change(machine, "first")
+        machine.run(
+            "job", "create", "docs", "--repository", "main", "--source", f"files:{data(machine)}",
+            "--encrypt", "password:mine",
+        )  # fmt: skip
+        machine.run("job", "run", "docs")
+        machine.run("repository", "add", "offsite", place(machine, "offsite"))
+    shutil.copytree(folder, folder.with_name("template"))
+    return folder.with_name("template")
+
+
+@pytest.fixture
+def machine(template: Path) -> SameProcess:
+    """That machine, at the place that its catalog knows."""
+    folder = template.with_name("here")
+    shutil.rmtree(folder)
+    shutil.copytree(template, folder)
+    return SameProcess(folder)
+
+
+@pytest.fixture
+def keyless(tmp_path: Path) -> SameProcess:
+    """A machine that never had a key."""
+    return SameProcess(tmp_path / "keyless")
+
+
+def data(machine: SameProcess) -> Path:
+    return machine.folder / "data"
+
+
+def place(machine: SameProcess, name: str) -> Path:
+    return machine.folder / name
+
+
+def change(machine: SameProcess, word: str) -> None:
+    data(machine).mkdir(exist_ok=True)
+    (data(machine) / "file").write_text(word)
+    (data(machine) / word).write_text(word)
+
+
+def signer(machine: SameProcess) -> str:
+    found: str = machine.json("repository", "show", "main")["chains"][0]["signer"]
+    return found
+
+
+def points(machine: SameProcess, *words: str | Path) -> list[Any]:
+    found: list[Any] = machine.json("point", "list", *words)["points"]
+    return found
+
+
+def restored(machine: SameProcess, *words: str | Path) -> str:
+    folder = machine.folder / "restored"
+    shutil.rmtree(folder, ignore_errors=True)
+    machine.run("restore", *words, "--to", folder, "--strip")
+    return (folder / "file").read_text()
+
+
+def test_two_commands_give_a_job_a_second_place(machine: SameProcess) -> None:
+    machine.run("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
+    change(machine, "second")
+    ran = machine.json("job", "run", "docs")
+
+    assert ran["state"] == "success"
+    assert [row["copies"] for row in points(machine)] == [["offsite"], ["offsite"]]
+    assert len(points(machine, "--repository", "offsite")) == 2
+    shutil.rmtree(place(machine, "repository"))
+    assert restored(machine, "docs@latest", "--repository", "offsite") == "second"
+
+
+def test_a_copy_stands_in_where_the_original_is_away(machine: SameProcess) -> None:
+    machine.run("repository", "copy", "main", "offsite")
+    newest = points(machine)[-1]["id"]
+    place(machine, "repository").rename(place(machine, "away"))
+
+    assert restored(machine, newest) == "first"
+    # Nobody can say that it is the latest.
+    machine.run("restore", "docs@latest", "--to", machine.folder / "never", status=13)
+    listed = machine.run("point", "list", status=3)
+    assert "is read from its copy" in listed.stderr
+
+
+def test_a_keyless_machine_copies_scrubs_and_prunes(
+    machine: SameProcess, keyless: SameProcess
+) -> None:
+    kept, fingerprint = place(keyless, "kept"), signer(machine)
+    main = place(machine, "repository")
+    copy = ("repository", "copy", main, kept)
+    keyless.run(*copy, "--create", status=20)
+    first = keyless.json(*copy, "--signer", fingerprint)
+    change(machine, "second")
+    machine.run("job", "run", "docs")
+    second = keyless.json(*copy, "--signer", fingerprint)
+    again = keyless.json(*copy, "--signer", fingerprint)
+
+    assert first["chains"][0]["objects"] == 7
+    assert second["chains"][0]["stored_bytes"] > 0
+    assert again["chains"][0]["objects"] == 0
+    assert not keyless.home.exists()
+    keyless.run("repository", "scrub", kept, "--signer", fingerprint)
+    keyless.run("repository", "prune", kept, "--signer", fingerprint, "--yes")
+    word = restored(keyless, "docs@latest", "--repository", kept, "--password-env", "PASSWORD")
+    assert word == "second"
+
+
+def test_a_failing_copy_is_a_warning_of_the_session(machine: SameProcess) -> None:
+    machine.run("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
+    shutil.rmtree(place(machine, "offsite"))
+    change(machine, "second")
+
+    ran = machine.json("job", "run", "docs", status=3)
+
+    assert ran["state"] == "warning"
+    assert "copy away failed" in ran["warnings"][0]
+    assert "no folder" in machine.json("job", "copy", "show", "away")["copy_job"]["problem"]
+    assert len(points(machine)) == 2
+
+
+def test_rotated_drives_are_brought_up_to_date_when_they_are_there(machine: SameProcess) -> None:
+    for drive in ("red", "blue"):
+        machine.run("repository", "add", drive, place(machine, drive))
+    machine.run("repository", "copy", "main", "red")
+    place(machine, "red").rename(place(machine, "shelf"))
+    change(machine, "second")
+    machine.run("job", "run", "docs")
+    machine.run("repository", "copy", "main", "blue")
+
+    assert [row["copies"] for row in points(machine)] == [["blue", "red"], ["blue"]]
+    place(machine, "shelf").rename(place(machine, "red"))
+    # A drive that was on the shelf is behind, and no sign of an attack.
+    assert len(points(machine, "--repository", "red")) == 1
+    behind = machine.run("repository", "show", "red")
+    assert "is a copy that ends at entry" in behind.stderr
+    machine.run("repository", "rescan", "red")
+    assert len(points(machine)) == 2
+    machine.run("repository", "copy", "main", "red")
+    assert [row["copies"] for row in points(machine)] == [["blue", "red"]] * 2
+
+
+def test_a_drive_that_shows_less_than_it_had_is_refused(machine: SameProcess) -> None:
+    machine.run("repository", "copy", "main", "offsite")
+    old = place(machine, "old")
+    shutil.copytree(place(machine, "offsite"), old)
+    change(machine, "second")
+    machine.run("job", "run", "docs")
+    machine.run("repository", "copy", "main", "offsite")
+    shutil.rmtree(place(machine, "offsite"))
+    old.rename(place(machine, "offsite"))
+
+    machine.run("repository", "show", "offsite", status=20)
+
+
+@pytest.mark.parametrize("how", ["mirror", "folder"])
+def test_a_job_goes_on_in_a_copy_of_its_chain(machine: SameProcess, how: str) -> None:
+    if how == "mirror":
+        machine.run("repository", "copy", "main", "offsite")
+    else:
+        # The chain's objects, carried by hand into a repository of its own.
+        for part in ("chains", "headers"):
+            shutil.copytree(
+                place(machine, "repository") / part, place(machine, "offsite") / part,
+                dirs_exist_ok=True,
+            )  # fmt: skip
+    edited = machine.json("job", "edit", "docs", "--repository", "offsite")
+    change(machine, "second")
+    ran = machine.json("job", "run", "docs")
+
+    assert ran["kind"] == "incremental"
+    if how == "mirror":
+        assert "goes on in the copy" in edited["notices"][0]
+    assert [row["kind"] for row in points(machine)] == ["full", "incremental"]
+    assert restored(machine, "docs@latest") == "second"
+    machine.run("repository", "scrub", "offsite")
+    # From now on the first place is the copy.
+    machine.run("repository", "copy", "offsite", "main")
+    assert [row["copies"] for row in points(machine)] == [["main"], ["main"]]
+
+
+def test_a_job_does_not_go_on_in_a_copy_that_is_behind(machine: SameProcess) -> None:
+    machine.run("repository", "copy", "main", "offsite")
+    change(machine, "second")
+    machine.run("job", "run", "docs")
+    machine.run("job", "edit", "docs", "--repository", "offsite")
+
+    refused = machine.run("job", "run", "docs", status=15)
+
+    assert "repository copy main offsite" in refused.stderr
+    machine.run("repository", "copy", "main", "offsite")
+    assert machine.json("job", "run", "docs")["kind"] == "incremental"
+
+
+def test_nobody_adds_to_a_copy_by_hand(machine: SameProcess) -> None:
+    machine.run("repository", "copy", "main", "offsite")
+    point = points(machine)[0]["id"]
+
+    refused = machine.run("point", "hold", point, "--repository", "offsite", status=15)
+    assert "is a copy" in refused.stderr
+
+
+def test_a_plain_copy_of_sealed_points_is_refused(machine: SameProcess) -> None:
+    create = ("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
+    refused = machine.run(*create, "--no-encryption", status=14)
+
+    assert "no copy of them is made that is not" in refused.stderr
+    assert machine.json("job", "copy", "list")["copy_jobs"] == []
+
+
+def test_a_keeper_keeps_what_the_server_gave_up(machine: SameProcess, keyless: SameProcess) -> None:
+    kept, fingerprint = place(keyless, "kept"), signer(machine)
+    keyless.home.mkdir()
+    (keyless.home / "config.toml").write_text("quarantine_hours = 0\n")
+    main = place(machine, "repository")
+    change(machine, "second")
+    machine.run("job", "run", "docs")
+    copy = ("repository", "copy", main, kept, "--signer", fingerprint)
+    keyless.run(*copy, "--create")
+    good = points(machine)[0]["id"]
+    machine.run("point", "remove", good, "--yes")
+    change(machine, "third")
+    machine.run("job", "run", "docs")
+    keyless.run(*copy)
+
+    prune = ("repository", "prune", kept, "--signer", fingerprint, "--yes")
+    said = keyless.run(*prune, "--keep-at-least-days", "30")
+    assert "holds for this command only" in said.stderr
+    keyless.run("repository", "add", "kept", kept)
+    keyless.run(*prune, "--keep-at-least-days", "30")
+    told = keyless.run(*prune)  # this machine has a home now, and remembers it
+
+    assert "gave up 1 point that the floor keeps" in told.stderr
+    with_secret = ("--repository", kept, "--password-env", "PASSWORD")
+    lost = [row for row in points(keyless, *with_secret, "--given-up") if row["given_up"]]
+    assert [row["id"] for row in lost] == [good]
+    assert restored(keyless, good, *with_secret, "--given-up") == "first"
+    assert restored(keyless, "docs@latest", *with_secret, "--given-up") == "third"
+    keyless.run("restore", good, *with_secret, "--to", keyless.folder / "never", status=10)
+    keyless.run(*prune, "--keep-at-least-points", "3", "--keep-at-least-days", "0")
+    keyless.run(*prune, "--keep-at-least-points", "2")
+    assert [row for row in points(keyless, *with_secret, "--given-up") if row["given_up"]] == []
+
+
+def test_a_dry_run_copies_nothing(machine: SameProcess) -> None:
+    would = machine.json("repository", "copy", "main", "offsite", "--dry-run")
+
+    assert would["chains"][0]["objects"] == 7
+    assert machine.json("repository", "show", "offsite")["chains"] == []
+
+
+def test_configuration_backups_travel_where_that_is_asked_for(machine: SameProcess) -> None:
+    machine.run("config", "set", "--repository", "main", "--encrypt", "password:mine")
+    machine.run("config", "backup")
+
+    plain = machine.json("repository", "copy", "main", "offsite")
+    asked = machine.json("repository", "copy", "main", "offsite", "--with-config")
+
+    assert (plain["configurations"], asked["configurations"]) == (0, 2)
+
+
+def test_what_cannot_be_right_is_said(machine: SameProcess) -> None:
+    machine.run("repository", "copy", "main", "main", status=15)
+    machine.run("repository", "copy", "main", machine.folder / "nowhere", status=13)
+    machine.run("repository", "copy", "nothing", "offsite", status=10)
+    machine.run("repository", "copy", "main", "offsite", "--job", "nobody", status=2)
+    machine.run("job", "copy", "create", "x", "--from", "docs", "--to", "main", status=2)
+    machine.run("job", "copy", "run", "nothing", status=10)
+    machine.run("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
+    machine.run("repository", "remove", "offsite", status=15)
+    machine.run("job", "copy", "remove", "away")
+    machine.run("repository", "remove", "offsite")

@@ -142,6 +142,7 @@ def test_a_failing_copy_is_a_warning_of_the_session(machine: SameProcess) -> Non
     assert "copy away failed" in ran["warnings"][0]
     assert "no folder" in machine.json("job", "copy", "show", "away")["copy_job"]["problem"]
     assert len(points(machine)) == 2
+    assert "copy job away did not copy all" in machine.run("status", status=3).stderr
 
 
 def test_rotated_drives_are_brought_up_to_date_when_they_are_there(machine: SameProcess) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import jobs, points, recovery_keys, sessions
+from strongroom.catalog import copy_jobs, jobs, points, recovery_keys, sessions
 from strongroom.control import config_backup
 from strongroom.control.views import JobStatus, StatusReport
 from strongroom.model.session import SessionRecord, SessionState
@@ -53,7 +53,10 @@ def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
         )
     elif config_backup.is_due(ctx.database):
         notices.append("the configuration has changed since its newest backup")
-    return StatusReport(ok=all(status.ok for status in stands), jobs=stands, notices=tuple(notices))
+    behind = [row for row in copy_jobs.all_rows(ctx.database) if row.problem is not None]
+    notices += [f"copy job {row.copy.name} did not copy all: {row.problem}" for row in behind]
+    well = all(status.ok for status in stands) and not behind
+    return StatusReport(ok=well, jobs=stands, notices=tuple(notices))
 
 
 def _status(

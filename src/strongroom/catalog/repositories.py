@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog.names import not_found
 from strongroom.clock import from_microseconds, to_microseconds
+from strongroom.model.rate import Timetable
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from strongroom.catalog.database import Database, Row
 
-_COLUMNS = "repository_id, name, location, added_at"
+_COLUMNS = "repository_id, name, location, added_at, traffic_limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class RepositoryRow:
     name: str
     location: str
     added_at: datetime
+    limit: Timetable | None = None
+    """How fast this installation may read and write there."""
 
 
 def insert(database: Database, row: RepositoryRow) -> None:
@@ -35,8 +38,14 @@ def insert(database: Database, row: RepositoryRow) -> None:
         ConflictError: the name or the repository is there already.
     """
     database.execute(
-        f"INSERT INTO repositories ({_COLUMNS}) VALUES (?, ?, ?, ?)",
-        (row.repository_id, row.name, row.location, to_microseconds(row.added_at)),
+        f"INSERT INTO repositories ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
+        (
+            row.repository_id,
+            row.name,
+            row.location,
+            to_microseconds(row.added_at),
+            _text(row.limit),
+        ),
     )
 
 
@@ -79,6 +88,14 @@ def move(database: Database, repository_id: bytes, location: str) -> None:
     )
 
 
+def set_limit(database: Database, repository_id: bytes, limit: Timetable | None) -> None:
+    """Remember how fast this installation may read and write in a repository."""
+    database.execute(
+        "UPDATE repositories SET traffic_limit = ? WHERE repository_id = ?",
+        (_text(limit), repository_id),
+    )
+
+
 def remove(database: Database, repository_id: bytes) -> None:
     """Forget a repository and what is known of its chains; nothing happens to what is stored.
 
@@ -99,6 +116,15 @@ def _read(row: Row | None) -> RepositoryRow | None:
 
 
 def _row(row: Row) -> RepositoryRow:
+    limit = row["traffic_limit"]
     return RepositoryRow(
-        row["repository_id"], row["name"], row["location"], from_microseconds(row["added_at"])
+        row["repository_id"],
+        row["name"],
+        row["location"],
+        from_microseconds(row["added_at"]),
+        None if limit is None else Timetable.parse(limit),
     )
+
+
+def _text(limit: Timetable | None) -> str | None:
+    return None if limit is None else str(limit)

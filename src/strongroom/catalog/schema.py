@@ -43,6 +43,7 @@ repositories = Table(
     Column("name", String(64), nullable=False, unique=True),
     Column("location", Text, nullable=False),
     Column("added_at", BigInteger, nullable=False),
+    Column("traffic_limit", Text),
 )
 
 passwords = Table(
@@ -153,6 +154,7 @@ jobs = Table(
     Column("full_every_points", Integer),
     Column("full_every_days", Integer),
     Column("expect_every_hours", Integer),
+    Column("traffic_limit", Text),
     Column("pre_script", Text),
     Column("post_script", Text),
     Column("on_failure", Text),

@@ -48,6 +48,7 @@ def _view(name: str, under: str | None = None, *, many: bool = False, note: str 
 ANSWERS: Final[dict[str, Answer]] = {
     "": Answer(None, note="`home`, `said` (lines), `next` (commands to type, in their order)"),
     "repository add": _view("RepositoryAdded"),
+    "repository edit": _view("RepositoryEdited"),
     "repository list": _view("RepositoryView", "repositories", many=True),
     "repository show": _view("RepositoryDetails"),
     "repository rescan": _view("RepositoryDetails"),

@@ -14,6 +14,7 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, reencryptions
 from strongroom.control import audit, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
+from strongroom.control.traffic import Traffic
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
@@ -51,10 +52,19 @@ def scrub(
     where: str,
     *,
     signers: tuple[str, ...] = (),
+    limit: str | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> ScrubReport:
     """Compare every stored byte of a repository with what was recorded of it.
+
+    Args:
+        ctx: Surroundings.
+        where: Name or location of the repository.
+        signers: Fingerprints to believe and no others.
+        limit: How fast to read, or `none`, in place of what the repository says.
+        progress: Is told how it goes.
+        cancel: Stops it.
 
     Raises:
         NotARepositoryError: there is none.
@@ -62,6 +72,7 @@ def scrub(
     """
     from strongroom.repository.scrub import scrub as look_through
 
+    ctx.traffic = Traffic.of_command(limit, cancel)
     repository = Repository.open(storage_of(ctx, where))
     report = look_through(
         repository,
@@ -80,6 +91,7 @@ def verify(
     access: Access,
     *,
     which: tuple[str, ...] = (),
+    limit: str | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> VerifyReport:
@@ -89,6 +101,7 @@ def verify(
         ctx: Surroundings.
         access: Where they are, and what opens them.
         which: Points; all that can be opened by default.
+        limit: How fast to read, or `none`, in place of what the repository says.
         progress: Is told how it goes.
         cancel: Stops it.
 
@@ -99,6 +112,7 @@ def verify(
     """
     from strongroom.engine.verify import verify as open_all
 
+    ctx.traffic = Traffic.of_command(limit, cancel)
     reading = open_reading(ctx, access, unseen=True)
     views: list[PointView]
     if which:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from strongroom import logs
 from strongroom.control.secrets import SecretSource
+from strongroom.control.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,20 +74,26 @@ class Context(AbstractContextManager["Context"]):
         self._open_kms = open_kms if open_kms is not None else _open_kms
         self._kms: dict[tuple[bytes, tuple[str, ...]], Kms] = {}
         self._derivation = derivation
+        self.traffic = Traffic()
         self._closers: list[Callable[[], None]] = []
 
-    def storage(self, location: str, *, create: bool = False) -> Storage:
+    def storage(self, location: str, *, create: bool = False, known: bool = True) -> Storage:
         """Return the storage at a location; tests put one in memory in its place.
+
+        Args:
+            location: Where.
+            create: Whether to make it where it is not there.
+            known: Whether the catalog may be asked for a limit of the repository there.
 
         Raises:
             InvalidInputError: it is no location.
         """
         storage = self._open_storage(location, create)
-        if not logs.wants_debug():
-            return storage
-        from strongroom.storage.tracing import TracingStorage
+        if logs.wants_debug():
+            from strongroom.storage.tracing import TracingStorage
 
-        return TracingStorage(storage, self.clock)
+            storage = TracingStorage(storage, self.clock)
+        return self.traffic.limited(self, storage, location if known else None)
 
     def kms(self, kms_id: bytes, urls: tuple[str, ...]) -> Kms:
         """Return a KMS of the catalog at some of its endpoints, with what it is to know us by.

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import jobs, repositories
 from strongroom.control import audit, chains, config_backup, guarded, keys, signers
 from strongroom.control.access import Access, Reading, location_of, open_reading
-from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
+from strongroom.control.views import (
+    RepositoryAdded,
+    RepositoryDetails,
+    RepositoryEdited,
+    RepositoryView,
+)
 from strongroom.errors import (
     ConflictError,
     InUseError,
+    InvalidInputError,
     NotARepositoryError,
     UnavailableError,
 )
 from strongroom.model.ids import checked_name
+from strongroom.model.rate import standing_limit
 from strongroom.repository.repository import Repository
 from strongroom.storage.location import normalise
 
@@ -23,15 +30,23 @@ if TYPE_CHECKING:
     from strongroom.control.context import Context
 
 
-def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
+def add(ctx: Context, name: str, location: str, *, limit: str | None = None) -> RepositoryAdded:
     """Create a repository, or attach to the one that is there, under a name.
 
     A name that is known takes another place if the same repository is there: it was moved.
 
+    Args:
+        ctx: Surroundings.
+        name: What it is to be called.
+        location: Where it is, or is to be.
+        limit: How fast to read and write there; `none` and None limit nothing.
+
     Raises:
         ConflictError: the name or the place is taken, or the place holds something else.
+        InvalidInputError: name, location or limit cannot be one.
     """
     checked_name("repository", name)
+    timetable = standing_limit(limit)
     location = normalise(location)
     there = repositories.by_location(ctx.database, location)
     if there is not None:
@@ -43,6 +58,11 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
         )
     known = repositories.find(ctx.database, name)
     if known is not None:
+        if limit is not None:
+            raise InvalidInputError(
+                f"repository {name} is known, and adding it once more only moves it",
+                hint=f"'strongroom repository edit {name} --limit …' changes its limit",
+            )
         return _move(ctx, known, location)
     repository, created = _create_or_open(ctx, location)
     known = repositories.by_id(ctx.database, repository.repository_id)
@@ -54,7 +74,9 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
             "--repository LOCATION",
             repository=known.name,
         )
-    row = repositories.RepositoryRow(repository.repository_id, name, location, ctx.clock.now())
+    row = repositories.RepositoryRow(
+        repository.repository_id, name, location, ctx.clock.now(), timetable
+    )
     with ctx.database.transaction():
         repositories.insert(ctx.database, row)
         audit.record(ctx, "repository.added", repository=name, location=location, created=created)
@@ -64,6 +86,37 @@ def add(ctx: Context, name: str, location: str) -> RepositoryAdded:
         moved=False,
         chains=len(repository.chain_ids()),
     )
+
+
+def edit(ctx: Context, name: str, *, limit: str | None = None) -> RepositoryEdited:
+    """Change what is set of a repository; commands that run already go on as they began.
+
+    Args:
+        ctx: Surroundings.
+        name: The repository.
+        limit: How fast to read and write there, or `none`; what is None stays.
+
+    Raises:
+        InvalidInputError: the limit is none, or nothing is to be changed.
+        NotFoundError: there is no such repository.
+    """
+    row = repositories.get(ctx.database, name)
+    if limit is None:
+        raise InvalidInputError(
+            f"nothing is to be changed of repository {name}",
+            hint="say --limit 10MB/s, or --limit none",
+        )
+    changed = replace(row, limit=standing_limit(limit))
+    if changed != row:
+        with ctx.database.transaction():
+            repositories.set_limit(ctx.database, row.repository_id, changed.limit)
+            audit.record(
+                ctx,
+                "repository.changed",
+                repository=name,
+                limit=None if changed.limit is None else str(changed.limit),
+            )
+    return RepositoryEdited(repository=_view(ctx, changed), changed=changed != row)
 
 
 def _move(ctx: Context, row: repositories.RepositoryRow, location: str) -> RepositoryAdded:
@@ -174,6 +227,7 @@ def _view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
         repository_id=row.repository_id.hex(),
         added_at=row.added_at,
         jobs=tuple(job.name for job in jobs.of_repository(ctx.database, row.repository_id)),
+        limit=None if row.limit is None else str(row.limit),
     )
 
 
@@ -187,6 +241,7 @@ def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
         location=location_of(ctx, where),
         repository_id=repository.repository_id.hex(),
         free_bytes=repository.storage.free_bytes(),
+        limit=str(row.limit) if row and row.limit else None,
         chains=tuple(sorted(chains.views(ctx, reading), key=lambda view: view.started_at)),
         warnings=tuple(reading.warnings),
         accepted_signers=signers.accepted(ctx),

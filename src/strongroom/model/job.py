@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.ids import ID_LENGTH, checked_name
+
+if TYPE_CHECKING:
+    from strongroom.model.rate import Timetable
 
 MIB: Final = 1 << 20
 DEFAULT_BLOCK_SIZE: Final = MIB
@@ -230,6 +233,8 @@ class Job:
     """Start a new chain when the present one is this old."""
     expect_every_hours: int | None = None
     """How often it is meant to run: readers of a repository learn when the next point was due."""
+    limit: Timetable | None = None
+    """How fast its sessions may read and write in the repository."""
     pre_script: str | None = None
     post_script: str | None = None
     on_failure: str | None = None

@@ -11,6 +11,7 @@ from strongroom.cli.options import (
     FINGERPRINT,
     Reading,
     confirmation_options,
+    limit_option,
     reading_options,
     repository_argument,
     repository_names,
@@ -42,11 +43,20 @@ def repository() -> None:
     """
 
 
+_standing_limit = click.option(
+    "--limit",
+    metavar="RATES",
+    help="How fast this machine reads and writes there, all together: 10MB/s, or "
+    "'10MB/s mon-fri 8:00-18:00; 50MB/s'; none for no limit.",
+)
+
+
 @repository.command("add")
 @click.argument("name")
 @click.argument("location")
+@_standing_limit
 @pass_door
-def add(door: Door, name: str, location: str) -> None:
+def add(door: Door, name: str, location: str, limit: str | None) -> None:
     r"""Create a repository at LOCATION, or attach to the one that is there.
 
     If repository NAME was moved to LOCATION, its jobs go on there.
@@ -54,7 +64,7 @@ def add(door: Door, name: str, location: str) -> None:
     \b
     Exit status:
       0   it is known as NAME from now on
-      2   NAME or LOCATION cannot be one
+      2   NAME, LOCATION or RATES cannot be one
       13  the storage did not answer
       14  nothing can be written there
       15  NAME is taken by another, or LOCATION holds something else
@@ -62,7 +72,7 @@ def add(door: Door, name: str, location: str) -> None:
     from strongroom.control import repositories
 
     with door.context() as ctx:
-        added = repositories.add(ctx, name, location)
+        added = repositories.add(ctx, name, location, limit=limit)
     place = added.repository.location
     if added.moved:
         door.show(added, [f"repository {name} is at {place} now"])
@@ -72,6 +82,34 @@ def add(door: Door, name: str, location: str) -> None:
     if added.chains:
         count = counted(added.chains, "chain is", "chains are")
         door.speaker.hint(f"{count} there: 'strongroom repository rescan {name}' takes them in")
+
+
+@repository.command("edit")
+@click.argument("name", shell_complete=repository_names)
+@_standing_limit
+@pass_door
+def edit(door: Door, name: str, limit: str | None) -> None:
+    r"""Change what is set of repository NAME. What is not named stays.
+
+    RATES are rules with ; between them: a rate, days and hours at which it holds (mon-fri,
+    sat,sun, 22:00-6:00, by this machine's clock). Of rules that hold at once the lowest counts.
+    Where none holds nothing is limited.
+
+    kB, MB and GB are 1000 bytes and so on, KiB, MiB and GiB 1024; kbit, Mbit and Gbit are bits.
+    All that goes on at a time shares the rate. What runs already goes on as it began.
+
+    \b
+    Exit status:
+      0   it is like that
+      2   RATES cannot be, or there is nothing to change
+      10  there is no such repository
+    """
+    from strongroom.control import repositories
+
+    with door.home_context() as ctx:
+        edited = repositories.edit(ctx, name, limit=limit)
+    did = "changed repository {}" if edited.changed else "repository {} is like that already"
+    door.show(edited, [did.format(name)])
 
 
 @repository.command("list")
@@ -167,6 +205,7 @@ def _detail_lines(details: RepositoryDetails) -> Iterator[str]:
             ("location", details.location),
             ("id", details.repository_id),
             ("free", free),
+            *([("limit", details.limit)] if details.limit else []),
             ("chains", str(len(details.chains))),
         ]
     )
@@ -219,8 +258,9 @@ def trust(door: Door, where: str, fingerprint: str, revoke: bool, yes: bool) -> 
 @repository_argument
 @repository_option
 @signer_option
+@limit_option
 @pass_door
-def scrub(door: Door, where: str, signers: tuple[str, ...]) -> None:
+def scrub(door: Door, where: str, signers: tuple[str, ...], limit: str | None) -> None:
     r"""Read every stored byte of repository R and compare it with what was recorded.
 
     Needs no key. Says which restore points a damaged object hurts.
@@ -237,15 +277,18 @@ def scrub(door: Door, where: str, signers: tuple[str, ...]) -> None:
     from strongroom.control import care
 
     with door.context() as ctx, door.work() as (progress, cancel):
-        report = care.scrub(ctx, where, signers=signers, progress=progress, cancel=cancel)
+        report = care.scrub(
+            ctx, where, signers=signers, limit=limit, progress=progress, cancel=cancel
+        )
     reports.show_scrub(door, report)
 
 
 @repository.command("verify")
 @repository_argument
+@limit_option
 @reading_options
 @pass_door
-def verify(door: Door, where: str, reading: Reading) -> None:
+def verify(door: Door, where: str, limit: str | None, reading: Reading) -> None:
     r"""Open every block that the points of repository R use, with their keys.
 
     \b
@@ -264,7 +307,7 @@ def verify(door: Door, where: str, reading: Reading) -> None:
 
     with door.context() as ctx, door.work() as (progress, cancel):
         access = replace(reading.access(door), where=where)
-        report = care.verify(ctx, access, progress=progress, cancel=cancel)
+        report = care.verify(ctx, access, limit=limit, progress=progress, cancel=cancel)
     reports.show_verify(door, report)
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.errors import WARNINGS
-from strongroom.cli.options import PLACE, Reading, content_of, point_names, reading_options
+from strongroom.cli.options import (
+    PLACE,
+    Reading,
+    content_of,
+    limit_option,
+    point_names,
+    reading_options,
+)
 from strongroom.cli.output import printable, size, took
 from strongroom.cli.words import Command, pass_door
 from strongroom.errors import InvalidInputError, PointDamagedError
@@ -59,6 +66,7 @@ _LONGEST_LIST = 64 << 20
     help="Read what was written, and what is left as it is, and compare it.",
 )
 @click.option("--salvage", is_flag=True, help="Restore what is not damaged and list the rest.")
+@limit_option
 @reading_options
 @pass_door
 def restore(
@@ -72,6 +80,7 @@ def restore(
     dry_run: bool,
     verify: bool,
     salvage: bool,
+    limit: str | None,
     reading: Reading,
 ) -> None:
     r"""Bring back restore point P, or part of it, to PATH.
@@ -116,6 +125,7 @@ def restore(
             progress=progress,
             cancel=cancel,
             stream=sys.stdout.buffer if to_output else None,
+            limit=limit,
         )
     _show(door, result, request)
 

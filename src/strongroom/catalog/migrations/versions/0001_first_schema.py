@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("location", sa.Text(), nullable=False),
         sa.Column("added_at", sa.BigInteger(), nullable=False),
+        sa.Column("traffic_limit", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_repositories")),
         sa.UniqueConstraint("name", name=op.f("uq_repositories_name")),
     )
@@ -180,6 +181,7 @@ def upgrade() -> None:
         sa.Column("full_every_points", sa.Integer(), nullable=True),
         sa.Column("full_every_days", sa.Integer(), nullable=True),
         sa.Column("expect_every_hours", sa.Integer(), nullable=True),
+        sa.Column("traffic_limit", sa.Text(), nullable=True),
         sa.Column("pre_script", sa.Text(), nullable=True),
         sa.Column("post_script", sa.Text(), nullable=True),
         sa.Column("on_failure", sa.Text(), nullable=True),

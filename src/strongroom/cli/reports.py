@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from strongroom.cli.door import Door
     from strongroom.control.care import PruneResult
     from strongroom.engine.verify import VerifyReport
-    from strongroom.repository.scrub import ScrubReport
+    from strongroom.repository.scrub_report import ScrubReport
 
 
 def show_verify(door: Door, report: VerifyReport) -> None:

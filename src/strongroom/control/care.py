@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.chain import Chain, Trust
-    from strongroom.repository.scrub import ScrubReport
+    from strongroom.repository.scrub_report import ScrubReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,7 +154,7 @@ def _rate(word: str, text: str) -> int:
     bits = _BITS.get("kB" if unit == "KB" else unit)
     if bits is None:
         raise _refused(text, f"{unit} is no unit of a rate")
-    rate = int(whole + decimals) * bits // (8 * 10 ** len(decimals))
+    rate: int = int(whole + decimals) * bits // (8 * 10 ** len(decimals))
     if rate < SLOWEST:
         raise _refused(text, f"{word} is less than {_rate_text(SLOWEST)}, the slowest there is")
     return rate

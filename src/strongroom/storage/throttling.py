@@ -63,7 +63,7 @@ class Line:
         self._lock = threading.Lock()
         self._own = _State(at=clock.monotonic(), idle_since=clock.monotonic())
 
-    def book(self, size: int, since: float) -> float | None:
+    def book(self, size: int, since: float) -> float:
         """Book bytes that began to move at a moment that has passed; return what they wait for."""
         with self._state() as state:
             return self._booked(state, size, since)

@@ -16,7 +16,8 @@ from strongroom.format.block import BlockClass
 from strongroom.repository import layout
 from strongroom.repository.chain import Head, Trust
 from strongroom.repository.packs import PIECE
-from strongroom.repository.scrub import ScrubReport, scrub
+from strongroom.repository.scrub import scrub
+from strongroom.repository.scrub_report import ScrubReport
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage

@@ -1,14 +1,14 @@
 """Stored bytes against what was signed of them, without any key.
 
-Reads every byte outside `locks/`. What the journal's signed entries lead to has to be there and
-be what was signed; everything else has at least to be whole. Damage does not stop it: it is
-noted, with the points that it hurts, and the rest is looked at all the same. Whether the
-history is the newest one is for heads to say; they come from the reader's side, as everywhere.
+Reads every byte outside `locks/`, or of packs a sample. What the journal's signed entries lead to
+has to be there and be what was signed; everything else has at least to be whole. Damage does not
+stop it: it is noted, with the points that it hurts, and the rest is looked at all the same. Whether
+the history is the newest one is for heads to say; they come from the reader's side, as everywhere.
 
 Here stands what concerns the repository as a whole. `scrub_chain` follows a chain's journal to
 everything it leads to, `scrub_ways` judges envelopes and links, `scrub_loose` what stands alone,
-`packs` compares packs; `scrub_report` says what was found. Opening what is sealed is for
-`engine.verify`, which needs keys.
+`scrub_packs` chooses packs and reads them; `scrub_report` says what was found. Opening what is
+sealed is for `engine.verify`, which needs keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from strongroom.format.codec import MAX_SMALL
 from strongroom.repository import configuration, layout
 from strongroom.repository.chain import get_framed
 from strongroom.repository.scrub_chain import ChainScrub
-from strongroom.repository.scrub_loose import ID, Loose, claimed_points
+from strongroom.repository.scrub_loose import ID, PACK, Loose, claimed_points
+from strongroom.repository.scrub_packs import Choice, Everything, Sample
 from strongroom.repository.scrub_report import Findings, ScrubbedChain, ScrubReport
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from strongroom.repository.chain import Head, Trust
     from strongroom.repository.progress import Cancellation, Progress
     from strongroom.repository.repository import Repository
+    from strongroom.storage.base import ObjectInfo
 
 
 def scrub(
@@ -45,6 +47,7 @@ def scrub(
     *,
     chain_ids: Collection[bytes] | None = None,
     unfinished: Collection[bytes] = (),
+    sample: Sample | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> ScrubReport:
@@ -57,6 +60,7 @@ def scrub(
         heads: The newest entries known from elsewhere, by chain.
         chain_ids: Read only these chains; all by default.
         unfinished: Chains whose header is still to come: they are being re-encrypted.
+        sample: Says which packs to read; all by default.
         progress: Is told how it goes.
         cancel: Stops it between two reads.
 
@@ -64,7 +68,8 @@ def scrub(
         StorageUnavailableError: the storage did not answer.
         CancelledError: on request.
     """
-    return Scrub(repository, trust, heads, chain_ids, unfinished, progress, cancel).run()
+    choice = Choice(sample if sample is not None else Everything())
+    return Scrub(repository, trust, heads, chain_ids, unfinished, choice, progress, cancel).run()
 
 
 class Scrub:
@@ -77,6 +82,7 @@ class Scrub:
         heads: Mapping[bytes, Head],
         chain_ids: Collection[bytes] | None,
         unfinished: Collection[bytes],
+        choice: Choice,
         progress: Progress,
         cancel: Cancellation,
     ) -> None:
@@ -88,8 +94,9 @@ class Scrub:
         self.unfinished = unfinished
         self.progress = progress
         self.cancel = cancel
+        self.choice = choice
         self.findings = Findings()
-        self.loose = Loose(repository.storage, self.findings, progress, cancel)
+        self.loose = Loose(repository.storage, choice, self.findings, progress, cancel)
         self.older: list[tuple[str, list[str], EntryRef]] = []
         """What newest entries say of other chains of their jobs: who says it, with which points."""
 
@@ -115,7 +122,8 @@ class Scrub:
             elif info.key != layout.MARKER:
                 self.findings.note(info.key, "is no part of a repository")
             count += 1
-            total += info.size
+            if self._is_read(info):
+                total += info.size
         self.progress.begin("scrub", total)
         self._check_marker()
         for key in configurations:
@@ -136,6 +144,11 @@ class Scrub:
             damaged=tuple(self.findings.damaged),
             notes=tuple(self.findings.notes),
         )
+
+    def _is_read(self, info: ObjectInfo) -> bool:
+        _, _, name = info.key.partition("/packs/")
+        pack = PACK.fullmatch(name)
+        return pack is None or self.choice.add(bytes.fromhex(pack[2]), info.size)
 
     def _check_marker(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom.crypto.signing import SigningPublicKey
@@ -24,9 +25,10 @@ from strongroom.format.journal import (
 )
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain, get_framed
-from strongroom.repository.packs import Expected, check_pack
+from strongroom.repository.packs import Expected, PackState
 from strongroom.repository.reach import Reach
 from strongroom.repository.scrub_loose import ENVELOPE, ID, LINK, PACK, claimed_points
+from strongroom.repository.scrub_packs import PackReader
 from strongroom.repository.scrub_report import ScrubbedChain
 from strongroom.repository.scrub_ways import Ways, verify_any
 from strongroom.repository.state import StateBlocks
@@ -68,7 +70,7 @@ class ChainScrub:
         self.pages: dict[PageRef, str] = {}
         """Damaged pages."""
         self.packs_read: dict[bytes, tuple[int, ...]] = {}
-        """Damaged places of each pack that was compared with a ledger."""
+        """Damaged places of each pack that a ledger knows and that is there."""
         self.hurt_blocks: dict[str, tuple[list[str], set[tuple[int, int]]]] = {}
         """By key of a pack: what is wrong with it, and the blocks concerned."""
 
@@ -308,45 +310,54 @@ class ChainScrub:
 
     def _check_packs(self, slots: dict[int, Slot]) -> None:
         """Compare every pack that a ledger knows, in the order of the ledgers."""
-        reach = Reach(self.chain, self._page_damaged)
-        for number, slot in slots.items():
-            found: set[int] = set()
-            try:
-                for ordinal, encoded, directory in reach.ledger(slot.record.ledger):
-                    found.add(ordinal)
-                    expected = Expected(slot.record.session_id, encoded, directory)
-                    self._check_pack(number, ordinal, expected, slot.used.get(ordinal, 0))
-            except IntegrityError as error:
-                self.findings.damage(
-                    layout.chain(self.chain.chain_id),
-                    f"the ledger of session {slot.record.session_id.hex()[:12]}: {error}",
-                    self._points_using({(number, at) for at in slot.used}),
-                )
-                continue
-            lost = {(number, ordinal) for ordinal in slot.used.keys() - found}
-            if lost and not self.pages:
-                self.findings.damage(
-                    layout.chain(self.chain.chain_id),
-                    f"the ledger of session {slot.record.session_id.hex()[:12]} lacks "
-                    f"{len(lost)} packs that are used",
-                    self._points_using(lost),
-                )
+        with PackReader(
+            self.storage, self.chain.chain_id, self.scrub.choice, self.progress, self.cancel
+        ) as reader:
+            for number, slot in slots.items():
+                self._check_ledger(reader, number, slot)
 
-    def _check_pack(self, slot: int, ordinal: int, expected: Expected, used: int) -> None:
+    def _check_ledger(self, reader: PackReader, number: int, slot: Slot) -> None:
+        reach = Reach(self.chain, self._page_damaged)
+        found: set[int] = set()
+        try:
+            for ordinal, encoded, directory in reach.ledger(slot.record.ledger):
+                found.add(ordinal)
+                expected = Expected(slot.record.session_id, encoded, directory)
+                judge = partial(self._judge_pack, number, ordinal, expected, slot.used)
+                if directory.pack_id in self.packs_read:
+                    judge(None)
+                else:
+                    reader.ask(expected, judge)
+        except IntegrityError as error:
+            self.findings.damage(
+                layout.chain(self.chain.chain_id),
+                f"the ledger of session {slot.record.session_id.hex()[:12]}: {error}",
+                self._points_using({(number, at) for at in slot.used}),
+            )
+            return
+        lost = {(number, ordinal) for ordinal in slot.used.keys() - found}
+        if lost and not self.pages:
+            self.findings.damage(
+                layout.chain(self.chain.chain_id),
+                f"the ledger of session {slot.record.session_id.hex()[:12]} lacks "
+                f"{len(lost)} packs that are used",
+                self._points_using(lost),
+            )
+
+    def _judge_pack(
+        self,
+        slot: int,
+        ordinal: int,
+        expected: Expected,
+        uses: dict[int, int],
+        state: PackState | None,
+    ) -> None:
+        """Note what was found of a pack, or of one that another session refers to as well."""
         pack_id = expected.directory.pack_id
         key = layout.pack(self.chain.chain_id, pack_id)
+        used = uses.get(ordinal, 0)
         if pack_id not in self.packs_read:
-            try:
-                state = check_pack(
-                    self.storage,
-                    self.chain.chain_id,
-                    pack_id,
-                    self.storage.size(key),
-                    expected,
-                    self.progress,
-                    self.cancel,
-                )
-            except ObjectMissingError:
+            if state is None:
                 if used:
                     self._hurt(key, ["is missing"], {(slot, ordinal)}, expected, used, None)
                 return

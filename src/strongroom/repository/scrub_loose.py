@@ -22,6 +22,7 @@ from strongroom.repository.packs import PIECE, check_pack
 
 if TYPE_CHECKING:
     from strongroom.repository.progress import Cancellation, Progress
+    from strongroom.repository.scrub_packs import Choice
     from strongroom.repository.scrub_report import Findings
     from strongroom.storage.base import ObjectInfo, Storage
 
@@ -36,9 +37,15 @@ class Loose:
     """Checks objects of a storage one by one."""
 
     def __init__(
-        self, storage: Storage, findings: Findings, progress: Progress, cancel: Cancellation
+        self,
+        storage: Storage,
+        choice: Choice,
+        findings: Findings,
+        progress: Progress,
+        cancel: Cancellation,
     ) -> None:
         self.storage = storage
+        self.choice = choice
         self.findings = findings
         self.progress = progress
         self.cancel = cancel
@@ -50,24 +57,13 @@ class Loose:
             self.check(chain_id, info)
 
     def check(self, chain_id: bytes, info: ObjectInfo) -> bytes | None:
-        """Check that an object is whole; return the session that a pack says it is of."""
+        """Check that an object is whole; return the session that a pack says it is of, if read."""
         kind, _, name = info.key.removeprefix(layout.chain(chain_id)).partition("/")
         key = info.key
         try:
             found = PACK.fullmatch(name)
             if kind == "packs" and found:
-                state = check_pack(
-                    self.storage,
-                    chain_id,
-                    bytes.fromhex(found[2]),
-                    info.size,
-                    None,
-                    self.progress,
-                    self.cancel,
-                )
-                for problem in state.problems:
-                    self.findings.damage(key, problem)
-                return state.session_id
+                return self._check_pack(chain_id, bytes.fromhex(found[2]), info)
             if kind == "tables" and ID.fullmatch(name):
                 _check_tables(self.storage, key, self.progress)
             elif kind == "keys" and ID.fullmatch(name):
@@ -91,6 +87,17 @@ class Loose:
         if kind != "tables":
             self.progress.advance(info.size)
         return None
+
+    def _check_pack(self, chain_id: bytes, pack_id: bytes, info: ObjectInfo) -> bytes | None:
+        if pack_id in self.choice.left_out:
+            return None
+        state = check_pack(
+            self.storage, chain_id, pack_id, info.size, None, self.progress, self.cancel
+        )
+        self.choice.sample.read(pack_id, whole=not state.problems)
+        for problem in state.problems:
+            self.findings.damage(info.key, problem)
+        return state.session_id
 
 
 def _check_tables(storage: Storage, key: str, progress: Progress) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.catalog import scrubs
 from strongroom.catalog.names import not_found
 from strongroom.clock import from_microseconds, to_microseconds
 from strongroom.model.rate import Timetable
@@ -104,6 +105,7 @@ def remove(database: Database, repository_id: bytes) -> None:
     """
     with database.transaction():
         database.execute("DELETE FROM chains WHERE repository_id = ?", (repository_id,))
+        scrubs.forget(database, repository_id)
         database.execute("DELETE FROM repositories WHERE repository_id = ?", (repository_id,))
 
 

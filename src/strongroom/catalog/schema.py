@@ -307,6 +307,22 @@ heads = Table(
     Column("seen_at", BigInteger, nullable=False),
 )
 
+scrubs = Table(
+    "scrubs",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("begun_at", BigInteger, nullable=False),
+)
+
+scrubbed_packs = Table(
+    "scrubbed_packs",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("pack_id", LargeBinary(32), primary_key=True),
+    Column("read_at", BigInteger, nullable=False),
+    Column("whole", Boolean(create_constraint=False), nullable=False),
+)
+
 failed_attempts = Table(
     "failed_attempts",
     metadata,

@@ -6,7 +6,7 @@ pinned on the command, accepted before, or are this installation's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,13 @@ from strongroom.catalog import heads, reencryptions
 from strongroom.control import audit, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.control.traffic import Traffic
-from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
+from strongroom.errors import (
+    IntegrityError,
+    NotFoundError,
+    StrongroomError,
+    UnlockError,
+    UnsupportedVersionError,
+)
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
@@ -53,6 +59,7 @@ def scrub(
     *,
     signers: tuple[str, ...] = (),
     limit: str | None = None,
+    every: timedelta | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> ScrubReport:
@@ -63,25 +70,39 @@ def scrub(
         where: Name or location of the repository.
         signers: Fingerprints to believe and no others.
         limit: How fast to read, or `none`, in place of what the repository says.
+        every: Read so many packs only that each is read once in so long; all by default.
         progress: Is told how it goes.
         cancel: Stops it.
 
     Raises:
+        InvalidInputError: limit or span is none.
         NotARepositoryError: there is none.
         CancelledError: on request.
     """
+    from strongroom.control.scrub_rounds import Round
     from strongroom.repository.scrub import scrub as look_through
 
     ctx.traffic = Traffic.of_command(limit, cancel)
     repository = Repository.open(storage_of(ctx, where))
-    report = look_through(
-        repository,
-        keys.readers_trust(ctx, signers),
-        _known_heads(ctx, repository),
-        unfinished=_unfinished(ctx, repository),
-        progress=progress,
-        cancel=cancel,
-    )
+    remembered = every is not None or ctx.has_catalog
+    part = Round(ctx, repository.repository_id, every) if remembered else None
+    try:
+        report = look_through(
+            repository,
+            keys.readers_trust(ctx, signers),
+            _known_heads(ctx, repository),
+            unfinished=_unfinished(ctx, repository),
+            sample=part,
+            progress=progress,
+            cancel=cancel,
+        )
+    except StrongroomError:
+        if part is not None:
+            part.keep()
+        raise
+    if part is not None:
+        part.finish()
+        report = replace(report, coverage=part.coverage())
     audit.record(ctx, "repository.scrubbed", needed=False, repository=where)
     return report
 

@@ -9,6 +9,7 @@ from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
 _MOST_LISTED: Final = 20
 """Points, or notes, that the text names one by one."""
@@ -49,6 +50,41 @@ class ScrubbedChain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How far scrubs that read a sample each have come, this one included."""
+
+    every_days: float
+    """In so many days everything is to be read."""
+    packs: int
+    bytes: int
+    """Of all packs."""
+    read_now: int
+    """Packs that this scrub has read."""
+    read_packs: int
+    """Packs that were read within those days."""
+    read_bytes: int
+    never_read: int
+    """Packs that no scrub has read yet."""
+    oldest_read_at: datetime | None
+    """When the one was read whose reading lies back furthest, of those that were read."""
+    oldest_days: int | None
+    """How many days that lies back."""
+
+    def text(self) -> str:
+        """Return it for people."""
+        lines = [
+            f"sample: {self.read_now:,} of {counted(self.packs, 'pack')} read now; within "
+            f"{self.every_days:g} days {self.read_packs:,} of {self.packs:,}, which is "
+            f"{self.read_bytes:,} of {self.bytes:,} bytes"
+        ]
+        if self.oldest_days is not None:
+            lines.append(f"the oldest reading lies {counted(self.oldest_days, 'day')} back")
+        if self.never_read:
+            lines.append(f"{counted(self.never_read, 'pack')} not read yet")
+        return "; ".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScrubReport:
     """What a scrub found."""
 
@@ -58,10 +94,12 @@ class ScrubReport:
     chains: tuple[ScrubbedChain, ...]
     damaged: tuple[Damage, ...]
     notes: tuple[Note, ...]
+    coverage: Coverage | None = None
+    """Where only a sample of the packs was read."""
 
     @property
     def ok(self) -> bool:
-        """Whether every byte is what was written."""
+        """Whether every byte that was read is what was written."""
         return not self.damaged
 
     @property
@@ -90,8 +128,11 @@ class ScrubReport:
         lines.extend(f"note: {note.object}: {note.what}" for note in self.notes[:_MOST_LISTED])
         if len(self.notes) > _MOST_LISTED:
             lines.append(f"note: and {len(self.notes) - _MOST_LISTED:,} more of these")
+        if self.coverage is not None:
+            lines.append(self.coverage.text())
         if self.ok:
-            lines.append("every byte is what was written")
+            read = "that was read " if self.coverage is not None else ""
+            lines.append(f"every byte {read}is what was written")
         else:
             lines.append(
                 f"damaged: {counted(len(self.damaged), 'object')}; "

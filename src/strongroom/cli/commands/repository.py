@@ -9,6 +9,7 @@ import click
 from strongroom.cli.chain_lines import chain_pairs
 from strongroom.cli.options import (
     FINGERPRINT,
+    SPAN,
     Reading,
     confirmation_options,
     limit_option,
@@ -24,6 +25,7 @@ from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
 
     from strongroom.cli.door import Door
     from strongroom.control.views import RepositoryDetails
@@ -259,15 +261,32 @@ def trust(door: Door, where: str, fingerprint: str, revoke: bool, yes: bool) -> 
 @repository_option
 @signer_option
 @limit_option
+@click.option(
+    "--every",
+    type=SPAN,
+    metavar="SPAN",
+    help="Read only what is due for everything to be read once in SPAN: 30d, 4w.",
+)
 @pass_door
-def scrub(door: Door, where: str, signers: tuple[str, ...], limit: str | None) -> None:
+def scrub(
+    door: Door,
+    where: str,
+    signers: tuple[str, ...],
+    limit: str | None,
+    every: timedelta | None,
+) -> None:
     r"""Read every stored byte of repository R and compare it with what was recorded.
 
     Needs no key. Says which restore points a damaged object hurts.
 
+    With --every a scrub that runs daily reads its share of the packs; what was missed is made
+    up for, and damage is told again until it is gone. Everything else is read each time. What
+    was read when is kept in the home of the machine that scrubs, which is made for it.
+
     \b
     Exit status:
-      0    every byte is what was written
+      0    every byte that was read is what was written
+      2    the request cannot be right
       10   there is no repository
       13   the storage did not answer
       20   something is damaged, missing or forged
@@ -278,7 +297,13 @@ def scrub(door: Door, where: str, signers: tuple[str, ...], limit: str | None) -
 
     with door.context() as ctx, door.work() as (progress, cancel):
         report = care.scrub(
-            ctx, where, signers=signers, limit=limit, progress=progress, cancel=cancel
+            ctx,
+            where,
+            signers=signers,
+            limit=limit,
+            every=every,
+            progress=progress,
+            cancel=cancel,
         )
     reports.show_scrub(door, report)
 

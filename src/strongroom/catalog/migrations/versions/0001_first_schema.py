@@ -31,6 +31,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_heads")),
     )
     op.create_table(
+        "scrubs",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("begun_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_scrubs")),
+    )
+    op.create_table(
+        "scrubbed_packs",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("pack_id", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("read_at", sa.BigInteger(), nullable=False),
+        sa.Column("whole", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", "pack_id", name=op.f("pk_scrubbed_packs")),
+    )
+    op.create_table(
         "passwords",
         sa.Column("password_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),

@@ -107,6 +107,10 @@ class PackReader:
                 self._tell()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
+            for pack_id, future, _ in self._asked:
+                # What was read before a stop need not be read again.
+                if not future.cancelled() and future.exception() is None:
+                    self._remember(pack_id, future.result())
 
     def ask(self, expected: Expected, then: _Then) -> None:
         """Have a pack compared.
@@ -127,10 +131,13 @@ class PackReader:
     def _tell(self) -> None:
         pack_id, future, then = self._asked.popleft()
         state = future.result()
-        if self._running.pop(pack_id, None) is not None and state not in (None, _UNREAD):
-            assert state is not None
-            self._choice.sample.read(pack_id, whole=not state.problems)
+        self._remember(pack_id, state)
         then(state)
+
+    def _remember(self, pack_id: bytes, state: PackState | None) -> None:
+        first = self._running.pop(pack_id, None) is not None
+        if first and state is not None and state is not _UNREAD:
+            self._choice.sample.read(pack_id, whole=not state.problems)
 
     def _look(self, expected: Expected) -> PackState | None:
         pack_id = expected.directory.pack_id

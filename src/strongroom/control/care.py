@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, reencryptions
+from strongroom.catalog import points as point_rows
 from strongroom.control import audit, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.control.traffic import Traffic
@@ -92,6 +93,7 @@ def scrub(
             keys.readers_trust(ctx, signers),
             _known_heads(ctx, repository),
             unfinished=_unfinished(ctx, repository),
+            known_points=_known_points(ctx, repository),
             sample=part,
             progress=progress,
             cancel=cancel,
@@ -256,6 +258,16 @@ def _unfinished(ctx: Context, repository: Repository) -> frozenset[bytes]:
         return frozenset()
     rows = reencryptions.of_repository(ctx.database, repository.repository_id)
     return frozenset(row.chain_id for row in rows)
+
+
+def _known_points(ctx: Context, repository: Repository) -> dict[bytes, dict[int, list[str]]]:
+    """Return the ids of points by chain and entry, as the catalog has them."""
+    found: dict[bytes, dict[int, list[str]]] = {}
+    for chain_id in repository.chain_ids() if ctx.has_catalog else ():
+        entries = found.setdefault(chain_id, {})
+        for row in point_rows.of_chain(ctx.database, chain_id):
+            entries.setdefault(row.entry, []).append(row.point_id.hex())
+    return found
 
 
 def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:

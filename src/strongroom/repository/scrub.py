@@ -31,13 +31,16 @@ from strongroom.repository.scrub_packs import Choice, Everything, Sample
 from strongroom.repository.scrub_report import Findings, ScrubbedChain, ScrubReport
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import TypeAlias
 
     from strongroom.format.journal import EntryRef
     from strongroom.repository.chain import Head, Trust
     from strongroom.repository.progress import Cancellation, Progress
     from strongroom.repository.repository import Repository
     from strongroom.storage.base import ObjectInfo
+
+    KnownPoints: TypeAlias = Mapping[bytes, Mapping[int, Sequence[str]]]
 
 
 def scrub(
@@ -47,6 +50,7 @@ def scrub(
     *,
     chain_ids: Collection[bytes] | None = None,
     unfinished: Collection[bytes] = (),
+    known_points: KnownPoints | None = None,
     sample: Sample | None = None,
     progress: Progress,
     cancel: Cancellation,
@@ -60,6 +64,8 @@ def scrub(
         heads: The newest entries known from elsewhere, by chain.
         chain_ids: Read only these chains; all by default.
         unfinished: Chains whose header is still to come: they are being re-encrypted.
+        known_points: Ids of points by chain and entry, known from elsewhere: they name what an
+            entry held that cannot be read any more.
         sample: Says which packs to read; all by default.
         progress: Is told how it goes.
         cancel: Stops it between two reads.
@@ -69,7 +75,17 @@ def scrub(
         CancelledError: on request.
     """
     choice = Choice(sample if sample is not None else Everything())
-    return Scrub(repository, trust, heads, chain_ids, unfinished, choice, progress, cancel).run()
+    return Scrub(
+        repository,
+        trust,
+        heads,
+        chain_ids,
+        unfinished,
+        known_points or {},
+        choice,
+        progress,
+        cancel,
+    ).run()
 
 
 class Scrub:
@@ -82,6 +98,7 @@ class Scrub:
         heads: Mapping[bytes, Head],
         chain_ids: Collection[bytes] | None,
         unfinished: Collection[bytes],
+        known_points: KnownPoints,
         choice: Choice,
         progress: Progress,
         cancel: Cancellation,
@@ -94,6 +111,7 @@ class Scrub:
         self.unfinished = unfinished
         self.progress = progress
         self.cancel = cancel
+        self.known_points = known_points
         self.choice = choice
         self.findings = Findings()
         self.loose = Loose(repository.storage, choice, self.findings, progress, cancel)

@@ -34,6 +34,8 @@ from strongroom.repository.scrub_ways import Ways, verify_any
 from strongroom.repository.state import StateBlocks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from strongroom.format.paging import PageRef
     from strongroom.format.tables import HistoryRecord, SessionRecord
     from strongroom.repository.scrub import Scrub
@@ -139,7 +141,7 @@ class ChainScrub:
             self.findings.damage(
                 layout.entry(chain.chain_id, number),
                 problem,
-                [point.hex() for point in record.promised] if record else [],
+                [point.hex() for point in record.promised] if record else self._known(number),
             )
 
     def _owner(self) -> SigningPublicKey:
@@ -249,11 +251,17 @@ class ChainScrub:
         entry = self.entries.get(known.number)
         record = self.history.get(known.number)
         found = entry.hash if entry else record.entry_hash if record else None
-        if known.number > max(self.numbers, default=0):
+        ends = max(self.numbers, default=0)
+        if known.number > ends:
+            lost = [
+                point
+                for number in range(ends + 1, known.number + 1)
+                for point in self._known(number)
+            ]
             self.findings.damage(
                 key,
                 "was seen before, and this ends below it: rolled back",
-                self.all_points(),
+                [*self.all_points(), *lost],
             )
         elif found is None:
             if known.number not in self.numbers:
@@ -266,6 +274,10 @@ class ChainScrub:
             self.findings.damage(
                 key, "is another entry than was seen before: two histories exist", self.all_points()
             )
+
+    def _known(self, number: int) -> Sequence[str]:
+        """Return the points of an entry that nothing here tells of, if the catalog knows them."""
+        return self.scrub.known_points.get(self.chain.chain_id, {}).get(number, ())
 
     def _key(self, number: int) -> str:
         return layout.entry(self.chain.chain_id, number)

@@ -44,6 +44,27 @@ def packs(database: Database, repository_id: bytes) -> dict[bytes, PackRead]:
     }
 
 
+class Health(NamedTuple):
+    """What scrubs know of a repository."""
+
+    oldest: datetime | None
+    """When the pack was read whose reading lies back furthest; None where none was read."""
+    damaged: int
+    """Packs that were damaged when they were read last."""
+
+
+def health(database: Database, repository_id: bytes) -> Health:
+    """Return what scrubs know of a repository."""
+    row = database.one(
+        "SELECT MIN(read_at) AS oldest, COALESCE(SUM(NOT whole), 0) AS damaged "
+        "FROM scrubbed_packs WHERE repository_id = ?",
+        (repository_id,),
+    )
+    assert row is not None, "a sum is always there"
+    oldest = None if row["oldest"] is None else from_microseconds(row["oldest"])
+    return Health(oldest, int(row["damaged"]))
+
+
 def remember(
     database: Database, repository_id: bytes, read: Iterable[tuple[bytes, PackRead]]
 ) -> None:

@@ -133,6 +133,7 @@ class Story:
         run, look = self.run, self.look
         look()
         run("repository", "add", "main", self.at("repository"))
+        look("repository", "edit", "main", "--limit", "1GB/s")
         look("repository", "list")
         run("password", "add", "mine", "--password-env", "MINE", "--hint", "sea", MINE=FIRST)
         run("password", "add", "typed", "--hint", "", typed=[TYPED, TYPED])

@@ -26,7 +26,8 @@ from strongroom.repository.chain import Head, Trust
 from strongroom.repository.prune import PrunePlan, PruneResult, carry_out, plan_prune
 from strongroom.repository.rekey import start_chain
 from strongroom.repository.repository import Repository
-from strongroom.repository.scrub import ScrubReport, scrub
+from strongroom.repository.scrub import scrub
+from strongroom.repository.scrub_report import ScrubReport
 from tests.support.engine_job import AheadClock, EngineJob, Point, read_stream, read_tree, settle
 
 if TYPE_CHECKING:

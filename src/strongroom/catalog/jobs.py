@@ -23,6 +23,7 @@ from strongroom.model.job import (
     SourceKind,
     SourceSpec,
 )
+from strongroom.model.rate import Timetable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,7 @@ _COLUMNS = (
     "full_every_points",
     "full_every_days",
     "expect_every_hours",
+    "traffic_limit",
     "pre_script",
     "post_script",
     "on_failure",
@@ -198,6 +200,7 @@ def _values(database: Database, job: Job) -> Sequence[Value]:
         job.full_every_points,
         job.full_every_days,
         job.expect_every_hours,
+        None if job.limit is None else str(job.limit),
         job.pre_script,
         job.post_script,
         job.on_failure,
@@ -263,6 +266,7 @@ def _job(database: Database, row: Row) -> Job:
         full_every_points=row["full_every_points"],
         full_every_days=row["full_every_days"],
         expect_every_hours=row["expect_every_hours"],
+        limit=None if row["traffic_limit"] is None else Timetable.parse(row["traffic_limit"]),
         pre_script=row["pre_script"],
         post_script=row["post_script"],
         on_failure=row["on_failure"],

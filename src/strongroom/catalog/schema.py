@@ -53,6 +53,7 @@ repositories = Table(
     Column("location", Text, nullable=False),
     Column("added_at", BigInteger, nullable=False),
     Column("credential_id", LargeBinary(16), ForeignKey("credentials.credential_id"), index=True),
+    Column("traffic_limit", Text),
 )
 
 vaults = Table(
@@ -189,6 +190,7 @@ jobs = Table(
     Column("full_every_points", Integer),
     Column("full_every_days", Integer),
     Column("expect_every_hours", Integer),
+    Column("traffic_limit", Text),
     Column("pre_script", Text),
     Column("post_script", Text),
     Column("on_failure", Text),
@@ -419,6 +421,22 @@ heads = Table(
     Column("number", BigInteger, nullable=False),
     Column("entry_hash", LargeBinary(32), nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+)
+
+scrubs = Table(
+    "scrubs",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("begun_at", BigInteger, nullable=False),
+)
+
+scrubbed_packs = Table(
+    "scrubbed_packs",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("pack_id", LargeBinary(32), primary_key=True),
+    Column("read_at", BigInteger, nullable=False),
+    Column("whole", Boolean(create_constraint=False), nullable=False),
 )
 
 failed_attempts = Table(

@@ -262,6 +262,13 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_reading
 
 
+limit_option = click.option(
+    "--limit",
+    metavar="RATES",
+    help="How fast to read: 10MB/s, or none. [default: what 'repository edit' has set]",
+)
+
+
 def kms_option(prefix: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return what adds `--kms`; the function gets `kms`."""
     return click.option(

@@ -56,7 +56,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "repository rescan": _view("RepositoryDetails"),
     "repository trust": _view("SignerResult"),
     "repository scrub": Answer(
-        "strongroom.repository.scrub.ScrubReport",
+        "strongroom.repository.scrub_report.ScrubReport",
         note="`ok`, and `error` beside the fields where something is damaged",
     ),
     "repository verify": Answer(

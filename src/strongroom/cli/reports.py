@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.compaction import CompactionResult
     from strongroom.repository.prune import PruneResult as Pruned
-    from strongroom.repository.scrub import ScrubReport
+    from strongroom.repository.scrub_report import ScrubReport
 
 
 def show_verify(door: Door, report: VerifyReport) -> None:

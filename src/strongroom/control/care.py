@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import heads, reencryptions, synthetic_fulls
+from strongroom.catalog import points as point_rows
 from strongroom.control import (
     audit,
     clock_guard,
@@ -26,12 +27,14 @@ from strongroom.control import (
     vaults,
 )
 from strongroom.control.access import Access, open_reading, storage_of
+from strongroom.control.traffic import Traffic
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
 from strongroom.errors import (
     ClockJumpedError,
     IntegrityError,
     NotFoundError,
+    StrongroomError,
     UnlockError,
     UnsupportedVersionError,
 )
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
     from strongroom.engine.verify import VerifyReport
     from strongroom.model.floor import FloorChange
     from strongroom.repository.chain import Chain, Head, Trust
-    from strongroom.repository.scrub import ScrubReport
+    from strongroom.repository.scrub_report import ScrubReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,26 +94,52 @@ def scrub(
     where: str,
     *,
     signers: tuple[str, ...] = (),
+    limit: str | None = None,
+    every: timedelta | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> ScrubReport:
     """Compare every stored byte of a repository with what was recorded of it.
 
+    Args:
+        ctx: Surroundings.
+        where: Name or location of the repository.
+        signers: Fingerprints to believe and no others.
+        limit: How fast to read, or `none`, in place of what the repository says.
+        every: Read so many packs only that each is read once in so long; all by default.
+        progress: Is told how it goes.
+        cancel: Stops it.
+
     Raises:
+        InvalidInputError: limit or span is none.
         NotARepositoryError: there is none.
         CancelledError: on request.
     """
+    from strongroom.control.scrub_rounds import Round
     from strongroom.repository.scrub import scrub as look_through
 
+    ctx.traffic = Traffic.of_command(limit, cancel)
     repository = Repository.open(storage_of(ctx, where))
-    report = look_through(
-        repository,
-        keys.readers_trust(ctx, signers),
-        _known_heads(ctx, repository),
-        unfinished=_unfinished(ctx, repository),
-        progress=progress,
-        cancel=cancel,
-    )
+    remembered = every is not None or ctx.has_catalog
+    part = Round(ctx, repository.repository_id, every) if remembered else None
+    try:
+        report = look_through(
+            repository,
+            keys.readers_trust(ctx, signers),
+            _known_heads(ctx, repository),
+            unfinished=_unfinished(ctx, repository),
+            known_points=_known_points(ctx, repository),
+            sample=part,
+            progress=progress,
+            cancel=cancel,
+        )
+    except StrongroomError:
+        if part is not None:
+            part.keep()
+        raise
+    if part is not None:
+        part.finish()
+        report = replace(report, coverage=part.coverage())
     vaults.warn_of_hidden(ctx, where)
     audit.record(ctx, "repository.scrubbed", needed=False, repository=where)
     return report
@@ -121,6 +150,7 @@ def verify(
     access: Access,
     *,
     which: tuple[str, ...] = (),
+    limit: str | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> VerifyReport:
@@ -130,6 +160,7 @@ def verify(
         ctx: Surroundings.
         access: Where they are, and what opens them.
         which: Points; all that can be opened by default.
+        limit: How fast to read, or `none`, in place of what the repository says.
         progress: Is told how it goes.
         cancel: Stops it.
 
@@ -140,6 +171,7 @@ def verify(
     """
     from strongroom.engine.verify import verify as open_all
 
+    ctx.traffic = Traffic.of_command(limit, cancel)
     reading = open_reading(ctx, access, unseen=True)
     views: list[PointView]
     if which:
@@ -448,6 +480,16 @@ def _unfinished(ctx: Context, repository: Repository) -> frozenset[bytes]:
     reencrypted = {row.chain_id for row in reencryptions.of_repository(ctx.database, of)}
     made = {row.chain_id for row in synthetic_fulls.of_repository(ctx.database, of)}
     return frozenset(reencrypted | made)
+
+
+def _known_points(ctx: Context, repository: Repository) -> dict[bytes, dict[int, list[str]]]:
+    """Return the ids of points by chain and entry, as the catalog has them."""
+    found: dict[bytes, dict[int, list[str]]] = {}
+    for chain_id in repository.chain_ids() if ctx.has_catalog else ():
+        entries = found.setdefault(chain_id, {})
+        for row in point_rows.of_chain(ctx.database, chain_id):
+            entries.setdefault(row.entry, []).append(row.point_id.hex())
+    return found
 
 
 def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from strongroom import logs
 from strongroom.control.secrets import SecretSource
+from strongroom.control.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,16 +81,28 @@ class Context(AbstractContextManager["Context"]):
         self._kms: dict[tuple[bytes, tuple[str, ...]], Kms] = {}
         self._derivation = derivation
         self._locking: dict[tuple[str, timedelta], LockingStorage] = {}
+        self.traffic = Traffic()
         self._closers: list[Callable[[], None]] = []
 
     def storage(
-        self, location: str, *, create: bool = False, credential: Credential | None = None
+        self,
+        location: str,
+        *,
+        create: bool = False,
+        credential: Credential | None = None,
+        known: bool = True,
     ) -> Storage:
         """Return the storage at a location; tests put one in memory in its place.
 
         A place elsewhere is opened with the credential given, or the one that its repository
         has in the catalog, or what the environment has; calls that it does not answer are
         repeated.
+
+        Args:
+            location: Where.
+            create: Whether to make it where it is not there.
+            credential: What opens it.
+            known: Whether the catalog may be asked for a limit of the repository there.
 
         Raises:
             InvalidInputError: it is no location.
@@ -99,11 +112,11 @@ class Context(AbstractContextManager["Context"]):
             storage = self._open_storage(location, create)
         else:
             storage = self._opened(location, create=create, credential=credential)
-        if not logs.wants_debug():
-            return storage
-        from strongroom.storage.tracing import TracingStorage
+        if logs.wants_debug():
+            from strongroom.storage.tracing import TracingStorage
 
-        return TracingStorage(storage, self.clock)
+            storage = TracingStorage(storage, self.clock)
+        return self.traffic.limited(self, storage, location if known else None)
 
     def locking_storage(
         self,

@@ -52,6 +52,7 @@ from strongroom.model.job import (
     SourceSpec,
     parse_encryption,
 )
+from strongroom.model.rate import standing_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +108,7 @@ class JobRequest:
     full_every_points: int | None = None
     full_every_days: int | None = None
     expect_every_hours: int | None = None
+    limit: str | None = None
     pre_script: str | None = None
     post_script: str | None = None
     on_failure: str | None = None
@@ -141,6 +143,7 @@ class JobChanges:
     full_every_points: int | Unset | None = UNSET
     full_every_days: int | Unset | None = UNSET
     expect_every_hours: int | Unset | None = UNSET
+    limit: str | Unset = UNSET
     pre_script: str | Unset | None = UNSET
     post_script: str | Unset | None = UNSET
     on_failure: str | Unset | None = UNSET
@@ -212,6 +215,7 @@ def build(ctx: Context, request: JobRequest, job_id: bytes, sources: tuple[Sourc
         full_every_points=request.full_every_points,
         full_every_days=request.full_every_days,
         expect_every_hours=request.expect_every_hours,
+        limit=standing_limit(request.limit),
         pre_script=request.pre_script,
         post_script=request.post_script,
         on_failure=request.on_failure,
@@ -459,6 +463,8 @@ def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
         given["compression"] = _compression(changes.compression)
     if not isinstance(changes.block_size, Unset):
         given["block_size"] = _or(changes.block_size, DEFAULT_BLOCK_SIZE)
+    if not isinstance(changes.limit, Unset):
+        given["limit"] = standing_limit(changes.limit)
     given["retention"] = job.retention.changed(
         {rule: value for rule in RULES if not isinstance(value := getattr(changes, rule), Unset)}
     )
@@ -765,6 +771,7 @@ def _view(ctx: Context, job: Job) -> JobView:
         full_every_points=job.full_every_points,
         full_every_days=job.full_every_days,
         expect_every_hours=job.expect_every_hours,
+        limit=None if job.limit is None else str(job.limit),
         pre_script=job.pre_script,
         post_script=job.post_script,
         on_failure=job.on_failure,

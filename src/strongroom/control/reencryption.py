@@ -26,6 +26,7 @@ from strongroom.control.known_chains import (
     remember_head,
     repository_of,
 )
+from strongroom.control.traffic import Traffic
 from strongroom.control.views import ReencryptedChain, ReencryptResult
 from strongroom.crypto import random
 from strongroom.engine import reencryption
@@ -129,6 +130,7 @@ def reencrypt(
         CancelledError: on request; called again, it goes on.
     """
     job = jobs.get(ctx.database, name)
+    ctx.traffic = Traffic(job=job.limit, check=cancel.check)
     recipients = keys.recipients(ctx, job)
     if not recipients:
         raise InvalidInputError(

@@ -22,7 +22,12 @@ from strongroom.control import (
     vaults,
 )
 from strongroom.control.access import Access, Reading, location_of, open_reading
-from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
+from strongroom.control.views import (
+    RepositoryAdded,
+    RepositoryDetails,
+    RepositoryEdited,
+    RepositoryView,
+)
 from strongroom.errors import (
     ConfirmationNeededError,
     ConflictError,
@@ -32,6 +37,7 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.model.ids import checked_name
+from strongroom.model.rate import standing_limit
 from strongroom.repository import layout
 from strongroom.repository.repository import Repository
 from strongroom.storage.location import is_elsewhere, normalise
@@ -52,6 +58,7 @@ def add(
     *,
     credential: str | None = None,
     vault: vault_rows.Vault | None = None,
+    limit: str | None = None,
 ) -> RepositoryAdded:
     """Create a repository, or attach to the one that is there, under a name.
 
@@ -65,13 +72,21 @@ def add(
         credential: The name of the one to open it with; None for what the environment has.
         vault: What it demands, if it is to be a vault.
 
+    Args:
+        ctx: Surroundings.
+        name: What it is to be called.
+        location: Where it is, or is to be.
+        limit: How fast to read and write there; `none` and None limit nothing.
+
     Raises:
         ConflictError: the name or the place is taken, or the place holds something else.
+        InvalidInputError: name, location or limit cannot be one.
         RefusedError: it is to lock objects, and the place does not.
         NotFoundError: there is no such credential, or no such bucket.
         PromiseBrokenError: the place does not do what a storage has to.
     """
     checked_name("repository", name)
+    timetable = standing_limit(limit)
     location = normalise(location)
     if credential is not None and not is_elsewhere(location):
         raise InvalidInputError(f"the folder {location} is opened without a credential")
@@ -93,6 +108,11 @@ def add(
                 f"there is a repository {name} already",
                 hint=f"'strongroom repository edit {name} --vault' makes it one",
                 repository=name,
+            )
+        if limit is not None:
+            raise InvalidInputError(
+                f"repository {name} is known, and adding it once more only moves it",
+                hint=f"'strongroom repository edit {name} --limit …' changes its limit",
             )
         return _move(ctx, known, location, opened_with)
     kept = vault.immutability if vault is not None else None
@@ -118,6 +138,7 @@ def add(
         location,
         ctx.clock.now(),
         opened_with[0] if opened_with is not None else None,
+        timetable,
     )
     with ctx.database.transaction():
         repositories.insert(ctx.database, row)
@@ -130,6 +151,37 @@ def add(
         moved=False,
         chains=len(repository.chain_ids()),
     )
+
+
+def edit(ctx: Context, name: str, *, limit: str | None = None) -> RepositoryEdited:
+    """Change what is set of a repository; commands that run already go on as they began.
+
+    Args:
+        ctx: Surroundings.
+        name: The repository.
+        limit: How fast to read and write there, or `none`; what is None stays.
+
+    Raises:
+        InvalidInputError: the limit is none, or nothing is to be changed.
+        NotFoundError: there is no such repository.
+    """
+    row = repositories.get(ctx.database, name)
+    if limit is None:
+        raise InvalidInputError(
+            f"nothing is to be changed of repository {name}",
+            hint="say --limit 10MB/s, or --limit none",
+        )
+    changed = replace(row, limit=standing_limit(limit))
+    if changed != row:
+        with ctx.database.transaction():
+            repositories.set_limit(ctx.database, row.repository_id, changed.limit)
+            audit.record(
+                ctx,
+                "repository.changed",
+                repository=name,
+                limit=None if changed.limit is None else str(changed.limit),
+            )
+    return RepositoryEdited(repository=view(ctx, changed), changed=changed != row)
 
 
 def _storage(
@@ -310,6 +362,7 @@ def view(ctx: Context, row: repositories.RepositoryRow) -> RepositoryView:
         jobs=tuple(job.name for job in jobs.of_repository(ctx.database, row.repository_id)),
         vault=vaults.shown(ctx, row),
         credential=_credential_name(ctx, row),
+        limit=None if row.limit is None else str(row.limit),
     )
 
 
@@ -330,6 +383,7 @@ def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
         location=location_of(ctx, where),
         repository_id=repository.repository_id.hex(),
         free_bytes=repository.storage.free_bytes(),
+        limit=str(row.limit) if row and row.limit else None,
         chains=tuple(sorted(chains.views(ctx, reading), key=lambda view: view.started_at)),
         warnings=tuple(reading.warnings),
         accepted_signers=signers.accepted(ctx),

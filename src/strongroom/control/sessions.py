@@ -21,6 +21,7 @@ from strongroom.clock import from_microseconds, to_microseconds
 from strongroom.control import audit, clock_guard, job_lock, retention, scripts, vaults
 from strongroom.control.audit import Outcome, Severity
 from strongroom.control.chain_choice import ChainChoice
+from strongroom.control.traffic import Traffic
 from strongroom.crypto import random
 from strongroom.crypto.envelope import SessionSecrets
 from strongroom.engine import backup
@@ -200,6 +201,7 @@ class SessionRun:
         )
         row = repositories.get(ctx.database, job.repository)
         started = to_microseconds(self.started_at)
+        ctx.traffic = Traffic(job=job.limit, check=self.cancel.check)
         try:
             if not job.encrypted:
                 vaults.refuse_plain(ctx, row, f"job {job.name}")
@@ -453,9 +455,14 @@ class SessionRun:
             seconds=self._seconds(),
             warnings=tuple(warnings),
             points=tuple(point.hex() for point in backup.points_of(outcome.results)),
-            bottleneck=outcome.bottleneck,
+            bottleneck=self._bottleneck(outcome),
             given_up=tuple(retention.removed(self.job, one) for one in self._given_up.values()),
         )
+
+    def _bottleneck(self, outcome: backup.SessionOutcome) -> str:
+        """Return what the session waited for: storing that is limited is not a slow place."""
+        waited = self.ctx.traffic.waited_seconds
+        return "limit" if outcome.bottleneck == "store" and waited > 0.1 else outcome.bottleneck
 
     def _seconds(self) -> float:
         return round(self.ctx.clock.monotonic() - self._begun, 3)

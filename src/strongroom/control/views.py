@@ -76,6 +76,8 @@ class RepositoryView(View, frozen=True, kw_only=True):
     """None where it is none."""
     credential: str | None = None
     """What it is opened with; none where the environment has that."""
+    limit: str | None = None
+    """How fast this installation may read and write there."""
 
 
 class RepositoryAdded(View, frozen=True, kw_only=True):
@@ -88,6 +90,13 @@ class RepositoryAdded(View, frozen=True, kw_only=True):
     """It was known by this name, and is in another place from now on."""
     chains: int
     """Chains that were there already; `repository rescan` takes them into the catalog."""
+
+
+class RepositoryEdited(View, frozen=True, kw_only=True):
+    """What `repository edit` did."""
+
+    repository: RepositoryView
+    changed: bool
 
 
 class ChainRecipient(View, frozen=True, kw_only=True):
@@ -265,6 +274,8 @@ class RepositoryDetails(View, frozen=True, kw_only=True):
     location: str
     repository_id: str
     free_bytes: int | None
+    limit: str | None
+    """How fast this installation may read and write there."""
     chains: tuple[ChainView, ...]
     warnings: tuple[str, ...] = ()
     accepted_signers: tuple[AcceptedSigner, ...] = ()
@@ -423,6 +434,8 @@ class JobView(View, frozen=True, kw_only=True):
     full_every_points: int | None
     full_every_days: int | None
     expect_every_hours: int | None
+    limit: str | None
+    """How fast its sessions may read and write in the repository."""
     pre_script: str | None
     post_script: str | None
     on_failure: str | None

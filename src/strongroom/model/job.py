@@ -19,6 +19,9 @@ from strongroom.model.phrases import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+if TYPE_CHECKING:
+    from strongroom.model.rate import Timetable
+
 MIB: Final = 1 << 20
 DEFAULT_BLOCK_SIZE: Final = MIB
 SMALLEST_BLOCK_SIZE: Final = MIB // 4
@@ -303,6 +306,8 @@ class Job:
     """Start a new chain when the present one is this old."""
     expect_every_hours: int | None = None
     """How often it is meant to run: readers of a repository learn when the next point was due."""
+    limit: Timetable | None = None
+    """How fast its sessions may read and write in the repository."""
     pre_script: str | None = None
     post_script: str | None = None
     on_failure: str | None = None

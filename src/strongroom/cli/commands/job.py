@@ -211,6 +211,12 @@ def _settings(
                     help="How often it is meant to run (24h, 7d): status tells when it is late.",
                 ),
                 click.option(
+                    "--limit",
+                    metavar="RATES",
+                    help="How fast its sessions read and write in the repository: 10MB/s, or none "
+                    "(see 'repository edit').",
+                ),
+                click.option(
                     "--pre-script", metavar="COMMAND", help="Run before; its failure ends it."
                 ),
                 click.option("--post-script", metavar="COMMAND", help="Run afterwards."),
@@ -548,6 +554,7 @@ def _job_lines(view: JobView) -> list[str]:
         ("keep", _keeps(view).split("; ")),
         ("full", _fulls(view)),
         ("expected", f"every {view.expect_every_hours} h" if view.expect_every_hours else "-"),
+        ("limit", view.limit or "-"),
         ("pre script", view.pre_script or "-"),
         ("post script", view.post_script or "-"),
         ("on failure", view.on_failure or "-"),

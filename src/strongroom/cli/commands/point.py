@@ -12,6 +12,7 @@ from strongroom.cli.options import (
     confirmation_options,
     given_up_option,
     job_names,
+    limit_option,
     point_names,
     reading_options,
     repository_option,
@@ -251,9 +252,10 @@ def diff(door: Door, before: str, after: str, reading: Reading) -> None:
 
 @point.command("verify")
 @click.argument("which", metavar="P...", nargs=-1, required=True, shell_complete=point_names)
+@limit_option
 @reading_options
 @pass_door
-def verify(door: Door, which: tuple[str, ...], reading: Reading) -> None:
+def verify(door: Door, which: tuple[str, ...], limit: str | None, reading: Reading) -> None:
     r"""Open every block that restore points P use.
 
     \b
@@ -270,7 +272,12 @@ def verify(door: Door, which: tuple[str, ...], reading: Reading) -> None:
 
     with door.context() as ctx, door.work() as (progress, cancel):
         report = care.verify(
-            ctx, reading.access(door), which=which, progress=progress, cancel=cancel
+            ctx,
+            reading.access(door),
+            which=which,
+            limit=limit,
+            progress=progress,
+            cancel=cancel,
         )
     reports.show_verify(door, report)
 

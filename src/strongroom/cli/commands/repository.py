@@ -9,12 +9,14 @@ import click
 from strongroom.cli.chain_lines import chain_pairs
 from strongroom.cli.options import (
     FINGERPRINT,
+    SPAN,
     Reading,
     confirmation_options,
     credential_names,
     floor_of,
     floor_options,
     job_names,
+    limit_option,
     reading_options,
     repository_argument,
     repository_names,
@@ -28,6 +30,7 @@ from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import timedelta
 
     from strongroom.cli.door import Door
     from strongroom.control.views import RepositoryDetails, VaultView
@@ -71,6 +74,14 @@ def _immutability_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+_standing_limit = click.option(
+    "--limit",
+    metavar="RATES",
+    help="How fast this machine reads and writes there, all together: 10MB/s, or "
+    "'10MB/s mon-fri 8:00-18:00; 50MB/s'; none for no limit.",
+)
+
+
 @repository.command("add")
 @click.argument("name")
 @click.argument("location")
@@ -82,6 +93,7 @@ def _immutability_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--vault", is_flag=True, help="Take nothing that is not encrypted.")
 @_immutability_options
+@_standing_limit
 @pass_door
 def add(
     door: Door,
@@ -91,6 +103,7 @@ def add(
     vault: bool,
     immutable_days: int | None,
     batch_days: int | None,
+    limit: str | None,
 ) -> None:
     r"""Create a repository at LOCATION, or attach to the one that is there.
 
@@ -102,7 +115,7 @@ def add(
     \b
     Exit status:
       0   it is known as NAME from now on
-      2   NAME or LOCATION cannot be one
+      2   NAME, LOCATION or RATES cannot be one
       10  there is no such bucket or credential
       13  the storage, or its guard, did not answer
       14  nothing can be written there, or it breaks a promise or loses a lock
@@ -114,7 +127,9 @@ def add(
         raise InvalidInputError("--immutable-days and --batch-days go with --vault")
     asked = vaults.wanted(immutable_days, batch_days) if vault else None
     with door.context() as ctx:
-        added = repositories.add(ctx, name, location, credential=credential, vault=asked)
+        added = repositories.add(
+            ctx, name, location, credential=credential, vault=asked, limit=limit
+        )
     place = added.repository.location
     if added.moved:
         door.show(added, [f"repository {name} is at {place} now"])
@@ -132,6 +147,7 @@ def add(
     "--vault/--no-vault", default=None, help="Take nothing that is not encrypted, or anything."
 )
 @_immutability_options
+@_standing_limit
 @click.option("--yes-weaken", is_flag=True, help="Agree to what protects less; do not ask.")
 @pass_door
 def edit(
@@ -140,24 +156,40 @@ def edit(
     vault: bool | None,
     immutable_days: int | None,
     batch_days: int | None,
+    limit: str | None,
     yes_weaken: bool,
 ) -> None:
-    r"""Make repository NAME a vault, or change what it demands and keeps.
+    r"""Change what is set of repository NAME, or make it a vault. What is not named stays.
 
-    What is locked stays locked, whatever is changed.
+    What is locked in a vault stays locked, whatever is changed.
+
+    RATES are rules with ; between them: a rate, days and hours at which it holds (mon-fri,
+    sat,sun, 22:00-6:00, by this machine's clock). Of rules that hold at once the lowest counts.
+    Where none holds nothing is limited.
+
+    kB, MB and GB are 1000 bytes and so on, KiB, MiB and GiB 1024; kbit, Mbit and Gbit are bits.
+    All that goes on at a time shares the rate. What runs already goes on as it began.
 
     \b
     Exit status:
       0    it is as was asked for
-      2    it cannot be like that, or nobody agreed to what protects less
+      2    it or RATES cannot be like that, or nobody agreed to what protects less
       10   there is no such repository
       13   the storage, or its guard, did not answer
       14   a job there is not encrypted, or the storage loses what it locked
       130  the answer was no
     """
-    from strongroom.control import vaults
+    from strongroom.control import repositories, vaults
 
     with door.home_context() as ctx:
+        if limit is not None:
+            edited = repositories.edit(ctx, name, limit=limit)
+        if limit is not None and (vault, immutable_days, batch_days) == (None, None, None):
+            did = (
+                "changed repository {}" if edited.changed else "repository {} is like that already"
+            )
+            door.show({"repository": edited.repository}, [did.format(name)])
+            return
         changed = door.confirmed(
             lambda agreed: vaults.edit(
                 ctx,
@@ -393,6 +425,7 @@ def _detail_lines(details: RepositoryDetails) -> Iterator[str]:
             ("id", details.repository_id),
             ("free", free),
             ("vault", _vault_words(details.vault)),
+            *([("limit", details.limit)] if details.limit else []),
             ("chains", str(len(details.chains))),
         ]
     )
@@ -445,15 +478,33 @@ def trust(door: Door, where: str, fingerprint: str, revoke: bool, yes: bool) -> 
 @repository_argument
 @repository_option
 @signer_option
+@limit_option
+@click.option(
+    "--every",
+    type=SPAN,
+    metavar="SPAN",
+    help="Read only what is due for everything to be read once in SPAN: 30d, 4w.",
+)
 @pass_door
-def scrub(door: Door, where: str, signers: tuple[str, ...]) -> None:
+def scrub(
+    door: Door,
+    where: str,
+    signers: tuple[str, ...],
+    limit: str | None,
+    every: timedelta | None,
+) -> None:
     r"""Read every stored byte of repository R and compare it with what was recorded.
 
     Needs no key. Says which restore points a damaged object hurts.
 
+    With --every a scrub that runs daily reads its share of the packs; what was missed is made
+    up for, and damage is told again until it is gone. Everything else is read each time. What
+    was read when is kept in the home of the machine that scrubs, which is made for it.
+
     \b
     Exit status:
-      0    every byte is what was written
+      0    every byte that was read is what was written
+      2    the request cannot be right
       10   there is no repository
       13   the storage did not answer
       20   something is damaged, missing or forged
@@ -463,15 +514,24 @@ def scrub(door: Door, where: str, signers: tuple[str, ...]) -> None:
     from strongroom.control import care
 
     with door.context() as ctx, door.work() as (progress, cancel):
-        report = care.scrub(ctx, where, signers=signers, progress=progress, cancel=cancel)
+        report = care.scrub(
+            ctx,
+            where,
+            signers=signers,
+            limit=limit,
+            every=every,
+            progress=progress,
+            cancel=cancel,
+        )
     reports.show_scrub(door, report)
 
 
 @repository.command("verify")
 @repository_argument
+@limit_option
 @reading_options
 @pass_door
-def verify(door: Door, where: str, reading: Reading) -> None:
+def verify(door: Door, where: str, limit: str | None, reading: Reading) -> None:
     r"""Open every block that the points of repository R use, with their keys.
 
     \b
@@ -490,7 +550,7 @@ def verify(door: Door, where: str, reading: Reading) -> None:
 
     with door.context() as ctx, door.work() as (progress, cancel):
         access = replace(reading.access(door), where=where)
-        report = care.verify(ctx, access, progress=progress, cancel=cancel)
+        report = care.verify(ctx, access, limit=limit, progress=progress, cancel=cancel)
     reports.show_verify(door, report)
 
 

@@ -52,6 +52,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_heads")),
     )
     op.create_table(
+        "scrubs",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("begun_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_scrubs")),
+    )
+    op.create_table(
+        "scrubbed_packs",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("pack_id", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("read_at", sa.BigInteger(), nullable=False),
+        sa.Column("whole", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", "pack_id", name=op.f("pk_scrubbed_packs")),
+    )
+    op.create_table(
         "passwords",
         sa.Column("password_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -89,6 +103,7 @@ def upgrade() -> None:
         sa.Column("location", sa.Text(), nullable=False),
         sa.Column("added_at", sa.BigInteger(), nullable=False),
         sa.Column("credential_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("traffic_limit", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["credential_id"],
             ["credentials.credential_id"],
@@ -270,6 +285,7 @@ def upgrade() -> None:
         sa.Column("full_every_points", sa.Integer(), nullable=True),
         sa.Column("full_every_days", sa.Integer(), nullable=True),
         sa.Column("expect_every_hours", sa.Integer(), nullable=True),
+        sa.Column("traffic_limit", sa.Text(), nullable=True),
         sa.Column("pre_script", sa.Text(), nullable=True),
         sa.Column("post_script", sa.Text(), nullable=True),
         sa.Column("on_failure", sa.Text(), nullable=True),

@@ -101,7 +101,7 @@ def test_an_interrupted_upload_leaves_the_earlier_points_and_the_next_run_goes_o
     job = ("job", "create", "home", "--repository", "bucket", "--source", f"files:{tree}")
     machine.run(*job, "--encrypt", "password:mine")
     earlier = machine.json("job", "run", "home")["points"][0]
-    second = {**first, **{f"large-{n}": os.urandom(10 << 20) for n in range(4)}}
+    second = {**first, **{f"large-{n}": os.urandom(12 << 20) for n in range(8)}}
     _tree(tree, second)
 
     with _running(machine) as killed:

@@ -86,6 +86,9 @@ class Storage(Protocol):
     def put(self, key: ObjectKey, data: Buffer) -> None:
         """Store `data` under `key`, durably.
 
+        Of writers of one key at once, one succeeds: a race is decided so. A place may promise
+        that for objects of up to 32 MiB only; larger ones have names that nobody else has.
+
         Raises:
             ObjectExistsError: the key is taken, even by the same bytes.
             StorageFullError: no room is left; nothing remains of the attempt.

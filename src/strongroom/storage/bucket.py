@@ -17,7 +17,7 @@ import re
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from strongroom import errors
 from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part
@@ -37,7 +37,7 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3CredentialProvider
 
     from strongroom.storage.bucket_place import BucketPlace
     from strongroom.storage.credential import Credential
@@ -279,7 +279,7 @@ class BucketStorage:
         said = f"{code or status}: {_first(_MESSAGE, text) or 'no reason given'}"
         message = f"cannot {doing} {what}: {said if status else _cause(text)}"
         fields = {"key": key, "location": self._location, "status": status, "reason": code}
-        if code in _NO_BUCKET:
+        if code in _NO_BUCKET or (status == "404" and not key):
             return errors.NotFoundError(
                 f"there is no bucket for {self._location}",
                 hint="make it with the provider's own tools, and check endpoint and region",
@@ -367,7 +367,7 @@ def _maker(place: BucketPlace, credential: Credential | None) -> tuple[Any, str]
             prefix=prefix,
             client_options=client,
             retry_config=_ONCE,
-            credential_provider=grant,
+            credential_provider=cast("S3CredentialProvider | None", grant),
             **amazon,
         ),
         aws.CREDENTIAL_HINT,

@@ -365,7 +365,7 @@ def test_what_waits_on_a_lost_connection_is_told_and_leaves_whole_objects(
         def write(number: int) -> None:
             try:
                 for turn in range(20):
-                    storage.put(f"{number}/{turn:02}", bytes([number]) * MIB)
+                    storage.put(f"{number}/{turn:02}", bytes([number]) * (MIB // 4))
                     half.release()
             except errors.StrongroomError as error:
                 lost.append(error)
@@ -381,11 +381,13 @@ def test_what_waits_on_a_lost_connection_is_told_and_leaves_whole_objects(
                 thread.join()
             assert lost == []
             assert [*inner.list()] == [
-                ObjectInfo(f"{number}/{turn:02}", MIB) for number in range(4) for turn in range(20)
+                ObjectInfo(f"{number}/{turn:02}", MIB // 4)
+                for number in range(4)
+                for turn in range(20)
             ]
         inner.close()
     for path in root.glob("[0-9]/*"):
-        assert path.read_bytes() == bytes([int(path.parent.name)]) * MIB
+        assert path.read_bytes() == bytes([int(path.parent.name)]) * (MIB // 4)
 
 
 def test_a_storage_that_is_dropped_ends_its_connection(sshd: Sshd, root: Path) -> None:

@@ -13,12 +13,12 @@ from strongroom.storage.keys import PASSING, check_key, is_held
 from strongroom.storage.local import LocalStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import Buffer, ObjectKey
+    from strongroom.storage.base import Buffer, Composed, ObjectKey, Part
 
 
 class GuardedFolder(LocalStorage):
@@ -41,6 +41,12 @@ class GuardedFolder(LocalStorage):
         super().put(key, data)
         if is_held(key):
             self._guard.lock([key], self._clock.now() + self._hold_for)
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        composed = super().compose(target, parts)
+        if is_held(target):
+            self._guard.lock([target], self._clock.now() + self._hold_for)
+        return composed
 
     def delete(self, key: ObjectKey) -> None:
         check_key(key)

@@ -24,14 +24,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom import errors
+from strongroom.storage.composing import by_copying
 from strongroom.storage.keys import check_key, is_held, is_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import (
+        Buffer,
+        Composed,
+        ObjectInfo,
+        ObjectKey,
+        Part,
+        Storage,
+    )
 
 _MOST_DAYS: Final = 36500
 _AT_ONCE: Final = 8
@@ -113,6 +121,9 @@ class LockingBucket:
             # The library repeats a put whose answer was lost, and then finds its own object.
             if not error.fields.get("repeated") or self.get(key) != data:
                 raise
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return by_copying(self, target, parts)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._inner.get(key, offset, length)

@@ -313,6 +313,31 @@ def test_a_server_that_does_not_run_is_unavailable(sshd: Sshd, root: Path) -> No
     storage.close()
 
 
+def test_a_buffer_may_be_used_again_after_a_put_that_failed(sshd: Sshd, root: Path) -> None:
+    with sshd.another() as server:
+        storage = at(server, root)
+        buffer = bytearray(64 * MIB)
+        failed: list[errors.StrongroomError] = []
+
+        def put() -> None:
+            with memoryview(buffer) as view:
+                try:
+                    storage.put("a", view)
+                except errors.StrongroomError as error:
+                    failed.append(error)  # its traceback keeps whatever the frames kept
+
+        thread = threading.Thread(target=put)
+        thread.start()
+        while not [path for path in root.glob(".tmp/*") if path.stat().st_size]:
+            assert thread.is_alive()
+        server.kill()
+        thread.join()
+
+        assert [error.code for error in failed] == ["storage-unavailable"]
+        buffer.extend(b"more")
+        storage.close()
+
+
 def test_after_a_lost_connection_the_next_call_connects_again(sshd: Sshd, root: Path) -> None:
     with sshd.another() as server:
         storage = at(server, root)

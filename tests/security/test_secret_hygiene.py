@@ -187,6 +187,19 @@ class Story:
         run("kms", "add", "nobody", "kmip://127.0.0.1:1", *crossed, *signed, status=2)
         run("kms", "add", "said", f"transit+https://me:{TOKEN}@localhost/transit", status=2)
 
+    def places_elsewhere_are_known(self) -> None:
+        run, look = self.run, self.look
+        run("credential", "add", "spare", *self.command("access key", "secret"))
+        run("credential", "edit", "spare", "--access-key", "AKIAEXAMPLE")
+        run("credential", "edit", "spare", *self.password("access key", "secret"))
+        look("credential", "list")
+        bucket = f"s3://bucket/x?endpoint=http://127.0.0.1:{self.gateway}"
+        run("repository", "add", "bucket", bucket, "--credential", "spare", status=14)
+        run("repository", "add", "said", f"s3://me:{ACCESS_KEY}@bucket/x", status=2)
+        run("repository", "add", "said", f"s3://bucket/x?secret_key={ACCESS_KEY}", status=2)
+        run("credential", "remove", "spare")
+        look("repository", "check", "main")
+
     def jobs_run(self) -> None:
         run, look = self.run, self.look
         dump = f"{self.script('source')}; echo {OUTPUT[:3]}''{OUTPUT[3:]}"
@@ -388,6 +401,7 @@ def _told(folder: Path, hsm: Path) -> Story:
         story = Story(seen, *machines, token, gateway)
         story.secrets_are_made()
         story.key_services_are_known()
+        story.places_elsewhere_are_known()
         story.jobs_run()
         story.a_password_changes()
         story.points_are_looked_at()

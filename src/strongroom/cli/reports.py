@@ -80,10 +80,12 @@ def copy_lines(result: CopyResult) -> list[str]:
 
 
 def nothing_to_prune(result: PruneResult) -> bool:
-    """Tell whether no chain has anything to remove or to compact, and no removed job's expires."""
-    dead = any(plan.packs or plan.leftovers for plan in result.compaction)
-    nothing = all(plan.nothing for plan in result.plans)
-    return nothing and not (dead or result.expired or result.ended)
+    """Tell whether no chain has anything to remove, to give up or to compact."""
+    return (
+        all(plan.nothing for plan in result.plans)
+        and not (result.expired or result.ended)
+        and not any(plan.packs or plan.leftovers for plan in result.compaction)
+    )
 
 
 def show_prune(door: Door, result: PruneResult) -> None:
@@ -113,6 +115,7 @@ def _compacted(one: CompactionResult) -> Iterator[str]:
     yield (
         f"chain {one.chain[:12]}: {counted(one.packs, 'pack')} compacted, "
         f"{size(one.freed_bytes)} freed, {moved}"
+        + (f", {counted(one.locked, 'pack')} locked for now" if one.locked else "")
     )
 
 

@@ -454,6 +454,13 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
             _tell_behind(ctx, repository, chain, reading)
     if not ctx.has_catalog:
         return
+    for copy in copy_rows.of_repository(ctx.database, repository.repository_id):
+        if copy.chain_id not in present:
+            # Perhaps the machine that cares for it let it expire: only it can say.
+            reading.warnings.append(
+                f"the copy of chain {copy.chain_id.hex()[:12]} that was in "
+                f"{repository.storage.location} is not there"
+            )
     for row in chain_rows.of_repository(ctx.database, repository.repository_id):
         points = point_rows.of_chain(ctx.database, row.chain_id)
         if row.chain_id not in present and points:

@@ -374,8 +374,9 @@ def prune(
             warnings.append(f"chain {chain.name} is left alone: {outcome.left}")
         if plan.whole_chain and ctx.has_catalog and chain_id not in repository.chain_ids():
             copy_rows.forget(ctx.database, repository.repository_id, chain_id)
-            if known_chains.is_copy(ctx, repository.repository_id, chain_id):
-                continue  # the original is where it was
+            row = chain_rows.find(ctx.database, chain_id)
+            if row is not None and row.repository_id != repository.repository_id:
+                continue  # a copy: the original is where it was, and needs its keys
             _forget(ctx, chain)
         elif compacting and not plan.whole_chain:
             with _left_alone(chain.name, warnings):

@@ -140,6 +140,8 @@ def find(ctx: Context, which: str, access: Access) -> tuple[Repository, bytes]:
             continue
         fitting = [one for one in repository.chain_ids() if one.hex().startswith(wanted)]
         found += [(repository, chain_id) for chain_id in fitting]
+    if access.where is None:
+        found = _without_copies(ctx, found)
     if len(found) > 1:
         raise InvalidInputError(
             f"{which} is the beginning of {len(found)} chains",
@@ -153,6 +155,23 @@ def find(ctx: Context, which: str, access: Access) -> tuple[Repository, bytes]:
             f"there is no chain {which}", hint="'strongroom chain list' lists them", chain=which
         )
     return found[0]
+
+
+def _without_copies(
+    ctx: Context, found: list[tuple[Repository, bytes]]
+) -> list[tuple[Repository, bytes]]:
+    """Leave out copies of chains that were found where they are at home."""
+    homes = {
+        chain_id
+        for repository, chain_id in found
+        if not known_chains.is_copy(ctx, repository.repository_id, chain_id)
+    }
+    return [
+        (repository, chain_id)
+        for repository, chain_id in found
+        if chain_id not in homes
+        or not known_chains.is_copy(ctx, repository.repository_id, chain_id)
+    ]
 
 
 def _places(ctx: Context, access: Access) -> list[str]:
@@ -293,7 +312,7 @@ def take_in(
     """Bring what the catalog knows of a chain that is believed in line with the repository.
 
     Returns:
-        The points that the catalog had not known.
+        The points that the catalog had not known; none of a copy.
     """
     if known_chains.is_copy(ctx, repository.repository_id, chain.chain_id):
         _take_copy_in(ctx, repository, chain)

@@ -112,5 +112,5 @@ def _put(ctx: Context, believed: dict[bool, _Believed]) -> None:
 
 def _span(length: timedelta) -> str:
     if length >= timedelta(days=2):
-        return counted(length.days, "day")
-    return counted(int(length / timedelta(hours=1)), "hour")
+        return counted(round(length / timedelta(days=1)), "day")
+    return counted(round(length / timedelta(hours=1)), "hour")

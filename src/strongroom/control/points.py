@@ -59,7 +59,7 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
     reading.check()
     if job is not None:
         reading.check_present(job)
-    rows = _flagged(ctx, [row_of(view, reading.needs(view)) for view in reading.points])
+    rows = [row_of(view, reading.needs(view)) for view in reading.points]
     if job is not None:
         job_id = _job_id(ctx, job)
         rows = [
@@ -70,7 +70,7 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
         if not rows and job_id is None:
             raise _no_points_of(ctx, job)
     if ctx.has_catalog:
-        rows = _with_copies(ctx, rows)
+        rows = _with_copies(ctx, _flagged(ctx, rows))
     return PointList(
         points=tuple(rows),
         warnings=tuple(reading.warnings),
@@ -101,10 +101,10 @@ def _with_copies(ctx: Context, rows: Sequence[PointRow]) -> list[PointRow]:
     ]
 
 
-def _flagged(ctx: Context, rows: list[PointRow]) -> list[PointRow]:
+def _flagged(ctx: Context, rows: Sequence[PointRow]) -> list[PointRow]:
     """Return points with the flags that the catalog knows of them."""
     if not ctx.has_catalog:
-        return rows
+        return list(rows)
     flags = retention.known_flags(ctx, [bytes.fromhex(row.id) for row in rows])
     return [msgspec.structs.replace(row, flags=flags.get(row.id, ())) for row in rows]
 

@@ -7,7 +7,7 @@ A storage knows no backups and sees no keys. Every implementation and every wrap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -141,6 +141,7 @@ class Storage(Protocol):
         ...
 
 
+@runtime_checkable
 class LockingStorage(Storage, Protocol):
     """A storage that keeps objects from being removed before a date.
 

@@ -359,7 +359,8 @@ def _maker(place: BucketPlace, credential: Credential | None) -> tuple[Any, str]
         amazon["endpoint"] = place.endpoint
     if region := place.region or aws.region_of_profile(place):
         amazon["region"] = region
-    grant = aws.provider(place, credential)
+    # Of the shape that the library wants; it names that shape for type checkers only.
+    grant: Any = aws.provider(place, credential)
     return (
         lambda client: S3Store(
             place.bucket,

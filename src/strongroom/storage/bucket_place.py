@@ -107,17 +107,15 @@ def parse(location: str) -> BucketPlace:
         InvalidInputError: it means none, or carries a secret.
     """
     scheme = location.partition(":")[0].lower()
+    if "@" in location:
+        raise _secret(scheme)  # wherever it stands: the secret before it may hold slashes
     try:
         parts = urlsplit(location)
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise _refused(scheme, f"{scheme}:…", str(error)) from error
-    if "@" in parts.netloc or any(_SECRETS.search(name.lower()) for name, _ in options):
-        raise InvalidInputError(
-            f"a secret does not belong into a location such as {scheme}://…: locations are shown, "
-            "logged and kept",
-            hint="keep it with 'strongroom credential add', or give it in the environment",
-        )
+    if ":" in parts.netloc or any(_SECRETS.search(name.lower()) for name, _ in options):
+        raise _secret(scheme)
     if not location[len(scheme) :].startswith("://") or not parts.netloc:
         raise _refused(scheme, location, "it names no bucket")
     if parts.fragment:
@@ -175,10 +173,7 @@ def _flag(scheme: str, location: str, value: str | None) -> bool:
 
 def _endpoint(scheme: str, location: str, url: str, *, allow_http: bool) -> str:
     if "@" in url:
-        raise InvalidInputError(
-            "a secret does not belong into the endpoint of a location",
-            hint="keep it with 'strongroom credential add', or give it in the environment",
-        )
+        raise _secret(scheme)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -210,8 +205,18 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _secret(scheme: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"a secret does not belong into a location such as {scheme}://…: locations are shown, "
+        "logged and kept",
+        hint="keep it with 'strongroom credential add', or give it in the environment",
+    )
+
+
 def _refused(scheme: str, location: str, why: str) -> InvalidInputError:
     what = "CONTAINER" if scheme == "az" else "BUCKET"
+    # Without its options: one that means nothing may be a secret of a name unheard of.
+    place = location.partition("?")[0]
     return InvalidInputError(
-        f"{location} is no place: {why}", hint=f"write {scheme}://{what}/PREFIX", location=location
+        f"{place} is no place: {why}", hint=f"write {scheme}://{what}/PREFIX", location=place
     )

@@ -32,14 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import (
-        Buffer,
-        Composed,
-        ObjectInfo,
-        ObjectKey,
-        Part,
-        Storage,
-    )
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
 _MOST_DAYS: Final = 36500
 _AT_ONCE: Final = 8

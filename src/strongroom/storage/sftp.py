@@ -26,6 +26,7 @@ from strongroom.storage.ssh_line import LOST, Line, words
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from typing import Self
 
     from strongroom.storage.sftp_place import SftpPlace
 
@@ -79,12 +80,12 @@ class SftpStorage:
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
         check_key(key)
-        whole = memoryview(data).cast("B")
+        with _Lent(data) as lent:
 
-        async def fill(_: asyncssh.SFTPClient, file: asyncssh.SFTPClientFile) -> None:
-            await _write(file, whole, 0)
+            async def fill(_: asyncssh.SFTPClient, file: asyncssh.SFTPClientFile) -> None:
+                await lent.write_to(file, 0)
 
-        self._write(key, whole.nbytes, fill)
+            self._write(key, len(lent), fill)
 
     def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
         check_parts(target, parts)
@@ -102,9 +103,9 @@ class SftpStorage:
                     copied = await self._copy(client, part, file, composed.size)
                     composed += Composed(copied_bytes=copied)
                 else:
-                    new = memoryview(part).cast("B")
-                    await _write(file, new, composed.size)
-                    composed += Composed(written_bytes=new.nbytes)
+                    with _Lent(part) as lent:
+                        await lent.write_to(file, composed.size)
+                        composed += Composed(written_bytes=len(lent))
             return composed
 
         return self._write(target, needed, fill)
@@ -426,13 +427,36 @@ class SftpStorage:
         )
 
 
+class _Lent:
+    """A caller's buffer, which the library reads piece by piece and does not keep.
+
+    What fails late, or is not waited for any longer, would otherwise hold on to memory that
+    the caller is about to use again.
+    """
+
+    def __init__(self, data: Buffer) -> None:
+        self._view = memoryview(data).cast("B")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._view.release()
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def __getitem__(self, piece: slice) -> bytes:
+        return bytes(self._view[piece])
+
+    async def write_to(self, file: asyncssh.SFTPClientFile, offset: int) -> None:
+        if len(self):
+            # Of bytes that are not nothing the library takes the length and pieces only.
+            await file.write(cast("bytes", self), offset)
+
+
 async def _copies_inside(client: asyncssh.SFTPClient) -> bool:
     return client.supports_remote_copy
-
-
-async def _write(file: asyncssh.SFTPClientFile, data: memoryview, offset: int) -> None:
-    # The library cuts what it is given into requests, and memory is cut without a copy.
-    await file.write(cast("bytes", data), offset)
 
 
 async def _make_folders(client: asyncssh.SFTPClient, root: str, folder: str) -> None:

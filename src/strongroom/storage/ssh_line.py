@@ -45,13 +45,12 @@ class Line:
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._speaking: _Speaking | None = None
+        self._end: Callable[[], object] | None = None
 
     def run(self, call: Callable[[asyncssh.SFTPClient], Awaitable[T]]) -> T:
         """Return what `call` comes to on the connection; may be called from any thread."""
-        loop = self._started()
-
-        assert self._speaking is not None
-        future = asyncio.run_coroutine_threadsafe(self._speaking.speak(call), loop)
+        loop, speaking = self._started()
+        future = asyncio.run_coroutine_threadsafe(speaking.speak(call), loop)
         try:
             return future.result()
         except BaseException:
@@ -60,24 +59,26 @@ class Line:
 
     def later(self, ending: Coroutine[object, object, None]) -> None:
         """Have something ended, nobody waiting; called on the line's thread."""
-        assert self._speaking is not None
-        self._speaking.later(ending)
+        if self._speaking is None:  # hung up meanwhile, and all has ended with that
+            ending.close()
+        else:
+            self._speaking.later(ending)
 
     def hang_up(self) -> None:
         with self._starting:
-            if self._loop is not None:
+            if self._end is not None:
                 self._end()
-            self._loop = self._speaking = None
+            self._loop = self._speaking = self._end = None
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _started(self) -> tuple[asyncio.AbstractEventLoop, _Speaking]:
         with self._starting:
-            if self._loop is None:
+            if self._loop is None or self._speaking is None:
                 self._loop = loop = asyncio.new_event_loop()
                 self._speaking = _Speaking(self._place)
                 thread = threading.Thread(target=loop.run_forever, name="sftp", daemon=True)
                 thread.start()
                 self._end = weakref.finalize(self, _end, loop, thread, self._speaking)
-            return self._loop
+            return self._loop, self._speaking
 
 
 def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, speaking: _Speaking) -> None:
@@ -152,7 +153,7 @@ async def _log_in(place: SftpPlace) -> asyncssh.SSHClientConnection:
             compression_algs=["none"],  # what is sealed does not shrink
             connect_timeout=_PATIENCE_SECONDS,
             login_timeout=_PATIENCE_SECONDS,
-            keepalive_interval=_PATIENCE_SECONDS / 2,
+            keepalive_interval=_PATIENCE_SECONDS / 3,  # three of them unanswered, and it is lost
         )
     except (ValueError, OSError) as error:
         raise errors.RefusedError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom import errors
+from strongroom.storage.base import ObjectRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,18 @@ class LockingContract:
             storage.delete("chains/00/journal/1")
         assert abs(refused.value.until - until) < timedelta(seconds=1)
         assert storage.get("chains/00/journal/1") == b"entry"
+
+    def test_what_was_composed_cannot_be_removed(
+        self, storage: LockingStorage, now: Callable[[], datetime]
+    ) -> None:
+        storage.put("chains/00/packs/00/1", b"0123456789")
+        storage.compose("chains/00/packs/00/2", [b"x", ObjectRange("chains/00/packs/00/1", 3, 4)])
+        until = storage.locked_until("chains/00/packs/00/2")
+        assert until is not None
+        assert until > now() + timedelta(seconds=50)
+        with pytest.raises(errors.ObjectLockedError):
+            storage.delete("chains/00/packs/00/2")
+        assert storage.get("chains/00/packs/00/2") == b"x3456"
 
     def test_it_reads_like_any_other(self, storage: LockingStorage) -> None:
         storage.put("a/b", b"0123456789")

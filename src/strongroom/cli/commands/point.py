@@ -129,7 +129,7 @@ def _notes(row: PointRow) -> str:
     )
     words = [word for word, holds in notes if holds]
     copies = [f"copy in {printable(name)}" for name in row.copies]
-    return ", ".join(words + _flags(row) + copies)
+    return ", ".join([*words, *_flags(row), *copies])
 
 
 def _flags(row: PointRow) -> list[str]:

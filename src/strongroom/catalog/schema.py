@@ -72,6 +72,8 @@ vaults = Table(
 chain_locks = Table(
     "chain_locks",
     metadata,
+    # With the repository: a copy of a chain has its id.
+    Column("repository_id", LargeBinary(16), primary_key=True),
     Column("chain_id", LargeBinary(16), primary_key=True),
     Column("locked_until", BigInteger, nullable=False),
 )

@@ -57,20 +57,24 @@ def remove(database: Database, repository_id: bytes) -> None:
     database.execute("DELETE FROM vaults WHERE repository_id = ?", (repository_id,))
 
 
-def locked_until(database: Database, chain_id: bytes) -> datetime | None:
-    """Return until when all that a chain's newest point needs is locked; None if unknown."""
-    row = database.one("SELECT locked_until FROM chain_locks WHERE chain_id = ?", (chain_id,))
-    return None if row is None else from_microseconds(row["locked_until"])
+def locks(database: Database, repository_id: bytes) -> dict[bytes, datetime]:
+    """Return until when all that the newest point needs is locked, by chain, where known."""
+    rows = database.query(
+        "SELECT chain_id, locked_until FROM chain_locks WHERE repository_id = ?", (repository_id,)
+    )
+    return {bytes(row["chain_id"]): from_microseconds(row["locked_until"]) for row in rows}
 
 
-def remember_lock(database: Database, chain_id: bytes, until: datetime) -> None:
+def remember_lock(
+    database: Database, repository_id: bytes, chain_id: bytes, until: datetime
+) -> None:
     database.execute(
-        "INSERT INTO chain_locks (chain_id, locked_until) VALUES (?, ?) "
-        "ON CONFLICT (chain_id) DO UPDATE SET locked_until = excluded.locked_until",
-        (chain_id, to_microseconds(until)),
+        "INSERT INTO chain_locks (repository_id, chain_id, locked_until) VALUES (?, ?, ?) "
+        "ON CONFLICT (repository_id, chain_id) DO UPDATE SET locked_until = excluded.locked_until",
+        (repository_id, chain_id, to_microseconds(until)),
     )
 
 
-def forget_lock(database: Database, chain_id: bytes) -> None:
-    """Have the next session lock all that a chain's newest point needs anew."""
-    database.execute("DELETE FROM chain_locks WHERE chain_id = ?", (chain_id,))
+def forget_locks(database: Database, repository_id: bytes) -> None:
+    """Have all that newest points need locked anew: nobody knows any longer how it stands."""
+    database.execute("DELETE FROM chain_locks WHERE repository_id = ?", (repository_id,))

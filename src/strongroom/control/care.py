@@ -247,6 +247,7 @@ def compact(
         progress: Is told how it goes.
         cancel: Stops it between two packs.
     """
+    vaults.refuse_compaction(ctx, where)
     repository = Repository.open(storage_of(ctx, where))
     warnings: list[str] = []
     plans: list[CompactionPlan] = []
@@ -354,6 +355,8 @@ def prune(
         # Before anything is decided: it holds also where there is nothing to remove now.
         if keep_floor and ctx.has_catalog:
             copies.set_floor(ctx, repository, where, floor)
+    # What a vault keeps would only be stored once more beside it.
+    compacting = compacting and not vaults.is_immutable(ctx, where)
     believed = keys.readers_trust(ctx, signers)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import chains, jobs, repositories
+from strongroom.catalog import jobs, repositories
 from strongroom.catalog import vaults as vault_rows
 from strongroom.catalog.vaults import Vault
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, clock_guard
+from strongroom.control import audit, clock_guard, keys
 from strongroom.control.views import (
     ProtectedChain,
     ProtectedVault,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from strongroom.catalog.repositories import RepositoryRow
     from strongroom.control.context import Context
     from strongroom.repository.chain import Chain
+    from strongroom.repository.repository import Repository
     from strongroom.storage.base import LockingStorage, Storage
 
 
@@ -65,14 +66,21 @@ def _locking(ctx: Context, row: RepositoryRow, *, create: bool = False) -> Locki
     return ctx.locking_storage(row.location, kept.lock_for, create=create)
 
 
+def is_immutable(ctx: Context, where: str) -> bool:
+    """Tell whether a name or a location means a repository that locks what it holds."""
+    row = _row_at(ctx, where)
+    return row is not None and immutability_of(ctx, row.repository_id) is not None
+
+
 def needs_strict_clock(ctx: Context, where: str | None = None) -> bool:
     """Tell whether removals at a place, or anywhere, wait also for a machine that was off long.
 
     For `clock_guard.removals_blocked(ctx, strict=...)`.
     """
-    row = _row_at(ctx, where) if where is not None else None
-    rows = repositories.all_rows(ctx.database) if where is None else [row] if row else []
-    return any(immutability_of(ctx, one.repository_id) is not None for one in rows)
+    if where is not None:
+        return is_immutable(ctx, where)
+    rows = repositories.all_rows(ctx.database)
+    return any(immutability_of(ctx, row.repository_id) is not None for row in rows)
 
 
 def _row_at(ctx: Context, where: str) -> RepositoryRow | None:
@@ -98,6 +106,20 @@ def refuse_plain(ctx: Context, row: RepositoryRow, what: str) -> None:
             f"repository {row.name} is a vault and takes only what is encrypted; {what} is not",
             hint="give --encrypt password:NAME or kms:NAME, or choose another repository",
             repository=row.name,
+        )
+
+
+def refuse_compaction(ctx: Context, where: str) -> None:
+    """Go on unless a place keeps what compaction would remove.
+
+    Raises:
+        RefusedError: it is a vault that locks what it holds.
+    """
+    if is_immutable(ctx, where):
+        raise RefusedError(
+            f"repository {where} is a vault that locks its objects: a pack that is rewritten would "
+            "lie there twice until its date",
+            hint="'strongroom repository prune' removes whole packs when their dates have passed",
         )
 
 
@@ -251,8 +273,7 @@ def edit(
             vault_rows.remove(ctx.database, row.repository_id)
         else:
             vault_rows.put(ctx.database, row.repository_id, after)
-        for chain in chains.of_repository(ctx.database, row.repository_id):
-            vault_rows.forget_lock(ctx.database, chain.chain_id)
+        vault_rows.forget_locks(ctx.database, row.repository_id)
         audit.weakened(ctx, weakens, repository=name)
         audit.record(ctx, "repository.changed", repository=name, vault=_told(after))
     return view(ctx, row)
@@ -304,16 +325,11 @@ def shown(ctx: Context, row: RepositoryRow) -> VaultView | None:
     if vault is None:
         return None
     kept = vault.immutability
-    dates = [
-        vault_rows.locked_until(ctx.database, chain.chain_id)
-        for chain in chains.of_repository(ctx.database, row.repository_id)
-    ]
+    dates = vault_rows.locks(ctx.database, row.repository_id).values()
     return VaultView(
         immutable_days=kept.days if kept else None,
         batch_days=kept.batch_days if kept else None,
-        locked_until=min((date for date in dates if date is not None), default=None)
-        if kept
-        else None,
+        locked_until=min(dates, default=None) if kept else None,
     )
 
 
@@ -334,7 +350,9 @@ def after_session(ctx: Context, row: RepositoryRow, chain: Chain, *, begun: bool
         return []
     if begun:
         started = from_microseconds(chain.header.created_at)
-        vault_rows.remember_lock(ctx.database, chain.chain_id, started + kept.lock_for)
+        vault_rows.remember_lock(
+            ctx.database, row.repository_id, chain.chain_id, started + kept.lock_for
+        )
     try:
         _extend(ctx, row, chain, kept)
     except StrongroomError as error:
@@ -343,6 +361,25 @@ def after_session(ctx: Context, row: RepositoryRow, chain: Chain, *, begun: bool
             f"again, or 'strongroom repository protect {row.name}'"
         ]
     return []
+
+
+def after_copy(ctx: Context, repository: Repository, chain_id: bytes) -> list[str]:
+    """See to the same for a chain that was copied; return what went wrong."""
+    row = repositories.by_id(ctx.database, repository.repository_id) if ctx.has_catalog else None
+    if row is None or immutability_of(ctx, row.repository_id) is None:
+        return []
+    return after_session(ctx, row, repository.chain(chain_id), begun=False)
+
+
+def refuse_plain_copy(ctx: Context, repository: Repository, chain: Chain) -> None:
+    """Go on if a repository takes a copy of a chain.
+
+    Raises:
+        EncryptionRequiredError: it is a vault, and the chain is plain.
+    """
+    row = repositories.by_id(ctx.database, repository.repository_id) if ctx.has_catalog else None
+    if row is not None and not chain.sealed:
+        refuse_plain(ctx, row, f"chain {chain.name}")
 
 
 def protect(ctx: Context, name: str, *, anew: bool = False) -> ProtectedVault:
@@ -363,19 +400,17 @@ def protect(ctx: Context, name: str, *, anew: bool = False) -> ProtectedVault:
     storage = ctx.locking_storage(row.location, kept.lock_for)
     check(ctx, storage, kept)
     repository = Repository.open(storage)
+    if anew:
+        vault_rows.forget_locks(ctx.database, row.repository_id)
+    believed = keys.readers_trust(ctx, ())
     found = []
-    for chain_row in chains.of_repository(ctx.database, row.repository_id):
-        if anew:
-            vault_rows.forget_lock(ctx.database, chain_row.chain_id)
-        chain = repository.chain(chain_row.chain_id)
+    for chain_id in repository.chain_ids():
+        chain = repository.chain(chain_id)
+        if not believed.knows(chain.identity):
+            continue  # anybody can plant one, and have it locked
         extended = _extend(ctx, row, chain, kept)
-        found.append(
-            ProtectedChain(
-                chain=chain_row.chain_id.hex(),
-                extended=extended,
-                locked_until=vault_rows.locked_until(ctx.database, chain_row.chain_id),
-            )
-        )
+        until = vault_rows.locks(ctx.database, row.repository_id).get(chain_id)
+        found.append(ProtectedChain(chain=chain_id.hex(), extended=extended, locked_until=until))
     audit.record(
         ctx,
         "repository.protected",
@@ -408,12 +443,12 @@ def unhide(ctx: Context, name: str, *, dry_run: bool = False) -> UnhiddenVault:
     """
     row, kept = _immutable(ctx, name)
     storage = ctx.locking_storage(row.location, kept.lock_for)
-    keys = tuple(storage.hidden())
+    hidden = tuple(storage.hidden())
     if not dry_run:
-        for key in keys:
+        for key in hidden:
             storage.unhide(key)
-        audit.record(ctx, "repository.unhidden", repository=name, objects=len(keys))
-    return UnhiddenVault(repository=name, objects=keys, done=not dry_run)
+        audit.record(ctx, "repository.unhidden", repository=name, objects=len(hidden))
+    return UnhiddenVault(repository=name, objects=hidden, done=not dry_run)
 
 
 def warn_of_hidden(ctx: Context, where: str) -> None:
@@ -445,12 +480,13 @@ def _extend(ctx: Context, row: RepositoryRow, chain: Chain, kept: Immutability) 
     if newest is None:
         return 0
     taken_at = from_microseconds(newest.raw.made_at)
-    if not kept.is_due(vault_rows.locked_until(ctx.database, chain.chain_id), taken_at):
+    known = vault_rows.locks(ctx.database, row.repository_id).get(chain.chain_id)
+    if not kept.is_due(known, taken_at):
         return 0
     until = taken_at + kept.lock_for
     # A chain that ended long ago is promised nothing any more.
-    keys = objects_of_newest_state(chain) if until > ctx.clock.now() else []
-    if keys:
-        ctx.locking_storage(row.location, kept.lock_for).lock(keys, until)
-    vault_rows.remember_lock(ctx.database, chain.chain_id, until)
-    return len(keys)
+    needed = objects_of_newest_state(chain) if until > ctx.clock.now() else []
+    if needed:
+        ctx.locking_storage(row.location, kept.lock_for).lock(needed, until)
+    vault_rows.remember_lock(ctx.database, row.repository_id, chain.chain_id, until)
+    return len(needed)

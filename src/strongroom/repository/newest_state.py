@@ -14,6 +14,7 @@ from strongroom.errors import MalformedError
 from strongroom.format.journal import IdentityBody, PromiseBody, SessionBody, SuccessionBody
 from strongroom.repository import layout
 from strongroom.repository.reach import Reach
+from strongroom.repository.stored_packs import forms_of_all
 
 if TYPE_CHECKING:
     from strongroom.repository.chain import Chain
@@ -43,12 +44,17 @@ def _of_state(chain: Chain, body: SessionBody) -> set[ObjectKey]:
     reach = Reach(chain)
     records = dict(reach.sessions(body))
     used = {(slot, ordinal) for slot, ordinal, bits in reach.blocks(body) if bits}
+    forms = forms_of_all(
+        (info.key, info.size) for info in chain.storage.list(layout.packs(chain.chain_id))
+    )
     found: set[ObjectKey] = set()
     for slot, record in records.items():
         for ordinal, _, directory in reach.ledger(record.ledger):
             if (slot, ordinal) in used:
                 used.discard((slot, ordinal))
-                found.add(layout.pack(chain.chain_id, directory.pack_id))
+                stored = forms.get(directory.pack_id)
+                whole = layout.pack(chain.chain_id, directory.pack_id)
+                found.add(stored[0].key if stored else whole)
     if used:
         raise MalformedError(
             f"the newest state of chain {chain.name} uses {len(used)} packs that no ledger knows"

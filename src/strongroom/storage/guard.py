@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Final
 from strongroom import errors
 from strongroom.clock import from_microseconds
 from strongroom.storage import inode_flags
-from strongroom.storage.keys import PASSING, PROBES, is_key
+from strongroom.storage.keys import PASSING, PROBES, is_key, is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -295,7 +295,7 @@ class Guard:
     # --- dates -------------------------------------------------------------------------------
 
     def _granted(self, key: ObjectKey, until: int, now: Moment) -> int:
-        if not is_key(key) or key.startswith(PASSING):
+        if not is_key(key) or is_passing(key):
             raise errors.RefusedError(f"{key[:200]!r} is no object to be locked")
         if key.startswith(PROBES):
             return min(max(until, 0), now.wall + MOST_PROBE // timedelta(microseconds=1))
@@ -367,7 +367,8 @@ class Guard:
             if not is_key(key) or f"{key}/" == PASSING:
                 continue
             if not is_folder:
-                yield key
+                if not is_passing(key):
+                    yield key
                 continue
             try:
                 inner = os.open(name, _FOLDER, dir_fd=folder)

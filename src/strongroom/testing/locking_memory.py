@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom import errors
-from strongroom.storage.keys import PASSING, is_held
+from strongroom.storage.keys import is_held, is_passing
 from strongroom.testing.memory_storage import MemoryStorage
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class LockingMemory(MemoryStorage):
 
     def lock(self, keys: Iterable[ObjectKey], until: datetime) -> None:
         for key in keys:
-            if key.startswith(PASSING):
+            if is_passing(key):
                 raise errors.RefusedError(f"{key} is not to be locked", key=key)
             self.size(key)
             self._until[key] = max(until, self._until.get(key, until))

@@ -49,7 +49,7 @@ def vault(shop):
 def run(shop) -> list[bytes]:
     ids = shop.session()
     row = rows.get(shop.ctx.database, "main")
-    begun = vault_rows.locked_until(shop.ctx.database, shop.chain().chain_id) is None
+    begun = not vault_rows.locks(shop.ctx.database, row.repository_id)
     assert vaults.after_session(shop.ctx, row, shop.chain(), begun=begun) == []
     return ids
 
@@ -170,7 +170,7 @@ def test_protect_locks_anew_when_the_server_forgot(vault) -> None:
     vault.job(encrypt="password:office")
     run(vault)
     assert [one.extended for one in vaults.protect(vault.ctx, "main").chains] == [0]
-    vault_rows.forget_lock(vault.ctx.database, vault.chain().chain_id)
+    vault_rows.forget_locks(vault.ctx.database, rows.get(vault.ctx.database, "main").repository_id)
     (chain,) = vaults.protect(vault.ctx, "main").chains
     assert chain.extended == len(objects_of_newest_state(vault.chain()))
     assert chain.locked_until == vault.clock.now() + KEPT.lock_for

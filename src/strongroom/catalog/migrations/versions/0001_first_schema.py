@@ -19,9 +19,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "chain_locks",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("locked_until", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_chain_locks")),
+        sa.PrimaryKeyConstraint("repository_id", "chain_id", name=op.f("pk_chain_locks")),
     )
     op.create_table(
         "removed_jobs",

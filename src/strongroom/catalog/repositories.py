@@ -41,7 +41,7 @@ def insert(database: Database, row: RepositoryRow) -> None:
         ConflictError: the name or the repository is there already.
     """
     database.execute(
-        f"INSERT INTO repositories ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
+        f"INSERT INTO repositories ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
         (
             row.repository_id,
             row.name,

@@ -81,6 +81,21 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedPack:
+    """A pack that is not whole, as the ledger of its session calls it."""
+
+    chain: str
+    pack: str
+    slot: int
+    """Of its session in the chain."""
+    ordinal: int
+    places: tuple[int, ...]
+    """Of the blocks that points use and no object holds as signed; perhaps none."""
+    missing: bool
+    """No object holds anything of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """Something to know that is no damage."""
 
@@ -113,6 +128,8 @@ class ScrubReport:
     chains: tuple[ScrubbedChain, ...]
     damaged: tuple[Damage, ...]
     notes: tuple[Note, ...]
+    packs: tuple[DamagedPack, ...] = ()
+    """Those that are not whole: what `damaged` says of them for people, for whoever repairs."""
 
     @property
     def ok(self) -> bool:
@@ -207,6 +224,7 @@ class _Scrub:
         self.cancel = cancel
         self.damaged: list[Damage] = []
         self.notes: list[Note] = []
+        self.packs: list[DamagedPack] = []
         self.older: list[tuple[str, list[str], EntryRef]] = []
         """What newest entries say of other chains of their jobs: who says it, with which points."""
 
@@ -252,6 +270,7 @@ class _Scrub:
             chains=tuple(chains),
             damaged=tuple(self.damaged),
             notes=tuple(self.notes),
+            packs=tuple(self.packs),
         )
 
     def damage(self, key: str, what: str, points: Iterable[str] = ()) -> None:
@@ -331,7 +350,7 @@ class _Scrub:
                     self.damage(key, problem)
                 return state.session_id
             if kind == "tables" and _ID.fullmatch(name):
-                _check_tables(self.storage, key, self.progress)
+                check_tables(self.storage, key, self.progress)
             elif kind == "keys" and _ID.fullmatch(name):
                 keys = headers.read_session_keys(get_framed(self.storage, key, MAX_SMALL), key)
                 if (keys.chain_id, keys.session_id.hex()) != (chain_id, name):
@@ -399,8 +418,8 @@ class _ChainScrub:
         """Points that are promised, by entry."""
         self.pages: dict[PageRef, str] = {}
         """Damaged pages."""
-        self.packs_read: dict[bytes, tuple[str, PackState]] = {}
-        """What holds each pack that was compared with a ledger, and how that was found."""
+        self.packs_read: dict[bytes, list[tuple[Form, PackState]]] = {}
+        """Forms of each pack that were compared with a ledger, and how they were found."""
         self.forms_read: set[str] = set()
         self.hurt_blocks: dict[str, tuple[list[str], set[tuple[int, int]]]] = {}
         """By key of a pack: what is wrong with it, and the blocks concerned."""
@@ -667,63 +686,76 @@ class _ChainScrub:
 
     def _check_pack(self, slot: int, ordinal: int, expected: Expected, used: int) -> None:
         pack_id = expected.directory.pack_id
-        key = layout.pack(self.chain.chain_id, pack_id)
-        if pack_id not in self.packs_read:
+        found = self.packs_read.get(pack_id)
+        if found is None:
             found = self._read_pack(pack_id, expected)
-            if found is None:
+            if not found:
                 if used:
-                    self._hurt(key, ["is missing"], {(slot, ordinal)}, expected, used, None)
+                    key = layout.pack(self.chain.chain_id, pack_id)
+                    gone = tuple(one for one in expected.directory.places if used >> one & 1)
+                    self._hurt(key, ["is missing"], slot, ordinal, gone)
+                    self._note_pack(slot, ordinal, expected, gone, missing=True)
                 return
-            form, state = found
-            self.packs_read[pack_id] = (form.key, state)
-            self.forms_read.add(form.key)
-            if state.problems:
-                self._hurt(form.key, [*state.problems], set(), expected, used, state.damaged)
-        key, state = self.packs_read[pack_id]
-        if state.damaged:
-            self._hurt(key, [], {(slot, ordinal)}, expected, used, state.damaged)
-        lost = tuple(place for place in state.absent if used >> place & 1)
-        if lost:
-            problem = f"lacks {counted(len(lost), 'block')} that points use"
-            self._hurt(key, [problem], {(slot, ordinal)}, expected, used, lost)
+            self.packs_read[pack_id] = found
+            for form, state in found:
+                self.forms_read.add(form.key)
+                if state.problems:
+                    self._hurt(form.key, [*state.problems], slot, ordinal, ())
+        # A block is lost when no form has it as it was signed.
+        lost = set.intersection(*(set(state.damaged) | set(state.absent) for _, state in found))
+        hurt = tuple(place for place in sorted(lost) if used >> place & 1)
+        form, state = found[0]
+        if hurt:
+            lacking = [place for place in hurt if place in state.absent]
+            problems = (
+                [f"lacks {counted(len(lacking), 'block')} that points use"] if lacking else []
+            )
+            self._hurt(form.key, problems, slot, ordinal, hurt)
+        if hurt or any(state.problems for _, state in found):
+            self._note_pack(slot, ordinal, expected, hurt, missing=False)
 
-    def _read_pack(self, pack_id: bytes, expected: Expected) -> tuple[Form, PackState] | None:
-        """Compare a pack, or what compaction left of it, with the ledger; None if it is gone."""
+    def _note_pack(
+        self, slot: int, ordinal: int, expected: Expected, hurt: tuple[int, ...], *, missing: bool
+    ) -> None:
+        self.scrub.packs.append(
+            DamagedPack(
+                chain=self.chain.chain_id.hex(),
+                pack=expected.directory.pack_id.hex(),
+                slot=slot,
+                ordinal=ordinal,
+                places=hurt,
+                missing=missing,
+            )
+        )
+
+    def _read_pack(self, pack_id: bytes, expected: Expected) -> list[tuple[Form, PackState]]:
+        """Compare a pack with the ledger, form by form until one is whole; none if it is gone."""
         chain = self.chain
         for _ in range(_LISTINGS):
-            form = next(iter(forms(self.storage, chain.chain_id, pack_id)), None)
-            if form is None:
-                return None
+            found: list[tuple[Form, PackState]] = []
             with suppress(ObjectMissingError):  # compacted meanwhile
-                return form, check_pack(
-                    self.storage,
-                    form,
-                    chain.origin_id,
-                    expected,
-                    self.scrub.progress,
-                    self.scrub.cancel,
-                )
-        return None
+                for form in forms(self.storage, chain.chain_id, pack_id):
+                    state = check_pack(
+                        self.storage,
+                        form,
+                        chain.origin_id,
+                        expected,
+                        self.scrub.progress,
+                        self.scrub.cancel,
+                    )
+                    found.append((form, state))
+                    if not state.problems:
+                        break
+                return found
+        return []
 
     def _hurt(
-        self,
-        key: str,
-        problems: list[str],
-        at: set[tuple[int, int]],
-        expected: Expected,
-        used: int,
-        damaged: tuple[int, ...] | None,
+        self, key: str, problems: list[str], slot: int, ordinal: int, places: tuple[int, ...]
     ) -> None:
         """Note what is wrong with a pack, and which blocks of which session it concerns."""
         known = self.hurt_blocks.setdefault(key, ([], set()))
         known[0].extend(problems)
-        places = expected.directory.places if damaged is None else damaged
-        known[1].update(
-            (slot, ordinal << 16 | place)
-            for slot, ordinal in at
-            for place in places
-            if used >> place & 1
-        )
+        known[1].update((slot, ordinal << 16 | place) for place in places)
 
     def _report_blocks(self) -> None:
         for key, (problems, blocks) in self.hurt_blocks.items():
@@ -846,7 +878,7 @@ class _ChainScrub:
             )
             if (keys.chain_id, keys.session_id.hex()) != (self.chain.chain_id, name):
                 raise MalformedError("holds the keys of another session: swapped in storage")
-            _verify_any(identities, headers.SESSION_KEYS_DOMAIN, encoded, signature)
+            verify_any(identities, headers.SESSION_KEYS_DOMAIN, encoded, signature)
             if commitments.get(keys.session_id, keys.commitment) != keys.commitment:
                 raise MalformedError("holds other keys than the session published")
         except ObjectMissingError:
@@ -957,7 +989,7 @@ class _Ways:
         return points
 
 
-def _verify_any(
+def verify_any(
     identities: dict[bytes, SigningPublicKey], domain: str, encoded: bytes, signature: bytes
 ) -> None:
     """Check a signature that does not say whose it is.
@@ -977,7 +1009,7 @@ def _verify_any(
     raise last
 
 
-def _check_tables(storage: Storage, key: str, progress: Progress) -> None:
+def check_tables(storage: Storage, key: str, progress: Progress) -> None:
     """Check the frame of a tables object, in pieces.
 
     Raises:

@@ -81,6 +81,8 @@ class PageStore:
         self._dedup = dedup
         self._reusable = reusable
         self._own_slot = own_slot
+        self.fresh = False
+        """Store every page again: pages of the state before are damaged, nobody knows which."""
 
     def keep(self, pair: Pair, page: IndexPage, usage: BlockUsage) -> Pair:
         """Return where a page of the state before lies from now on, and count it as used.
@@ -98,7 +100,8 @@ class PageStore:
         page_hash = self._hasher.of_digests(self._hasher.digest(encoded))
         found = self._dedup.find(page_hash)
         if found is not None and (
-            found.slot == self._own_slot or self._reusable(found.slot, found.number)
+            found.slot == self._own_slot
+            or (not self.fresh and self._reusable(found.slot, found.number))
         ):
             pair = (found.slot, found.number)
         else:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.crypto import random
 from strongroom.crypto.hpke import PublicKey
-from strongroom.crypto.signing import SigningPublicKey
 from strongroom.errors import (
     IntegrityError,
     LockedError,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from strongroom.clock import Clock
+    from strongroom.crypto.signing import SigningPublicKey
     from strongroom.format.paging import PageRef
     from strongroom.repository.chain import Head, Trust
     from strongroom.repository.progress import Cancellation, Progress
@@ -302,7 +302,7 @@ class _ChainRepair:
         if kinds["journal"]:
             self._mend_journal(chain, copy)
         if kinds["tables"]:
-            self._mend_tables(chain, kinds["tables"])
+            self._mend_tables(kinds["tables"])
         self._mend_ways(copy, kinds["envelopes"], kinds["links"])
         for key in kinds["keys"]:
             data = objects.fetch(key, MAX_SMALL, lambda data, key=key: _check_keys(copy, key, data))  # type: ignore[misc]
@@ -358,7 +358,7 @@ class _ChainRepair:
 
     # --- tables ----------------------------------------------------------------------------
 
-    def _mend_tables(self, chain: Chain, keys: Collection[str]) -> None:
+    def _mend_tables(self, keys: Collection[str]) -> None:
         """Bring back tables objects of which every page is what a signed reference says."""
         objects = self._objects
         found: dict[str, bytes] = {}

@@ -56,6 +56,7 @@ from strongroom.format.point import (
     TreeRoot,
 )
 from strongroom.format.tables import SessionRecord
+from strongroom.repository import layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.reader import BlockReader
 from strongroom.repository.state import StateBlocks
@@ -166,6 +167,8 @@ class SessionOutcome:
     bottleneck: str
     damage_met: tuple[IntegrityError, ...] = ()
     """What could not be read of the state before; the points made are whole all the same."""
+    mended: frozenset[tuple[int, int]] = frozenset()
+    """Damaged blocks of older points that were made again, by slot and number."""
 
 
 def run_session(
@@ -383,7 +386,14 @@ class _Run:
         self.work.pages.fresh = True
         slot, number = error.fields.get("slot"), error.fields.get("number")
         if isinstance(slot, int) and isinstance(number, int):
-            self.wear.damaged |= {(slot, number)}
+            # Its neighbours were written together with it, and are pages of the same index.
+            ordinal = number >> PLACE_BITS
+            used = self.state.bits(slot, ordinal)
+            self.wear.damaged |= {
+                (slot, ordinal << PLACE_BITS | place)
+                for place in range(used.bit_length())
+                if used >> place & 1
+            }
 
     def _back_up(self, source: SourcePlan, previous: PointDetails | None) -> SourceOutcome:
         root = previous.root if previous else None
@@ -535,6 +545,7 @@ class _Run:
             older=plan.older,
         )
         self._remember(entry, usage)
+        mended = self._reseal(entry) if self.wear.damaged else frozenset()
         waited = self.pipeline.waited_seconds
         name, seconds = max(waited.items(), key=lambda item: item[1])
         kinds = {point.kind for point in points}
@@ -551,6 +562,7 @@ class _Run:
             given_up=given_up,
             bottleneck=name if seconds > 0.1 else "read",
             damage_met=tuple(self.damage_met),
+            mended=mended,
         )
 
     def _remember(self, entry: Entry, usage: BlockUsage) -> None:
@@ -569,6 +581,39 @@ class _Run:
                     f"the cache could not be kept ({error.strerror}); the next session rebuilds it",
                 )
             )
+
+    def _reseal(self, entry: Entry) -> frozenset[tuple[int, int]]:
+        """Make damaged blocks again that older points need; the session has published already."""
+        # Not at the top: what it imports, hardly a session needs.
+        from strongroom.engine.resealing import reseal
+
+        assert isinstance(entry.body, SessionBody)
+        try:
+            with locks.acquire(
+                self.chain.storage,
+                layout.care_lock(self.chain.chain_id),
+                random.token(16).hex(),
+                self.clock,
+                command="job run",
+            ):
+                done = reseal(
+                    self.chain,
+                    entry.body,
+                    self.keyring,
+                    self.dedup,
+                    self.wear.damaged,
+                    self.plan.compression.level,
+                    self.cancel,
+                )
+        except StrongroomError as error:
+            self._say_unmended(str(error))
+            return frozenset()
+        for problem in done.problems:
+            self._say_unmended(problem)
+        return frozenset(done.mended)
+
+    def _say_unmended(self, why: str) -> None:
+        self.warnings.append(Problem(b"older points", f"could not all be repaired: {why}"))
 
     def _born_with(self, slot: int, ordinal: int) -> int:
         """Return how many blocks a pack was born with."""

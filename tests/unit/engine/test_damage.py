@@ -143,3 +143,75 @@ def test_damage_of_one_source_does_not_stop_the_others(
     run_knowing(job, frozenset())
     trees = [job.restore(point) for point in job.points()[-2:]]
     assert look_at(tmp_path / "source") in trees
+
+
+def spoil(storage: AdversaryStorage, key: str, attack: str) -> None:
+    if attack == "hide":
+        storage.hide(key)
+    elif attack == "cut":
+        storage.truncate(key, storage.size(key) // 3)
+    else:
+        for at in range(100, storage.size(key) - 2000, 40_000):
+            storage.flip(key, at)
+
+
+@pytest.mark.parametrize("attack", ["flip", "cut", "hide"])
+@pytest.mark.parametrize("block_class", BlockClass)
+@pytest.mark.parametrize("kind", KINDS)
+def test_older_points_become_whole_as_far_as_the_source_has_what_they_hold(
+    storage: AdversaryStorage, tmp_path: Path, kind: str, block_class: BlockClass, attack: str
+) -> None:
+    job = KINDS[kind](storage, tmp_path)
+    job.secret_is_stored = True
+    contents = job.contents()
+    (key, *_) = job.packs_of(job.points()[0], block_class)
+    spoil(storage, key, attack)
+    damaged = found(job)
+    outcome = run_knowing(job, damaged)
+    assert outcome.mended == damaged
+    assert job.scrub().ok
+    assert contents.items() <= job.contents().items()
+    assert newest(job) == now(job)
+
+
+def test_of_a_write_only_job_older_points_stay_damaged_and_new_ones_are_whole(
+    storage: AdversaryStorage, tmp_path: Path
+) -> None:
+    job = of_tree(storage, tmp_path)
+    (key, *_) = job.packs_of(job.points()[0], BlockClass.DATA)
+    spoil(storage, key, "flip")
+    damaged = found(job)
+    outcome = run_knowing(job, damaged)
+    assert outcome.mended == frozenset()
+    assert found(job) == damaged
+    assert newest(job) == now(job)
+
+
+def test_a_plain_chain_mends_itself_without_any_key(
+    storage: AdversaryStorage, tmp_path: Path
+) -> None:
+    job = of_image(storage, tmp_path, sealed=False)
+    contents = job.contents()
+    (key, *_) = job.packs_of(job.points()[0], BlockClass.DATA)
+    spoil(storage, key, "flip")
+    run_knowing(job, found(job))
+    assert job.scrub().ok
+    assert contents.items() <= job.contents().items()
+
+
+def test_what_the_source_has_no_longer_stays_damaged(
+    storage: AdversaryStorage, tmp_path: Path
+) -> None:
+    job = of_image(storage, tmp_path)
+    job.secret_is_stored = True
+    (key, *_) = job.packs_of(job.points()[0], BlockClass.DATA)
+    storage.hide(key)
+    damaged = found(job)
+    with (tmp_path / "source").open("r+b") as disk:
+        disk.write(random.token(CLUSTER))
+    outcome = run_knowing(job, damaged)
+    assert outcome.mended
+    assert found(job) == damaged - outcome.mended != frozenset()
+    assert newest(job) == now(job)
+    with pytest.raises(StrongroomError):
+        job.restore(job.points()[0])

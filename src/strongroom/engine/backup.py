@@ -37,7 +37,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.format import pack as packs
-from strongroom.format.block import PLACE_BITS
+from strongroom.format.block import PLACE_BITS, BlockAddress, BlockClass
 from strongroom.format.codec import decode, encode
 from strongroom.format.header import session_context
 from strongroom.format.journal import (
@@ -325,7 +325,6 @@ class _Run:
             taken_at = to_microseconds(self.clock.now())
             result = SourceResult(source=source)
             results.append(result)
-            self.work.pages.fresh = False
             try:
                 try:
                     outcome = self._back_up(source, previous[1] if previous else None)
@@ -383,17 +382,25 @@ class _Run:
             )
         )
         self.work.content.flush()
-        self.work.pages.fresh = True
+        self.work.pages.confirm = self._confirm_page
         slot, number = error.fields.get("slot"), error.fields.get("number")
         if isinstance(slot, int) and isinstance(number, int):
             # Its neighbours were written together with it, and are pages of the same index.
             ordinal = number >> PLACE_BITS
             used = self.state.bits(slot, ordinal)
-            self.wear.damaged |= {
-                (slot, ordinal << PLACE_BITS | place)
-                for place in range(used.bit_length())
-                if used >> place & 1
-            }
+            for place in range(used.bit_length()):
+                if used >> place & 1:
+                    self._confirm_page(slot, ordinal << PLACE_BITS | place)
+
+    def _confirm_page(self, slot: int, number: int) -> bool:
+        """Tell whether a page of the state before can be read; one that cannot is given up."""
+        assert self.reader is not None
+        try:
+            self.reader.read(BlockAddress(slot, number), BlockClass.INDEX)
+        except IntegrityError:
+            self.wear.damaged |= {(slot, number)}
+            return False
+        return True
 
     def _back_up(self, source: SourcePlan, previous: PointDetails | None) -> SourceOutcome:
         root = previous.root if previous else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import heads, reencryptions
-from strongroom.control import audit, guarded, keys
+from strongroom.control import audit, damage, guarded, keys
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
 from strongroom.keystore import ChainRecord
@@ -66,11 +66,12 @@ def scrub(
     report = look_through(
         repository,
         keys.readers_trust(ctx, signers),
-        _known_heads(ctx, repository),
-        unfinished=_unfinished(ctx, repository),
+        known_heads(ctx, repository),
+        unfinished=unfinished_chains(ctx, repository),
         progress=progress,
         cancel=cancel,
     )
+    damage.note_scrub(ctx, repository, report)
     audit.record(ctx, "repository.scrubbed", needed=False, repository=where)
     return report
 
@@ -120,6 +121,7 @@ def verify(
     for warning in reading.warnings:
         ctx.report(warning)
     report = open_all(views, progress=progress, cancel=cancel)
+    damage.note_verify(ctx, views, report)
     if not access.expects_sealed:
         _withhold_names(ctx, views, report)
     audit.record(
@@ -131,9 +133,9 @@ def verify(
 def _withhold_names(ctx: Context, views: list[PointView], report: VerifyReport) -> None:
     """Take the paths of guarded jobs out of a report that nobody gave a secret for."""
     closed = {view.id for view in views if guarded.is_guarded(ctx, view.chain)}
-    for damage in report.damaged:
-        if not closed.isdisjoint(damage.points):
-            damage.paths.clear()
+    for one in report.damaged:
+        if not closed.isdisjoint(one.points):
+            one.paths.clear()
 
 
 def prune(
@@ -145,7 +147,7 @@ def prune(
     """
     repository = Repository.open(storage_of(ctx, where))
     believed = keys.readers_trust(ctx, signers)
-    known = _known_heads(ctx, repository)
+    known = known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
     outcomes: list[Pruned] = []
@@ -174,6 +176,8 @@ def prune(
             ctx.keystore.delete(ChainRecord, chain_id.hex())
             chain_rows.remove(ctx.database, chain_id)
             heads.forget(ctx.database, chain_id)
+        elif ctx.has_catalog and outcome.removed:
+            damage.forget_unused(ctx, chain)
     if not dry_run:
         remove_leftovers(repository)
     if not dry_run:
@@ -216,14 +220,16 @@ def _may_prune(
     return True
 
 
-def _unfinished(ctx: Context, repository: Repository) -> frozenset[bytes]:
+def unfinished_chains(ctx: Context, repository: Repository) -> frozenset[bytes]:
+    """Return the chains of a repository whose header is still to come: re-encryption makes them."""
     if not ctx.has_catalog:
         return frozenset()
     rows = reencryptions.of_repository(ctx.database, repository.repository_id)
     return frozenset(row.chain_id for row in rows)
 
 
-def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
+def known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
+    """Return the newest entry that this server has seen of each chain of a repository."""
     if not ctx.has_catalog:
         return {}
     found: dict[bytes, Head] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, missing_links
+from strongroom.catalog import damage, heads, missing_links
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
@@ -23,10 +23,15 @@ from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.keys import DedupKey, MetaKey
 from strongroom.crypto.recipients import PasswordUnlocker, Recipient
 from strongroom.errors import (
+    BlockDamagedError,
     EnvelopeDamagedError,
     IntegrityError,
+    MalformedError,
     NoRecipientMatchedError,
     NotFoundError,
+    ObjectCutError,
+    ObjectMissingError,
+    PointDamagedError,
     PointWithheldError,
     RefusedError,
     UnavailableError,
@@ -48,7 +53,7 @@ from strongroom.repository.chain import Chain, Head
 from strongroom.repository.keyring import Keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
@@ -70,6 +75,26 @@ class _KeptMetakeys:
             return self._ctx.keystore.metakey(self._chain_id, session_id)
         except NotFoundError:
             return None
+
+
+def is_damage(error: IntegrityError) -> bool:
+    """Tell damage, which happens, from a history that is withheld, rolled back or forged."""
+    return isinstance(
+        error,
+        MalformedError
+        | BlockDamagedError
+        | PointDamagedError
+        | ObjectMissingError
+        | ObjectCutError,
+    )
+
+
+def _opening(chain: Chain, record: ChainRecord) -> Callable[[], Keyring] | None:
+    """Return what opens the chain's keys where the job's secret is stored: to mend damage."""
+    seed = record.chain_key_seed
+    if seed is None:
+        return None
+    return lambda: Keyring(chain.origin_id, chain.opened_from(ChainKey(seed)))
 
 
 @dataclass(slots=True)
@@ -96,6 +121,7 @@ class ChainChoice:
         full: bool,
         old: SecretSource | None,
         warnings: list[str],
+        damaged: bool = False,
     ) -> None:
         """Ask nothing yet.
 
@@ -106,6 +132,7 @@ class ChainChoice:
             full: An active full was asked for.
             old: The secret of the chain before, where the catalog cannot open it.
             warnings: Takes what the operator has to know.
+            damaged: The job's present chain turned out too damaged to build on.
         """
         self.ctx = ctx
         self.job = job
@@ -113,6 +140,7 @@ class ChainChoice:
         self.full = full
         self.old = old
         self.warnings = warnings
+        self.damaged = damaged
         self.older: dict[bytes, EntryRef] = {}
         """Heads of the job's chains that have promised points."""
         self._withheld: dict[bytes, int] = {}
@@ -137,19 +165,25 @@ class ChainChoice:
         present: set[bytes] = set()
         others: dict[bytes, Chain] = {}
         for chain_id in self.repository.chain_ids():
-            chain = self._chain_of_job(chain_id)
-            if chain is None:
-                continue
-            if not self._is_own(chain, trust) and not self._take_over(chain):
-                others[chain_id] = chain
-                if heads.get(self.ctx.database, chain_id) is not None:
-                    present.add(chain_id)  # as it was seen; of an identity before this one
+            try:
+                chain = self._chain_of_job(chain_id)
+                if chain is None:
+                    continue
+                if not self._is_own(chain, trust) and not self._take_over(chain):
+                    others[chain_id] = chain
+                    if heads.get(self.ctx.database, chain_id) is not None:
+                        present.add(chain_id)  # as it was seen; of an identity before this one
+                    continue
+                entry = chain.newest_session
+                head = chain.head()
+            except IntegrityError as error:
+                if not self._may_pass_over(chain_id, error):
+                    raise
+                present.add(chain_id)
                 continue
             present.add(chain_id)
-            entry = chain.newest_session
             if entry is None or not isinstance(entry.body, SessionBody):
                 continue
-            head = chain.head()
             try:
                 promised = bool(chain.live_points())
             except IntegrityError as error:
@@ -163,6 +197,19 @@ class ChainChoice:
         present |= self._keep_others(newest, others)
         self._look_for_withheld(newest, present)
         return newest
+
+    def _may_pass_over(self, chain_id: bytes, error: IntegrityError) -> bool:
+        """Tell whether a session that begins a chain may leave a damaged one as it is.
+
+        It goes on being named by what was last seen of it, so that nobody takes it for removed.
+        """
+        if not (self.full or self.damaged) or not is_damage(error):
+            return False
+        seen = heads.get(self.ctx.database, chain_id)
+        if seen is not None and point_rows.of_chain(self.ctx.database, chain_id):
+            self.older[chain_id] = EntryRef(chain_id, *seen)
+        self.warnings.append(f"chain {chain_id.hex()[:12]} is damaged: {error}")
+        return True
 
     def _keep_others(
         self, newest: tuple[EntryRef, SessionBody] | None, others: Mapping[bytes, Chain]
@@ -251,7 +298,7 @@ class ChainChoice:
         if newest is not None:
             builds_on.add(newest[0].chain_id)
         for chain_id, error in damaged.items():
-            if chain_id in builds_on and not self.full:
+            if chain_id in builds_on and not (self.full or self.damaged):
                 error.hint = "'job run --full' begins a new chain beside the damaged one"
                 raise error
             self.warnings.append(f"chain {chain_id.hex()[:12]} is damaged: {error}")
@@ -328,6 +375,15 @@ class ChainChoice:
             row = self._row_of_newest(newest, row, wanted)
         if row is None:
             return self._start(recipients, newest, next_step(None, wanted, self._facts()))
+        if self.damaged or damage.of_chain(ctx.database, row.chain_id).state:
+            self.damaged = True
+            present = PresentChain(
+                sealed=row.sealed,
+                recipient_ids=row.recipient_ids,
+                points=0,
+                started_at=row.started_at,
+            )
+            return self._start(recipients, newest, next_step(present, wanted, self._facts()))
         if row.repository_id != self.repository.repository_id:
             present = PresentChain(
                 sealed=row.sealed,
@@ -491,6 +547,7 @@ class ChainChoice:
             detached=detached,
             moved=moved,
             full_requested=self.full,
+            damaged=self.damaged,
             full_every_points=self.job.full_every_points,
             full_every_days=self.job.full_every_days,
             keys_at_hand=keys_at_hand,
@@ -525,7 +582,7 @@ class ChainChoice:
         if record is not None and (
             not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
         ):
-            return Keyring(chain.origin_id, {}, kept), record
+            return Keyring(chain.origin_id, {}, kept, later=_opening(chain, record)), record
         if not isinstance(body, SessionBody):
             return Keyring(chain.origin_id, {}, kept), record
         unlockers = list(keys.stored_unlockers(ctx, self.job))

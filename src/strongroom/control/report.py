@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from strongroom.catalog import chains, jobs, missing_links, passwords, points, recovery_keys
+from strongroom.catalog import chains, damage, jobs, missing_links, passwords, points, recovery_keys
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import inventory, kms_views
+from strongroom.control.damage import in_words
 from strongroom.control.views import Finding, JobKeysView, KeyReport
 from strongroom.kms.base import KeyState
 from strongroom.model.phrases import counted
@@ -45,6 +46,7 @@ def make(ctx: Context, password_age: timedelta = PASSWORD_AGE) -> KeyReport:
         *_of_kms(ctx),
         *_of_links(ctx, known),
         *_of_chains(ctx, known, openers),
+        *_of_damage(ctx),
     )
     return KeyReport(
         made_at=ctx.clock.now(),
@@ -164,6 +166,16 @@ def _of_links(ctx: Context, known: list[Secret]) -> Iterable[Finding]:
             text=f"chain {chain.chain_id.hex()[:12]} with {counted(count, 'point')} lacks "
             f"{counted(len(lacking), 'link')}, so older secrets are needed beside the newest: of "
             f"{', '.join(secrets)} ('job run --old-password-file', 'chain unlock')",
+            problem=True,
+        )
+
+
+def _of_damage(ctx: Context) -> Iterable[Finding]:
+    for one in damage.all_chains(ctx.database):
+        yield Finding(
+            code="damaged",
+            subject=one.chain_id.hex(),
+            text=in_words(one),
             problem=True,
         )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, chains, config_backup, guarded, keys, signers
+from strongroom.control import audit, chains, config_backup, damage, guarded, keys, signers
 from strongroom.control.access import Access, Reading, location_of, open_reading
 from strongroom.control.views import RepositoryAdded, RepositoryDetails, RepositoryView
 from strongroom.errors import (
@@ -190,4 +190,5 @@ def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
         chains=tuple(sorted(chains.views(ctx, reading), key=lambda view: view.started_at)),
         warnings=tuple(reading.warnings),
         accepted_signers=signers.accepted(ctx),
+        damaged=damage.told_of(ctx, repository.repository_id),
     )

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import jobs, points, recovery_keys, sessions
-from strongroom.control import config_backup
+from strongroom.control import config_backup, damage
 from strongroom.control.views import JobStatus, StatusReport
 from strongroom.model.session import SessionRecord, SessionState
 
@@ -53,6 +53,7 @@ def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
         )
     elif config_backup.is_due(ctx.database):
         notices.append("the configuration has changed since its newest backup")
+    notices.extend(damage.told_of(ctx))
     return StatusReport(ok=all(status.ok for status in stands), jobs=stands, notices=tuple(notices))
 
 

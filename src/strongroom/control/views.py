@@ -121,6 +121,8 @@ class PointRow(View, frozen=True, kw_only=True):
     files: int | None = None
     needs: tuple[str, ...] = ()
     """Ids of the `needed` keys without which its contents do not open."""
+    damaged: bool = False
+    """It uses blocks that are known to be damaged, as a scrub or a session found them."""
 
 
 class ChainList(View, frozen=True, kw_only=True):
@@ -187,6 +189,8 @@ class RepositoryDetails(View, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     accepted_signers: tuple[AcceptedSigner, ...] = ()
     """Believed on this machine, wherever they sign."""
+    damaged: tuple[str, ...] = ()
+    """What this server knows to be damaged, in words, by chain."""
 
 
 class PasswordView(View, frozen=True, kw_only=True):

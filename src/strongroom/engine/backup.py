@@ -167,6 +167,8 @@ class SessionOutcome:
     bottleneck: str
     damage_met: tuple[IntegrityError, ...] = ()
     """What could not be read of the state before; the points made are whole all the same."""
+    gave_up_damage: bool = False
+    """The state before used damaged blocks, and this one does not."""
     mended: frozenset[tuple[int, int]] = frozenset()
     """Damaged blocks of older points that were made again, by slot and number."""
 
@@ -540,6 +542,8 @@ class _Run:
                     taken_at=result.details.taken_at,
                 )
             )
+        # While the session can still end: of a damaged state nobody could tell.
+        hurt = any(self.state.contains(*block) for block in self.wear.damaged)
         self.cancel.check()
         given_up = frozenset(give_up(fresh))
         entry = self.writer.publish(
@@ -569,6 +573,7 @@ class _Run:
             given_up=given_up,
             bottleneck=name if seconds > 0.1 else "read",
             damage_met=tuple(self.damage_met),
+            gave_up_damage=hurt,
             mended=mended,
         )
 

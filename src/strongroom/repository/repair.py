@@ -43,7 +43,14 @@ from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach
 from strongroom.repository.repaired_packs import FormsElsewhere, expected_of, repair_pack
-from strongroom.repository.scrub import Damage, ScrubReport, check_tables, scrub, verify_any
+from strongroom.repository.scrub import (
+    Damage,
+    ScrubReport,
+    check_tables,
+    scrub,
+    some,
+    verify_any,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -88,6 +95,55 @@ class RepairReport:
     def ok(self) -> bool:
         """Whether nothing stays damaged."""
         return not self.damaged
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Every point that stays hurt, each once."""
+        return tuple(dict.fromkeys(point for one in self.damaged for point in one.points))
+
+    def text(self) -> str:
+        """Return the report for people."""
+        did = "mended" if self.done else "can be mended"
+        lines = [f"{did} {one.object}: {one.what}" for one in self.mended]
+        for one in self.damaged:
+            lines.append(f"DAMAGED {one.object}: {one.what}")
+            if one.points:
+                lines.append(f"  hurts {counted(len(one.points), 'point')}: {some(one.points)}")
+        lines.extend(f"note: {note}" for note in self.notes)
+        if self.ok and not self.mended:
+            lines.append("every byte is what was written")
+        elif self.ok:
+            lines.append(f"{did}: {counted(len(self.mended), 'object')}; nothing stays damaged")
+        else:
+            lines.append(
+                f"{did}: {counted(len(self.mended), 'object')}; "
+                f"stays damaged: {counted(len(self.damaged), 'object')}, "
+                f"hurt: {counted(len(self.points), 'point')}"
+            )
+        return "\n".join(lines)
+
+
+def only_found(report: ScrubReport) -> RepairReport:
+    """Return what is to be said of a repository where there is no copy to repair it from."""
+    return RepairReport(
+        repository=report.repository,
+        done=False,
+        mended=(),
+        damaged=report.damaged,
+        notes=_what_sessions_do(report),
+        scrubbed=report,
+    )
+
+
+def _what_sessions_do(report: ScrubReport) -> tuple[str, ...]:
+    blocks = sum(len(pack.places) for pack in report.packs)
+    if not blocks:
+        return ()
+    return (
+        f"{counted(blocks, 'block')} that points use {'is' if blocks == 1 else 'are'} damaged: "
+        "the next session of the job reads again what they held, so that its points are whole, "
+        "and mends older points with it where the source still has it",
+    )
 
 
 def repair(

@@ -157,7 +157,7 @@ class ScrubReport:
             lines.append(f"DAMAGED {damage.object}: {damage.what}")
             if damage.points:
                 lines.append(
-                    f"  hurts {counted(len(damage.points), 'point')}: {_some(damage.points)}"
+                    f"  hurts {counted(len(damage.points), 'point')}: {some(damage.points)}"
                 )
         lines.extend(f"note: {note.object}: {note.what}" for note in self.notes[:_MOST_LISTED])
         if len(self.notes) > _MOST_LISTED:
@@ -1053,6 +1053,7 @@ def _size(storage: Storage, key: str) -> int:
         return 0
 
 
-def _some(points: tuple[str, ...]) -> str:
+def some(points: tuple[str, ...]) -> str:
+    """Return the ids of points, or of so many as fit."""
     shown = ", ".join(point[:12] for point in points[:_MOST_LISTED])
     return shown if len(points) <= _MOST_LISTED else f"{shown}, …"

@@ -121,6 +121,7 @@ def _notes(row: PointRow) -> str:
     notes = (
         ("locked", row.locked),
         ("contents locked", bool(row.needs) and not row.locked),
+        ("damaged", row.damaged),
         ("held", row.held),
         ("plain", not row.encrypted),
     )
@@ -174,6 +175,7 @@ def _detail_lines(details: PointDetailsView) -> list[str]:
             ("files", number(row.files)),
             ("warnings", number(details.source_warnings)),
             ("held", yes_or_no(row.held)),
+            ("damaged", yes_or_no(row.damaged)),
             ("parent", details.parent or "-"),
             ("repository", details.repository),
             ("chain", row.chain),

@@ -34,6 +34,7 @@ from strongroom.errors import (
     PointDamagedError,
     PointWithheldError,
     RefusedError,
+    RolledBackError,
     UnavailableError,
     UnlockError,
     UnsupportedVersionError,
@@ -199,11 +200,25 @@ class ChainChoice:
         return newest
 
     def _may_pass_over(self, chain_id: bytes, error: IntegrityError) -> bool:
-        """Tell whether a session that begins a chain may leave a damaged one as it is.
+        """Tell whether the session may leave a chain as it is: it begins one, or is in another.
 
         It goes on being named by what was last seen of it, so that nobody takes it for removed.
+        Of an older state than was seen only the operator can say that a full is wanted beside it.
         """
-        if not (self.full or self.damaged) or not is_damage(error):
+        row = chain_rows.find(self.ctx.database, chain_id)
+        current = chain_rows.current(self.ctx.database, self.job.job_id)
+        if row is None or row.job_id != self.job.job_id:
+            return False
+        beside = current is not None and current.chain_id != chain_id
+        if not (self.full or self.damaged or beside):
+            if isinstance(error, RolledBackError):
+                error.hint = (
+                    "was an old copy of the storage put back? The newer points are missing. "
+                    "'repository repair --from COPY' brings them back, and 'job run --full' "
+                    "begins a new chain beside this one"
+                )
+            return False
+        if not (is_damage(error) or (self.full and isinstance(error, RolledBackError))):
             return False
         seen = heads.get(self.ctx.database, chain_id)
         if seen is not None and point_rows.of_chain(self.ctx.database, chain_id):

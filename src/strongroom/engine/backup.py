@@ -613,6 +613,7 @@ class _Run:
                     entry.body,
                     self.keyring,
                     self.dedup,
+                    self.hasher,
                     self.wear.damaged,
                     self.plan.compression.level,
                     self.cancel,

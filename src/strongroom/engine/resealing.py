@@ -15,14 +15,24 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from strongroom.crypto.aead import OVERHEAD, PackSealer, open_value
 from strongroom.engine.framing import Framer
 from strongroom.engine.pack_sealing import CONTENTS_LABEL
-from strongroom.errors import ConflictError, IntegrityError, UnlockError
+from strongroom.errors import ConflictError, IntegrityError, MalformedError, UnlockError
 from strongroom.format import block as blocks
 from strongroom.format import pack as packs
-from strongroom.format.block import PLACE_BITS, BlockClass
+from strongroom.format.block import PLACE_BITS, BlockAddress, BlockClass
 from strongroom.format.codec import decode
+from strongroom.format.index import (
+    ChunkNode,
+    DiskNode,
+    IndexPage,
+    TreeNode,
+    TreePage,
+    encode_page,
+)
 from strongroom.format.journal import SessionBody
 from strongroom.repository.reach import Reach
 from strongroom.repository.reader import BlockReader
@@ -31,8 +41,9 @@ from strongroom.repository.state import StateBlocks
 from strongroom.repository.stored_packs import find_pack
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
+    from strongroom.crypto.content import ContentHasher
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.dedup import DedupIndex
     from strongroom.format.pack import Directory
@@ -68,6 +79,7 @@ def reseal(
     body: SessionBody,
     keyring: Keyring,
     dedup: DedupIndex,
+    hasher: ContentHasher,
     damaged: Collection[tuple[int, int]],
     level: int | None,
     cancel: Cancellation,
@@ -79,6 +91,7 @@ def reseal(
         body: The state that may hold the content again.
         keyring: Opens that state, and the sessions that the damaged blocks are of.
         dedup: Says where content lies.
+        hasher: Names content.
         damaged: The blocks, by slot and number.
         level: How the job compresses now; others are tried after it.
         cancel: Looked at between two blocks.
@@ -86,7 +99,7 @@ def reseal(
     Raises:
         StorageUnavailableError: the storage did not answer.
     """
-    return _Resealing(chain, body, keyring, dedup, damaged, level, cancel).run()
+    return _Resealing(chain, body, keyring, dedup, hasher, damaged, level, cancel).run()
 
 
 class _Resealing:
@@ -96,6 +109,7 @@ class _Resealing:
         body: SessionBody,
         keyring: Keyring,
         dedup: DedupIndex,
+        hasher: ContentHasher,
         damaged: Collection[tuple[int, int]],
         level: int | None,
         cancel: Cancellation,
@@ -103,6 +117,8 @@ class _Resealing:
         self._chain = chain
         self._keyring = keyring
         self._dedup = dedup
+        self._hasher = hasher
+        self._own_slot = body.slot
         self._damaged = frozenset(damaged)
         self._cancel = cancel
         self._reader = BlockReader(chain, chain.sessions(body), keyring)
@@ -111,12 +127,15 @@ class _Resealing:
         self._framers = [Framer(one, sealed=chain.sealed) for one in levels]
         self._recognised: Mapping[tuple[int, int], list[_Piece]] | None = None
         self._result = Resealed()
+        self._readdressed: dict[bytes, bytes] = {}
+        """Pages above damaged ones as they were, by the name of their content."""
 
     def run(self) -> Resealed:
         by_pack: dict[tuple[int, int], list[int]] = defaultdict(list)
         for slot, number in sorted(self._damaged):
             by_pack[slot, number >> PLACE_BITS].append(number & _PLACE_MASK)
         records = _records(self._chain)
+        self._readdress(by_pack, records)
         for (slot, ordinal), places in by_pack.items():
             self._cancel.check()
             record = records.get(slot)
@@ -206,6 +225,8 @@ class _Resealing:
         return b"".join(parts) if parts else None
 
     def _part(self, piece: _Piece, block_class: BlockClass) -> bytes | None:
+        if piece.content_hash in self._readdressed:
+            return self._readdressed[piece.content_hash]
         found = self._dedup.find(piece.content_hash)
         if (
             found is None
@@ -221,6 +242,75 @@ class _Resealing:
             return None
         part = raw[found.offset : found.offset + found.length]
         return part if len(part) == piece.length else None
+
+    # --- pages above pages -------------------------------------------------------------------
+
+    def _readdress(
+        self,
+        by_pack: Mapping[tuple[int, int], list[int]],
+        records: Mapping[int, SessionRecord],
+    ) -> None:
+        """Find damaged pages of which only the addresses that they name are others now.
+
+        A page below was damaged too and lies elsewhere since, so the page above is written with
+        its new address. With the old one in its place it is the page that it was.
+        """
+        wanted: dict[bytes, tuple[int, int]] = {}
+        for (slot, ordinal), places in by_pack.items():
+            try:
+                expected = expected_of(self._chain, records[slot], ordinal)
+                if expected.directory.block_class != BlockClass.INDEX:
+                    continue
+                pieces = self._pieces(slot, records[slot], expected)
+            except (KeyError, IntegrityError, UnlockError):
+                continue
+            for place in places:
+                for piece in pieces.get(place, []):
+                    wanted[piece.content_hash] = (slot, ordinal << PLACE_BITS | place)
+        moved: dict[tuple[int, int], tuple[int, int]] = {}
+        for content_hash, old in wanted.items():
+            found = self._dedup.find(content_hash)
+            if found is not None and (found.slot, found.number) not in self._damaged:
+                moved[found.slot, found.number] = old
+        lacking = wanted.keys() - {
+            content_hash for content_hash, old in wanted.items() if old in moved.values()
+        }
+        pages = list(self._own_pages()) if lacking and moved else []
+        found_one = True
+        while lacking and found_one:
+            found_one = False
+            for pair, data in pages:
+                self._cancel.check()
+                page = readdressed(data, moved)
+                if page is None:
+                    continue
+                name = self._hasher.of_digests(self._hasher.digest(page))
+                if name in lacking:
+                    lacking.remove(name)
+                    self._readdressed[name] = page
+                    moved[pair] = wanted[name]
+                    found_one = True
+
+    def _own_pages(self) -> Iterator[tuple[tuple[int, int], bytes]]:
+        """Yield the pages that the newest session wrote."""
+        slot = self._own_slot
+        for (of_slot, ordinal), bits in self._state.all_bits().items():
+            if of_slot != slot:
+                continue
+            try:
+                if self._reader.directory(slot, ordinal).block_class != BlockClass.INDEX:
+                    continue
+                for place in range(bits.bit_length()):
+                    if bits >> place & 1:
+                        address = BlockAddress(slot, ordinal << PLACE_BITS | place)
+                        yield (
+                            (slot, address.number),
+                            self._reader.read(address, BlockClass.INDEX),
+                        )
+            except (IntegrityError, UnlockError):
+                continue
+
+    # --- what blocks held --------------------------------------------------------------------
 
     def _pieces(
         self, slot: int, record: SessionRecord, expected: Expected
@@ -263,6 +353,38 @@ class _Resealing:
                     pieces[at.slot, at.number].append(_Piece(at.offset, at.length, content_hash))
             self._recognised = pieces
         return self._recognised
+
+
+def readdressed(data: bytes, moved: Mapping[tuple[int, int], tuple[int, int]]) -> bytes | None:
+    """Return a page with the addresses that pages below had; None where none of them moved.
+
+    Args:
+        data: The page.
+        moved: Where pages were, by where they are.
+    """
+    for kind in (DiskNode, ChunkNode, TreeNode, TreePage):
+        try:
+            page = decode(kind, data, "a page")
+        except MalformedError:
+            continue
+        before: IndexPage
+        if isinstance(page, DiskNode):
+            before = DiskNode(
+                [None if pair is None else moved.get(pair, pair) for pair in page.children]
+            )
+        elif isinstance(page, ChunkNode | TreeNode):
+            before = replace(page, pages=[moved.get(pair, pair) for pair in page.pages])
+            if isinstance(before, TreeNode):
+                recognition = [moved.get(pair, pair) for pair in before.recognition]
+                before = replace(before, recognition=recognition)
+        else:
+            lists = [
+                (levels, *moved.get((slot, number), (slot, number)))
+                for levels, slot, number in page.chunk_lists
+            ]
+            before = replace(page, chunk_lists=lists)
+        return None if before == page else encode_page(before)
+    return None
 
 
 def _records(chain: Chain) -> dict[int, SessionRecord]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from strongroom.engine.backup import SessionOutcome
 
-CLUSTERS = 40
+CLUSTERS = 70
+"""More than one page of a disk's map is for."""
 
 
 @pytest.fixture

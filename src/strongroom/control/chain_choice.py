@@ -218,7 +218,8 @@ class ChainChoice:
                     "begins a new chain beside this one"
                 )
             return False
-        if not (is_damage(error) or (self.full and isinstance(error, RolledBackError))):
+        asked_for = (self.full or beside) and isinstance(error, RolledBackError)
+        if not (is_damage(error) or asked_for):
             return False
         seen = heads.get(self.ctx.database, chain_id)
         if seen is not None and point_rows.of_chain(self.ctx.database, chain_id):

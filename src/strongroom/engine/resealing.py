@@ -24,7 +24,7 @@ from strongroom.errors import ConflictError, IntegrityError, MalformedError, Unl
 from strongroom.format import block as blocks
 from strongroom.format import pack as packs
 from strongroom.format.block import PLACE_BITS, BlockAddress, BlockClass
-from strongroom.format.codec import decode
+from strongroom.format.codec import Value, decode
 from strongroom.format.index import (
     ChunkNode,
     DiskNode,
@@ -367,23 +367,28 @@ def readdressed(data: bytes, moved: Mapping[tuple[int, int], tuple[int, int]]) -
             page = decode(kind, data, "a page")
         except MalformedError:
             continue
-        before: IndexPage
-        if isinstance(page, DiskNode):
-            before = DiskNode(
-                [None if pair is None else moved.get(pair, pair) for pair in page.children]
-            )
-        elif isinstance(page, ChunkNode | TreeNode):
-            before = replace(page, pages=[moved.get(pair, pair) for pair in page.pages])
-            if isinstance(before, TreeNode):
-                recognition = [moved.get(pair, pair) for pair in before.recognition]
-                before = replace(before, recognition=recognition)
-        else:
-            lists = [
-                (levels, *moved.get((slot, number), (slot, number)))
-                for levels, slot, number in page.chunk_lists
-            ]
-            before = replace(page, chunk_lists=lists)
-        return None if before == page else encode_page(before)
+        before = _as_it_was(page, moved)
+        return None if before is None or before == page else encode_page(before)
+    return None
+
+
+def _as_it_was(page: Value, moved: Mapping[tuple[int, int], tuple[int, int]]) -> IndexPage | None:
+    if isinstance(page, DiskNode):
+        return DiskNode([None if pair is None else moved.get(pair, pair) for pair in page.children])
+    if isinstance(page, ChunkNode):
+        return replace(page, pages=[moved.get(pair, pair) for pair in page.pages])
+    if isinstance(page, TreeNode):
+        return replace(
+            page,
+            pages=[moved.get(pair, pair) for pair in page.pages],
+            recognition=[moved.get(pair, pair) for pair in page.recognition],
+        )
+    if isinstance(page, TreePage):
+        lists = [
+            (levels, *moved.get((slot, number), (slot, number)))
+            for levels, slot, number in page.chunk_lists
+        ]
+        return replace(page, chunk_lists=lists)
     return None
 
 

@@ -53,16 +53,17 @@ from strongroom.repository.scrub import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from strongroom.clock import Clock
     from strongroom.crypto.signing import SigningPublicKey
     from strongroom.format.paging import PageRef
+    from strongroom.format.tables import SessionRecord
     from strongroom.repository.chain import Head, Trust
     from strongroom.repository.progress import Cancellation, Progress
     from strongroom.repository.repository import Repository
     from strongroom.repository.scrub import DamagedPack
-    from strongroom.storage.base import Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, Part, Storage
 
 _ROUNDS: Final = 5
 """A header shows a journal, that shows tables, those show ledgers, and they show packs."""
@@ -493,7 +494,7 @@ class _ChainRepair:
         cancel: Cancellation,
     ) -> None:
         objects = self._objects
-        records = {}
+        records: dict[int, SessionRecord] = {}
         if packs:
             reach = Reach(chain, lambda _ref, _error: None)
             for body in _bearers(chain):
@@ -537,8 +538,31 @@ class _Overlaid:
         self._storage = storage
         self._objects = objects
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._storage, name)
+    @property
+    def location(self) -> str:
+        return self._storage.location
+
+    def put(self, key: str, data: Buffer) -> None:
+        raise RefusedError(f"{key}, {len(data)} bytes, is not to be written here")
+
+    def compose(self, target: str, parts: Sequence[Part]) -> Composed:
+        raise RefusedError(f"{target} of {len(parts)} parts is not to be written here")
+
+    def delete(self, key: str) -> None:
+        raise RefusedError(f"{key} is not to be removed here")
+
+    def size(self, key: str) -> int:
+        data = self._objects.get(key)
+        return self._storage.size(key) if data is None else len(data)
+
+    def exists(self, key: str) -> bool:
+        return key in self._objects or self._storage.exists(key)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return self._storage.list(prefix)
+
+    def free_bytes(self) -> int | None:
+        return self._storage.free_bytes()
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         data = self._objects.get(key)

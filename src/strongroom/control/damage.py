@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 def note_scrub(ctx: Context, repository: Repository, report: ScrubReport) -> None:
     """Remember what a scrub of a whole repository found, good or bad."""
-    if not ctx.has_catalog:
+    if not ctx.has_catalog or not _is_there(
+        ctx, repository.repository_id, repository.storage.location
+    ):
         return
     for row in chain_rows.of_repository(ctx.database, repository.repository_id):
         name = row.chain_id.hex()
@@ -99,8 +101,13 @@ def is_noted(ctx: Context, chain: Chain) -> bool:
     row = chain_rows.find(ctx.database, chain.chain_id)
     if row is None:
         return False
-    where = repositories.by_id(ctx.database, row.repository_id)
-    return where is not None and where.location == chain.storage.location
+    return _is_there(ctx, row.repository_id, chain.storage.location)
+
+
+def _is_there(ctx: Context, repository_id: bytes, location: str) -> bool:
+    """Tell whether a repository of the catalog lies there; a copy of it may have its id."""
+    row = repositories.by_id(ctx.database, repository_id)
+    return row is not None and ctx.storage(row.location).location == location
 
 
 def hurts(ctx: Context, chain: Chain, body: SessionBody) -> bool:

@@ -43,6 +43,7 @@ from strongroom.model.session import (
     SessionRecord,
     SessionState,
 )
+from strongroom.model.transition import FullReason
 from strongroom.repository import locks, promises, writer
 from strongroom.repository.chain import Chain
 from strongroom.repository.repository import Repository
@@ -400,7 +401,7 @@ class _Session:
             session=self.session_id.hex(),
             state=(SessionState.WARNING if warnings else SessionState.SUCCESS).value,
             kind="full" if target.reason else outcome.kind.name.lower(),
-            reason=target.reason,
+            reason=target.reason or (FullReason.DAMAGED.value if outcome.damage_met else ""),
             read_bytes=outcome.read_bytes,
             changed_bytes=outcome.changed_bytes,
             stored_bytes=outcome.stored_bytes,

@@ -272,7 +272,7 @@ class Story:
         look("chain", "show", chains[0]["chain_id"])
         run("recovery", "test", self.kit)
         look("repository", "show", "main")
-        for words in ("scrub", "verify", "rescan"):
+        for words in ("scrub", "repair", "verify", "rescan"):
             run("repository", words, "main")
         run("repository", "prune", "main", "--yes")
         run("repository", "compact", "main")

@@ -113,6 +113,8 @@ class EngineJob:
         self.chunker_seed = random.number(1, 2**63 - 1)
         self.metakeys: dict[bytes, MetaKey] = {}
         self.counter = 0
+        self.secret_is_stored = False
+        """Whether sessions have the chain key at hand, as where a job's secret is stored."""
 
     @property
     def sealed(self) -> bool:
@@ -159,7 +161,13 @@ class EngineJob:
         return backup.run_session(
             plan or self.plan(),
             chain or self.chain(),
-            Keyring(self.chain_id, {}, self.metakeys if metakeys is None else metakeys),
+            Keyring(
+                self.chain_id,
+                {self.chain_key.id: self.chain_key}
+                if self.chain_key is not None and self.secret_is_stored
+                else {},
+                self.metakeys if metakeys is None else metakeys,
+            ),
             signer=self.signer,
             clock=self.clock,
             cache=self.cache,

@@ -441,6 +441,20 @@ scrubbed_packs = Table(
     Column("whole", Boolean(create_constraint=False), nullable=False),
 )
 
+damaged_blocks = Table(
+    "damaged_blocks",
+    metadata,
+    Column(
+        "chain_id",
+        LargeBinary(16),
+        ForeignKey("chains.chain_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("found_at", BigInteger, nullable=False),
+)
+
 failed_attempts = Table(
     "failed_attempts",
     metadata,

@@ -59,6 +59,10 @@ ANSWERS: Final[dict[str, Answer]] = {
         "strongroom.repository.scrub_report.ScrubReport",
         note="`ok`, and `error` beside the fields where something is damaged",
     ),
+    "repository repair": Answer(
+        "strongroom.repository.repair.RepairReport",
+        note="`ok`, and `error` beside the fields where something stays damaged",
+    ),
     "repository verify": Answer(
         "strongroom.engine.verify.VerifyReport",
         note="`ok`, and `error` beside the fields where something is damaged",

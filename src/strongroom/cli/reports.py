@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.compaction import CompactionResult
     from strongroom.repository.prune import PruneResult as Pruned
+    from strongroom.repository.repair import RepairReport
     from strongroom.repository.scrub_report import ScrubReport
 
 
@@ -30,6 +31,23 @@ def show_scrub(door: Door, report: ScrubReport) -> None:
     _show(door, report, "object", len(report.damaged))
 
 
+def show_repair(door: Door, report: RepairReport) -> None:
+    """Answer with a repair, or with what there is to repair."""
+    fields = plain(report)
+    document = {"ok": report.ok, **(fields if isinstance(fields, dict) else {})}
+    lines = report.text().splitlines()
+    if report.ok:
+        door.show(document, lines)
+        return
+    stays = "stays" if report.done else "is"
+    error = IntegrityError(
+        f"{counted(len(report.damaged), 'object')} {stays} damaged",
+        hint="'repository repair --from COPY' brings back what a copy has; 'job run' makes new "
+        "points whole, and 'restore --salvage' restores what is left of others",
+    )
+    door.show_with_error(document, lines, error)
+
+
 def _show(door: Door, report: VerifyReport | ScrubReport, what: str, damages: int) -> None:
     lines = report.text().splitlines()
     fields = plain(report)
@@ -39,8 +57,8 @@ def _show(door: Door, report: VerifyReport | ScrubReport, what: str, damages: in
         return
     error = IntegrityError(
         f"{counted(damages, what + ' is', what + 's are')} not what was written",
-        hint="the points named are concerned; a new full does not depend on them: "
-        "'strongroom job run JOB --full'",
+        hint="the points named are concerned; 'repository repair --from COPY' mends them from a "
+        "copy, and the job's next session makes a whole point without one",
     )
     door.show_with_error(document, lines, error)
 

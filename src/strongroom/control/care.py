@@ -20,6 +20,7 @@ from strongroom.control import (
     audit,
     clock_guard,
     copies,
+    damage,
     guarded,
     keys,
     known_chains,
@@ -126,8 +127,8 @@ def scrub(
         report = look_through(
             repository,
             keys.readers_trust(ctx, signers),
-            _known_heads(ctx, repository),
-            unfinished=_unfinished(ctx, repository),
+            known_heads(ctx, repository),
+            unfinished=unfinished_chains(ctx, repository),
             known_points=_known_points(ctx, repository),
             sample=part,
             progress=progress,
@@ -141,6 +142,7 @@ def scrub(
         part.finish()
         report = replace(report, coverage=part.coverage())
     vaults.warn_of_hidden(ctx, where)
+    damage.note_scrub(ctx, repository, report)
     audit.record(ctx, "repository.scrubbed", needed=False, repository=where)
     return report
 
@@ -193,6 +195,7 @@ def verify(
     for warning in reading.warnings:
         ctx.report(warning)
     report = open_all(views, progress=progress, cancel=cancel)
+    damage.note_verify(ctx, views, report)
     if not access.expects_sealed:
         _withhold_names(ctx, views, report)
     audit.record(
@@ -204,9 +207,9 @@ def verify(
 def _withhold_names(ctx: Context, views: list[PointView], report: VerifyReport) -> None:
     """Take the paths of guarded jobs out of a report that nobody gave a secret for."""
     closed = {view.id for view in views if guarded.is_guarded(ctx, view.chain)}
-    for damage in report.damaged:
-        if not closed.isdisjoint(damage.points):
-            damage.paths.clear()
+    for one in report.damaged:
+        if not closed.isdisjoint(one.points):
+            one.paths.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +299,7 @@ def _cared_for(
 ) -> Iterator[Chain]:
     """Yield the chains whose signer is believed, compared with what is known of them."""
     believed = keys.readers_trust(ctx, signers)
-    known = _known_heads(ctx, repository)
+    known = known_heads(ctx, repository)
     for chain_id in repository.chain_ids():
         with _left_alone(chain_id.hex()[:12], warnings):
             chain = repository.chain(chain_id)
@@ -375,7 +378,7 @@ def prune(
         if blocked is not None:
             warnings.append(blocked)
         expired, ended = orphans.expire(ctx, repository, warnings, dry_run=dry_run)
-    known = _known_heads(ctx, repository)
+    known = known_heads(ctx, repository)
     for chain_id in repository.chain_ids():
         try:
             chain = repository.chain(chain_id)
@@ -410,7 +413,10 @@ def prune(
             if row is not None and row.repository_id != repository.repository_id:
                 continue  # a copy: the original is where it was, and needs its keys
             _forget(ctx, chain)
-        elif compacting and not plan.whole_chain:
+            continue
+        if ctx.has_catalog and outcome.removed:
+            damage.forget_unused(ctx, chain)
+        if compacting and not plan.whole_chain:
             with _left_alone(chain.name, warnings):
                 dead = plan_compaction(chain)
                 compaction.append(dead)
@@ -476,7 +482,8 @@ def _may_prune(
     return True
 
 
-def _unfinished(ctx: Context, repository: Repository) -> frozenset[bytes]:
+def unfinished_chains(ctx: Context, repository: Repository) -> frozenset[bytes]:
+    """Return the chains of a repository whose header is still to come: re-encryption makes them."""
     if not ctx.has_catalog:
         return frozenset()
     of = repository.repository_id
@@ -495,7 +502,8 @@ def _known_points(ctx: Context, repository: Repository) -> dict[bytes, dict[int,
     return found
 
 
-def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
+def known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:
+    """Return the newest entry that this server has seen of each chain of a repository."""
     if not ctx.has_catalog:
         return {}
     found: dict[bytes, Head] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import heads, missing_links
+from strongroom.catalog import damage, heads, missing_links
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
@@ -23,12 +23,18 @@ from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.keys import DedupKey, MetaKey
 from strongroom.crypto.recipients import PasswordUnlocker, Recipient
 from strongroom.errors import (
+    BlockDamagedError,
     EnvelopeDamagedError,
     IntegrityError,
+    MalformedError,
     NoRecipientMatchedError,
     NotFoundError,
+    ObjectCutError,
+    ObjectMissingError,
+    PointDamagedError,
     PointWithheldError,
     RefusedError,
+    RolledBackError,
     UnavailableError,
     UnlockError,
     UnsupportedVersionError,
@@ -48,7 +54,7 @@ from strongroom.repository.chain import Chain, Head
 from strongroom.repository.keyring import Keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
@@ -70,6 +76,26 @@ class _KeptMetakeys:
             return self._ctx.keystore.metakey(self._chain_id, session_id)
         except NotFoundError:
             return None
+
+
+def is_damage(error: IntegrityError) -> bool:
+    """Tell damage, which happens, from a history that is withheld, rolled back or forged."""
+    return isinstance(
+        error,
+        MalformedError
+        | BlockDamagedError
+        | PointDamagedError
+        | ObjectMissingError
+        | ObjectCutError,
+    )
+
+
+def _opening(chain: Chain, record: ChainRecord) -> Callable[[], Keyring] | None:
+    """Return what opens the chain's keys where the job's secret is stored: to mend damage."""
+    seed = record.chain_key_seed
+    if seed is None:
+        return None
+    return lambda: Keyring(chain.origin_id, chain.opened_from(ChainKey(seed)))
 
 
 @dataclass(slots=True)
@@ -96,6 +122,7 @@ class ChainChoice:
         full: bool,
         old: SecretSource | None,
         warnings: list[str],
+        damaged: bool = False,
     ) -> None:
         """Ask nothing yet.
 
@@ -106,6 +133,7 @@ class ChainChoice:
             full: An active full was asked for.
             old: The secret of the chain before, where the catalog cannot open it.
             warnings: Takes what the operator has to know.
+            damaged: The job's present chain turned out too damaged to build on.
         """
         self.ctx = ctx
         self.job = job
@@ -113,6 +141,7 @@ class ChainChoice:
         self.full = full
         self.old = old
         self.warnings = warnings
+        self.damaged = damaged
         self.older: dict[bytes, EntryRef] = {}
         """Heads of the job's chains that have promised points."""
         self._withheld: dict[bytes, int] = {}
@@ -140,19 +169,25 @@ class ChainChoice:
         for chain_id in self.repository.chain_ids():
             if chain_id in behind:
                 continue
-            chain = self._chain_of_job(chain_id)
-            if chain is None:
-                continue
-            if not self._is_own(chain, trust) and not self._take_over(chain):
-                others[chain_id] = chain
-                if heads.get(self.ctx.database, chain_id) is not None:
-                    present.add(chain_id)  # as it was seen; of an identity before this one
+            try:
+                chain = self._chain_of_job(chain_id)
+                if chain is None:
+                    continue
+                if not self._is_own(chain, trust) and not self._take_over(chain):
+                    others[chain_id] = chain
+                    if heads.get(self.ctx.database, chain_id) is not None:
+                        present.add(chain_id)  # as it was seen; of an identity before this one
+                    continue
+                entry = chain.newest_session
+                head = chain.head()
+            except IntegrityError as error:
+                if not self._may_pass_over(chain_id, error):
+                    raise
+                present.add(chain_id)
                 continue
             present.add(chain_id)
-            entry = chain.newest_session
             if entry is None or not isinstance(entry.body, SessionBody):
                 continue
-            head = chain.head()
             try:
                 promised = bool(chain.live_points())
             except IntegrityError as error:
@@ -176,6 +211,34 @@ class ChainChoice:
         from strongroom.control import seeding
 
         return seeding.go_on_in_copies(self.ctx, self.job, self.repository, full=self.full)
+
+    def _may_pass_over(self, chain_id: bytes, error: IntegrityError) -> bool:
+        """Tell whether the session may leave a chain as it is: it begins one, or is in another.
+
+        It goes on being named by what was last seen of it, so that nobody takes it for removed.
+        Of an older state than was seen only the operator can say that a full is wanted beside it.
+        """
+        row = chain_rows.find(self.ctx.database, chain_id)
+        current = chain_rows.current(self.ctx.database, self.job.job_id)
+        if row is None or row.job_id != self.job.job_id:
+            return False
+        beside = current is not None and current.chain_id != chain_id
+        if not (self.full or self.damaged or beside):
+            if isinstance(error, RolledBackError):
+                error.hint = (
+                    "was an old copy of the storage put back? The newer points are missing. "
+                    "'repository repair --from COPY' brings them back, and 'job run --full' "
+                    "begins a new chain beside this one"
+                )
+            return False
+        asked_for = (self.full or beside) and isinstance(error, RolledBackError)
+        if not (is_damage(error) or asked_for):
+            return False
+        seen = heads.get(self.ctx.database, chain_id)
+        if seen is not None and point_rows.of_chain(self.ctx.database, chain_id):
+            self.older[chain_id] = EntryRef(chain_id, *seen)
+        self.warnings.append(f"chain {chain_id.hex()[:12]} is damaged: {error}")
+        return True
 
     def _keep_others(
         self, newest: tuple[EntryRef, SessionBody] | None, others: Mapping[bytes, Chain]
@@ -264,7 +327,7 @@ class ChainChoice:
         if newest is not None:
             builds_on.add(newest[0].chain_id)
         for chain_id, error in damaged.items():
-            if chain_id in builds_on and not self.full:
+            if chain_id in builds_on and not (self.full or self.damaged):
                 error.hint = "'job run --full' begins a new chain beside the damaged one"
                 raise error
             self.warnings.append(f"chain {chain_id.hex()[:12]} is damaged: {error}")
@@ -341,6 +404,15 @@ class ChainChoice:
             row = self._row_of_newest(newest, row, wanted)
         if row is None:
             return self._start(recipients, newest, next_step(None, wanted, self._facts()))
+        if self.damaged or damage.of_chain(ctx.database, row.chain_id).state:
+            self.damaged = True
+            present = PresentChain(
+                sealed=row.sealed,
+                recipient_ids=row.recipient_ids,
+                points=0,
+                started_at=row.started_at,
+            )
+            return self._start(recipients, newest, next_step(present, wanted, self._facts()))
         if row.repository_id != self.repository.repository_id:
             present = PresentChain(
                 sealed=row.sealed,
@@ -506,6 +578,7 @@ class ChainChoice:
             detached=detached,
             moved=moved,
             full_requested=self.full,
+            damaged=self.damaged,
             full_every_points=self.job.full_every_points,
             full_every_days=self.job.full_every_days,
             keys_at_hand=keys_at_hand,
@@ -540,7 +613,7 @@ class ChainChoice:
         if record is not None and (
             not isinstance(body, SessionBody) or kept.get(body.session_id) is not None
         ):
-            return Keyring(chain.origin_id, {}, kept), record
+            return Keyring(chain.origin_id, {}, kept, later=_opening(chain, record)), record
         if not isinstance(body, SessionBody):
             return Keyring(chain.origin_id, {}, kept), record
         unlockers = list(keys.stored_unlockers(ctx, self.job))

@@ -14,7 +14,7 @@ import msgspec
 from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, retention, vaults
+from strongroom.control import audit, damage, retention, vaults
 from strongroom.control.access import Access, Reading, open_reading
 from strongroom.control.missing_keys import needed_views
 from strongroom.control.views import PointDetailsView, PointList, PointRow, Removed, RemovedPoint
@@ -59,7 +59,14 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
     reading.check()
     if job is not None:
         reading.check_present(job)
-    rows = [row_of(view, reading.needs(view)) for view in reading.points]
+    rows = [
+        row_of(
+            view,
+            reading.needs(view),
+            damaged=damage.hurts(ctx, view.chain, view.live.body),
+        )
+        for view in reading.points
+    ]
     if job is not None:
         job_id = _job_id(ctx, job)
         rows = [
@@ -126,7 +133,7 @@ def _job_id(ctx: Context, name: str) -> bytes | None:
     return job.job_id if job else None
 
 
-def row_of(view: PointView, needs: Sequence[NeededKey] = ()) -> PointRow:
+def row_of(view: PointView, needs: Sequence[NeededKey] = (), *, damaged: bool = False) -> PointRow:
     """Return a point as lists show it; what is sealed and locked is None."""
     details = view.details
     return PointRow(
@@ -144,6 +151,7 @@ def row_of(view: PointView, needs: Sequence[NeededKey] = ()) -> PointRow:
         files=details.files if details else None,
         needs=tuple(one.chain_key_id.hex() for one in needs),
         given_up=view.live.given_up,
+        damaged=damaged,
     )
 
 

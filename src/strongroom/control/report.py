@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.catalog import (
     chains,
+    damage,
     jobs,
     missing_links,
     passwords,
@@ -21,6 +22,7 @@ from strongroom.catalog import (
 )
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import inventory, kms_views
+from strongroom.control.damage import in_words
 from strongroom.control.views import Finding, JobKeysView, KeyReport
 from strongroom.kms.base import KeyState
 from strongroom.model.phrases import counted
@@ -62,6 +64,7 @@ def make(
         *_of_links(ctx, known),
         *_of_chains(ctx, known, openers),
         *_of_repositories(ctx, scrub_age),
+        *_of_damage(ctx),
     )
     return KeyReport(
         made_at=ctx.clock.now(),
@@ -213,6 +216,16 @@ def _of_repositories(ctx: Context, oldest: timedelta) -> Iterable[Finding]:
             yield Finding(code="scrub-old", subject=row.name, text=text, problem=True)
         elif health.oldest is None:
             yield Finding(code="scrub-never", subject=row.name, text=text, problem=False)
+
+
+def _of_damage(ctx: Context) -> Iterable[Finding]:
+    for one in damage.all_chains(ctx.database):
+        yield Finding(
+            code="damaged",
+            subject=one.chain_id.hex(),
+            text=in_words(one),
+            problem=True,
+        )
 
 
 def _of_chains(

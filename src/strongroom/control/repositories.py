@@ -14,6 +14,7 @@ from strongroom.control import (
     config_backup,
     copy_jobs,
     credentials,
+    damage,
     guarded,
     keys,
     place_checks,
@@ -388,4 +389,5 @@ def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
         warnings=tuple(reading.warnings),
         accepted_signers=signers.accepted(ctx),
         vault=vaults.shown(ctx, row) if row else None,
+        damaged=damage.told_of(ctx, repository.repository_id),
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.control import audit
+from strongroom.control import audit, damage
 from strongroom.control.access import open_reading
 from strongroom.control.traffic import Traffic
 from strongroom.errors import StrongroomError
+from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -56,6 +57,12 @@ def restore(
         ctx.report(warning)
     view = reading.select(which)
     reading.check_whole(view)
+    hurt = damage.hurt_blocks(ctx, view.chain, view.live.body)
+    if hurt and not request.salvage:
+        ctx.warn(
+            f"point {view.id[:12]} uses {counted(len(hurt), 'block')} known to be damaged: what "
+            "lies in them cannot be restored, and --salvage restores everything else"
+        )
     target = "standard output" if request.target is None else str(request.target)
     audit.record(ctx, "restore.started", needed=False, point=view.id, target=target)
     try:

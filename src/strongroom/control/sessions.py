@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import copy_jobs as copy_job_rows
-from strongroom.catalog import heads, jobs, repositories
+from strongroom.catalog import damage, heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
 from strongroom.control import audit, clock_guard, job_lock, retention, scripts, vaults
 from strongroom.control.audit import Outcome, Severity
-from strongroom.control.chain_choice import ChainChoice
+from strongroom.control.chain_choice import ChainChoice, is_damage
 from strongroom.control.traffic import Traffic
 from strongroom.crypto import random
 from strongroom.crypto.envelope import SessionSecrets
@@ -29,6 +29,7 @@ from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
     ClockJumpedError,
+    IntegrityError,
     NotARepositoryError,
     RefusedError,
     StorageFullError,
@@ -38,6 +39,7 @@ from strongroom.errors import (
 from strongroom.format.journal import PointKind
 from strongroom.model.job import Compression as Level
 from strongroom.model.job import Job, KmsEncryption
+from strongroom.model.phrases import counted
 from strongroom.model.retention import PointFacts
 from strongroom.model.session import (
     SessionCounters,
@@ -45,6 +47,7 @@ from strongroom.model.session import (
     SessionRecord,
     SessionState,
 )
+from strongroom.model.transition import FullReason
 from strongroom.repository import locks, promises, writer
 from strongroom.repository.chain import Chain
 from strongroom.repository.repository import Repository
@@ -179,6 +182,8 @@ class SessionRun:
         self.cancel = cancel
         self.old = old
         self.break_lock = break_lock
+        self.damaged = False
+        """The present chain turned out too damaged to build on."""
         self.session_id = random.token(16)
         self.warnings: list[str] = []
         self.started_at = ctx.clock.now()
@@ -218,7 +223,7 @@ class SessionRun:
                 if self.reads_sources:
                     self._ask_kms()
                     scripts.pre(job, self.session_id)
-                outcome, target = self._back_up(repository, row.location)
+                outcome, target = self._back_up_whatever_is_damaged(repository, row.location)
             except BaseException as error:
                 if isinstance(error, CancelledError):
                     error.hint = "the next run goes on from here: what was stored whole is used"
@@ -288,6 +293,19 @@ class SessionRun:
 
     # --- deciding ----------------------------------------------------------------------------
 
+    def _back_up_whatever_is_damaged(
+        self, repository: Repository, location: str
+    ) -> tuple[backup.SessionOutcome, Target]:
+        """Back up; where nothing can be built on the present chain, in a new one."""
+        try:
+            return self._back_up(repository, location)
+        except IntegrityError as error:
+            if self.damaged or not is_damage(error):
+                raise
+            self.warnings.append(f"a new chain begins, for the one before is damaged: {error}")
+            self.damaged = True
+            return self._back_up(repository, location)
+
     def _back_up(
         self, repository: Repository, location: str
     ) -> tuple[backup.SessionOutcome, Target]:
@@ -302,7 +320,13 @@ class SessionRun:
                 needed_bytes=_LEAST_FREE,
             )
         choice = ChainChoice(
-            ctx, job, repository, full=self.full, old=self.old, warnings=self.warnings
+            ctx,
+            job,
+            repository,
+            full=self.full,
+            old=self.old,
+            warnings=self.warnings,
+            damaged=self.damaged,
         )
         previous = choice.newest_of_job()
         target = choice.target(previous)
@@ -343,6 +367,7 @@ class SessionRun:
             one_file_system=job.one_file_system,
             exclude_caches=job.exclude_caches,
             own_paths=self._own_paths(location),
+            damaged=damage.of_chain(ctx.database, target.chain.chain_id).blocks,
             environment={
                 **os.environ,
                 "STRONGROOM_JOB": job.name,
@@ -441,13 +466,13 @@ class SessionRun:
         warnings += [
             f"{one.source}: {one.error}" for one in outcome.results if one.error is not None
         ]
-        warnings = [*self.warnings, *warnings]
+        warnings = [*self.warnings, *warnings, *self._note_damage(outcome, target)]
         return SessionResult(
             job=self.job.name,
             session=self.session_id.hex(),
             state=(SessionState.WARNING if warnings else SessionState.SUCCESS).value,
             kind="full" if target.reason else outcome.kind.name.lower(),
-            reason=target.reason,
+            reason=target.reason or (FullReason.DAMAGED.value if outcome.damage_met else ""),
             read_bytes=outcome.read_bytes,
             changed_bytes=outcome.changed_bytes,
             stored_bytes=outcome.stored_bytes,
@@ -463,6 +488,31 @@ class SessionRun:
         """Return what the session waited for: storing that is limited is not a slow place."""
         waited = self.ctx.traffic.waited_seconds
         return "limit" if outcome.bottleneck == "store" and waited > 0.1 else outcome.bottleneck
+
+    def _note_damage(self, outcome: backup.SessionOutcome, target: Target) -> list[str]:
+        """Remember damage that the session met, and what it mended; return what stays."""
+        database, chain_id = self.ctx.database, target.chain.chain_id
+        met = {
+            (slot, number)
+            for error in outcome.damage_met
+            if isinstance(slot := error.fields.get("slot"), int)
+            and isinstance(number := error.fields.get("number"), int)
+        }
+        before = damage.of_chain(database, chain_id).blocks | met
+        damage.add(database, chain_id, met - outcome.mended, self.ctx.clock.now())
+        damage.forget(database, chain_id, outcome.mended)
+        if outcome.mended:
+            self.ctx.report(
+                f"{counted(len(outcome.mended), 'damaged block')} of older points repaired "
+                "from the source"
+            )
+        left = before - outcome.mended
+        if not left or not outcome.gave_up_damage:
+            return []
+        return [
+            f"{counted(len(left), 'block')} of older points stay damaged: the new point does "
+            "without them, 'point list' shows who does not"
+        ]
 
     def _seconds(self) -> float:
         return round(self.ctx.clock.monotonic() - self._begun, 3)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import copy_jobs, jobs, points, recovery_keys, sessions
-from strongroom.control import clock_guard, config_backup, vaults
+from strongroom.control import clock_guard, config_backup, damage, vaults
 from strongroom.control.views import JobStatus, StatusReport
 from strongroom.errors import ClockJumpedError
 from strongroom.model.session import SessionRecord, SessionState
@@ -59,6 +59,7 @@ def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
     blocked = clock_guard.removals_blocked(ctx, strict=vaults.needs_strict_clock(ctx))
     if blocked is not None:
         notices.append(f"{blocked}; {ClockJumpedError.hint}")
+    notices.extend(damage.told_of(ctx))
     well = all(status.ok for status in stands) and not behind
     return StatusReport(ok=well, jobs=stands, notices=tuple(notices))
 

@@ -74,6 +74,12 @@ class SyntheticRun(SessionRun):
     reads_sources = False
     _moved: Composed | None = None
 
+    def _back_up_whatever_is_damaged(
+        self, repository: Repository, location: str
+    ) -> tuple[backup.SessionOutcome, Target]:
+        # What is damaged is no base for a full; the next session that reads begins anew.
+        return self._back_up(repository, location)
+
     def _back_up(
         self,
         repository: Repository,

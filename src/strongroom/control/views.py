@@ -199,6 +199,8 @@ class PointRow(View, frozen=True, kw_only=True):
     """Retention let it go, and it is still there."""
     flags: tuple[PointFlag, ...] = ()
     """Of points that this installation made and keeps for long; no other knows them."""
+    damaged: bool = False
+    """It uses blocks that are known to be damaged, as a scrub or a session found them."""
 
 
 class CopyJobView(View, frozen=True, kw_only=True):
@@ -281,6 +283,8 @@ class RepositoryDetails(View, frozen=True, kw_only=True):
     accepted_signers: tuple[AcceptedSigner, ...] = ()
     """Believed on this machine, wherever they sign."""
     vault: VaultView | None = None
+    damaged: tuple[str, ...] = ()
+    """What this server knows to be damaged, in words, by chain."""
 
 
 class PasswordView(View, frozen=True, kw_only=True):

@@ -31,12 +31,13 @@ from strongroom.engine.wear import load_wear, save_wear
 from strongroom.engine.work import SourceOutcome, Work
 from strongroom.errors import (
     FencedError,
+    IntegrityError,
     SessionFailedError,
     SourceUnavailableError,
     StrongroomError,
 )
 from strongroom.format import pack as packs
-from strongroom.format.block import PLACE_BITS
+from strongroom.format.block import PLACE_BITS, BlockAddress, BlockClass
 from strongroom.format.codec import decode, encode
 from strongroom.format.header import session_context
 from strongroom.format.journal import (
@@ -55,6 +56,7 @@ from strongroom.format.point import (
     TreeRoot,
 )
 from strongroom.format.tables import SessionRecord
+from strongroom.repository import layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.reader import BlockReader
 from strongroom.repository.state import StateBlocks
@@ -75,6 +77,9 @@ if TYPE_CHECKING:
     from strongroom.repository.chain import Chain
     from strongroom.repository.keyring import Keyring
     from strongroom.storage.base import Buffer
+
+
+_READ_ANEW = "the point before is damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,8 @@ class SessionPlan:
     environment: dict[str, str] = field(default_factory=dict)
     """For source commands."""
     workers: int = 2
+    damaged: frozenset[tuple[int, int]] = frozenset()
+    """Blocks of the chain that are known to be damaged, by slot and number."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,6 +165,12 @@ class SessionOutcome:
     files: int
     given_up: frozenset[bytes]
     bottleneck: str
+    damage_met: tuple[IntegrityError, ...] = ()
+    """What could not be read of the state before; the points made are whole all the same."""
+    gave_up_damage: bool = False
+    """The state before used damaged blocks, and this one does not."""
+    mended: frozenset[tuple[int, int]] = frozenset()
+    """Damaged blocks of older points that were made again, by slot and number."""
 
 
 def run_session(
@@ -240,6 +253,8 @@ class _Run:
             self._rebuild_cache()
         self.adopted = self._adopt_dead()
         self.wear = load_wear(cache, chain.hash_of)
+        self.wear.damaged = plan.damaged
+        self.damage_met: list[IntegrityError] = []
         self.writer = SessionWriter(chain, plan.session_id, plan.keys, signer, clock, self.adopted)
         if self.writer.base != base:
             # Its blocks would be referred to, and they need not be of the newest state.
@@ -306,19 +321,27 @@ class _Run:
         for source in self.plan.sources:
             self.cancel.check()
             previous = self._previous(source.source_id)
+            anew = False
             stored = self.pipeline.stored_bytes
             warned = len(self.warnings)
             taken_at = to_microseconds(self.clock.now())
             result = SourceResult(source=source)
             results.append(result)
             try:
-                outcome = self._back_up(source, previous[1] if previous else None)
+                try:
+                    outcome = self._back_up(source, previous[1] if previous else None)
+                except IntegrityError as error:
+                    if previous is None:
+                        raise
+                    self._meet_damage(source, error, warned)
+                    previous, anew = None, True
+                    outcome = self._back_up(source, None)
             except (SourceUnavailableError, SessionFailedError) as error:
                 result.error = error
                 # A block left open would hold a pack, and a storer, until the next source is done.
                 self.work.content.flush()
                 if previous is not None:
-                    self._carry_over(previous[1].root, usage)
+                    self._carry_over(source, previous[1].root, usage)
                 continue
             self.work.content.flush()
             self.pipeline.flush()
@@ -330,7 +353,7 @@ class _Run:
                 self.plan.machine,
                 str(source),
                 previous[0] if previous else b"",
-                self.plan.reason,
+                self.plan.reason or (_READ_ANEW if anew else ""),
                 taken_at,
                 to_microseconds(self.clock.now()),
                 outcome.size_bytes,
@@ -349,6 +372,37 @@ class _Run:
                 + "; ".join(str(result.error) for result in results)
             )
         return results, usage, outcomes
+
+    def _meet_damage(self, source: SourcePlan, error: IntegrityError, warned: int) -> None:
+        """Begin a source over, without the point before, which cannot be read."""
+        self.damage_met.append(error)
+        del self.warnings[warned:]  # of what is read once more
+        self.warnings.append(
+            Problem(
+                os.fsencode(source.value),
+                f"was read as if for the first time: the point before is damaged ({error})",
+            )
+        )
+        self.work.content.flush()
+        self.work.pages.confirm = self._confirm_page
+        slot, number = error.fields.get("slot"), error.fields.get("number")
+        if isinstance(slot, int) and isinstance(number, int):
+            # Its neighbours were written together with it, and are pages of the same index.
+            ordinal = number >> PLACE_BITS
+            used = self.state.bits(slot, ordinal)
+            for place in range(used.bit_length()):
+                if used >> place & 1:
+                    self._confirm_page(slot, ordinal << PLACE_BITS | place)
+
+    def _confirm_page(self, slot: int, number: int) -> bool:
+        """Tell whether a page of the state before can be read; one that cannot is given up."""
+        assert self.reader is not None
+        try:
+            self.reader.read(BlockAddress(slot, number), BlockClass.INDEX)
+        except IntegrityError:
+            self.wear.damaged |= {(slot, number)}
+            return False
+        return True
 
     def _back_up(self, source: SourcePlan, previous: PointDetails | None) -> SourceOutcome:
         root = previous.root if previous else None
@@ -389,10 +443,12 @@ class _Run:
                 usage = BlockUsage()
                 assert self.reader is not None
                 count_disk(self.reader, usage, root)
-                self.progress.advance(image.size)
-                return SourceOutcome(
-                    root, usage, size_bytes=root.size, files=1, recognition=recognition
-                )
+                damaged = self.plan.damaged
+                if not (damaged and any((one.slot, one.number) in damaged for one in usage)):
+                    self.progress.advance(image.size)
+                    return SourceOutcome(
+                        root, usage, size_bytes=root.size, files=1, recognition=recognition
+                    )
             outcome = back_up_image(image, root, self.work)
             after = image.identity()
             if after != identity:
@@ -431,14 +487,29 @@ class _Run:
                     return point.point_id, details
         return None
 
-    def _carry_over(self, root: TreeRoot | DiskRoot | StreamRoot, usage: BlockUsage) -> None:
+    def _carry_over(
+        self, source: SourcePlan, root: TreeRoot | DiskRoot | StreamRoot, usage: BlockUsage
+    ) -> None:
+        """Let the state go on using what the newest point of a failed source uses."""
         assert self.reader is not None
-        if isinstance(root, TreeRoot):
-            count_tree(self.reader, usage, root)
-        elif isinstance(root, DiskRoot):
-            count_disk(self.reader, usage, root)
-        elif root.page is not None:
-            count_chunk_list(self.reader, usage, root.levels, root.page)
+        carried = BlockUsage()
+        try:
+            if isinstance(root, TreeRoot):
+                count_tree(self.reader, carried, root)
+            elif isinstance(root, DiskRoot):
+                count_disk(self.reader, carried, root)
+            elif root.page is not None:
+                count_chunk_list(self.reader, carried, root.levels, root.page)
+        except IntegrityError as error:
+            self.damage_met.append(error)
+            self.warnings.append(
+                Problem(
+                    os.fsencode(source.value),
+                    f"has a damaged newest point, so the next one begins anew ({error})",
+                )
+            )
+            return
+        usage.add_all(carried)
 
     # --- publishing --------------------------------------------------------------------------
 
@@ -471,6 +542,8 @@ class _Run:
                     taken_at=result.details.taken_at,
                 )
             )
+        # While the session can still end: of a damaged state nobody could tell.
+        hurt = any(self.state.contains(*block) for block in self.wear.damaged)
         self.cancel.check()
         given_up = frozenset(give_up(fresh))
         entry = self.writer.publish(
@@ -483,6 +556,7 @@ class _Run:
             older=plan.older,
         )
         self._remember(entry, usage)
+        mended = self._reseal(entry) if self.wear.damaged else frozenset()
         waited = self.pipeline.waited_seconds
         name, seconds = max(waited.items(), key=lambda item: item[1])
         kinds = {point.kind for point in points}
@@ -498,6 +572,9 @@ class _Run:
             files=sum(outcome.files for outcome in outcomes),
             given_up=given_up,
             bottleneck=name if seconds > 0.1 else "read",
+            damage_met=tuple(self.damage_met),
+            gave_up_damage=hurt,
+            mended=mended,
         )
 
     def _remember(self, entry: Entry, usage: BlockUsage) -> None:
@@ -517,6 +594,40 @@ class _Run:
                 )
             )
 
+    def _reseal(self, entry: Entry) -> frozenset[tuple[int, int]]:
+        """Make damaged blocks again that older points need; the session has published already."""
+        # Not at the top: what it imports, hardly a session needs.
+        from strongroom.engine.resealing import reseal
+
+        assert isinstance(entry.body, SessionBody)
+        try:
+            with locks.acquire(
+                self.chain.storage,
+                layout.care_lock(self.chain.chain_id),
+                random.token(16).hex(),
+                self.clock,
+                command="job run",
+            ):
+                done = reseal(
+                    self.chain,
+                    entry.body,
+                    self.keyring,
+                    self.dedup,
+                    self.hasher,
+                    self.wear.damaged,
+                    self.plan.compression.level,
+                    self.cancel,
+                )
+        except StrongroomError as error:
+            self._say_unmended(str(error))
+            return frozenset()
+        for problem in done.problems:
+            self._say_unmended(problem)
+        return frozenset(done.mended)
+
+    def _say_unmended(self, why: str) -> None:
+        self.warnings.append(Problem(b"older points", f"could not all be repaired: {why}"))
+
     def _born_with(self, slot: int, ordinal: int) -> int:
         """Return how many blocks a pack was born with."""
         for session in (self.writer.own, *self.adopted):
@@ -525,7 +636,10 @@ class _Run:
                 return len(decode(packs.Directory, encoded, "a directory").places)
         if self.reader is None:
             return 0
-        return len(self.reader.directory(slot, ordinal).places)
+        try:
+            return len(self.reader.directory(slot, ordinal).places)
+        except IntegrityError:
+            return 0  # what cannot be told apart is not given up
 
     # --- what earlier sessions left ------------------------------------------------------------
 

@@ -138,6 +138,14 @@ class DedupIndex:
                 return found
         return None
 
+    def known(self) -> Iterator[tuple[bytes, Location]]:
+        """Yield every content hash with each place where it was put, the newest last."""
+        for run in self._opened():
+            for record in run.records():
+                yield record[:32], Location(*_PLACE.unpack(record[32:]))
+        for content_hash, place in self._recent.items():
+            yield content_hash, Location(*_PLACE.unpack(place))
+
     def save(
         self, number: int, entry_hash: bytes, alive: Iterable[tuple[int, int]] | None = None
     ) -> None:

@@ -186,11 +186,7 @@ class _ImageBackup:
                 self._lose(before)
                 result.append(None)
             elif before is not None and before.content_hash == found:
-                if (
-                    wear.active
-                    and wear.is_doomed(before.slot, before.number)
-                    and wear.spend(CLUSTER)
-                ):
+                if wear.active and wear.gives_up(before.slot, before.number, CLUSTER):
                     new.append(index)
                     again += 1
                     result.append(None)

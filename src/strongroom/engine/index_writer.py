@@ -81,6 +81,8 @@ class PageStore:
         self._dedup = dedup
         self._reusable = reusable
         self._own_slot = own_slot
+        self.confirm: Callable[[int, int], bool] | None = None
+        """Asked of every page of the state before, once some of them turned out damaged."""
 
     def keep(self, pair: Pair, page: IndexPage, usage: BlockUsage) -> Pair:
         """Return where a page of the state before lies from now on, and count it as used.
@@ -98,7 +100,11 @@ class PageStore:
         page_hash = self._hasher.of_digests(self._hasher.digest(encoded))
         found = self._dedup.find(page_hash)
         if found is not None and (
-            found.slot == self._own_slot or self._reusable(found.slot, found.number)
+            found.slot == self._own_slot
+            or (
+                self._reusable(found.slot, found.number)
+                and (self.confirm is None or self.confirm(found.slot, found.number))
+            )
         ):
             pair = (found.slot, found.number)
         else:

@@ -19,12 +19,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import zstandard
-
 from strongroom.crypto import random
+from strongroom.engine.framing import Framer
 from strongroom.engine.pack_sealing import SealingSession, seal_pack
 from strongroom.format import block as blocks
-from strongroom.format.block import BlockAddress, BlockClass, Codec
+from strongroom.format.block import BlockAddress, BlockClass
 from strongroom.format.pack import Contents, Piece
 from strongroom.storage.base import Buffer
 
@@ -36,7 +35,6 @@ MAX_PACK_BLOCKS = 4096
 WINDOW = 64
 _RAW_BUDGET = 16 << 20
 _OPEN_PACKS = 3
-_SAMPLE = 16 << 10
 
 StorePack = Callable[[bytes, int, bytes, Buffer], None]
 """Stores a pack: id, ordinal, encoded directory, bytes."""
@@ -103,12 +101,10 @@ class BlockPipeline:
         """
         self._session = SealingSession(origin_id, session_id, secrets)
         self._slot = slot
-        self._secrets = secrets
-        self._compression = compression
+        self._framer = Framer(compression.level, sealed=secrets is not None)
         self._store = store
         self._compressors = ThreadPoolExecutor(workers, "compress")
         self._storers = ThreadPoolExecutor(2, "store")
-        self._local = threading.local()
         self._open: dict[BlockClass, _Assembly] = {}
         self._ordinal = 0
         self._raw = threading.Condition()
@@ -256,46 +252,11 @@ class BlockPipeline:
 
     def _frame(self, raw: Buffer, length: int) -> bytes:
         try:
-            level = self._compression.level
-            if level is not None and length > 64:
-                payload = self._compress(raw, length, level)
-                if payload is not None:
-                    return blocks.pad_frame(
-                        Codec.ZSTD, length, payload, sealed=self._secrets is not None
-                    )
-            return blocks.pad_frame(
-                Codec.RAW, length, memoryview(raw), sealed=self._secrets is not None
-            )
+            return self._framer.frame(raw)
         finally:
             with self._raw:
                 self._raw_bytes -= length
                 self._raw.notify()
-
-    def _compress(self, raw: Buffer, length: int, level: int) -> bytes | None:
-        """Return the compressed block, or None where that would gain under 2 %."""
-        if length >= 4 * _SAMPLE and not self._promising(raw, length):
-            return None
-        compressor = self._compressor(level)
-        payload = compressor.compress(raw)
-        return payload if len(payload) < length - length // 50 else None
-
-    def _promising(self, raw: Buffer, length: int) -> bool:
-        """Tell from three samples whether any of the block compresses."""
-        compressor = self._compressor(1)
-        view = memoryview(raw)
-        for start in (0, (length - _SAMPLE) // 2, length - _SAMPLE):
-            if len(compressor.compress(view[start : start + _SAMPLE])) < _SAMPLE * 31 // 32:
-                return True
-        return False
-
-    def _compressor(self, level: int) -> zstandard.ZstdCompressor:
-        held: dict[int, zstandard.ZstdCompressor] | None = getattr(self._local, "held", None)
-        if held is None:
-            held = self._local.held = {}
-        compressor = held.get(level)
-        if compressor is None:
-            compressor = held[level] = zstandard.ZstdCompressor(level=level)
-        return compressor
 
     # --- sealing and storing ---------------------------------------------------------------
 

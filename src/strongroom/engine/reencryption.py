@@ -30,7 +30,7 @@ from strongroom.errors import (
 )
 from strongroom.format import header as headers
 from strongroom.format import pack as packs
-from strongroom.format.block import BlockClass
+from strongroom.format.block import BlockClass, read_frame
 from strongroom.format.codec import HASH_LENGTH, MAX_SMALL, decode, encode
 from strongroom.format.header import session_context
 from strongroom.format.journal import (
@@ -266,17 +266,21 @@ class _Reencryption:
         places = sorted(frames)
         wanted = set(places)
         contents = before.contents()
-        lengths = dict(zip(before.directory.places, contents.raw_lengths, strict=True))
+        if contents is None:
+            # Repaired without them: what the blocks hold is recognised by nobody, here or there.
+            raw = {place: read_frame(frame, "a block") for place, frame in frames.items()}
+            lengths = {place: len(content) for place, content in raw.items()}
+            pieces: list[packs.Piece] = []
+        else:
+            lengths = dict(zip(before.directory.places, contents.raw_lengths, strict=True))
+            pieces = [piece for piece in contents.pieces if piece.place in wanted]
         sealed = seal_pack(
             SealingSession(self._new.origin_id, before.session.session_id, self._secrets[slot]),
             ordinal,
             BlockClass(before.directory.block_class),
             places,
             [frames.pop(place) for place in places],
-            packs.Contents(
-                [lengths[place] for place in places],
-                [piece for piece in contents.pieces if piece.place in wanted],
-            ),
+            packs.Contents([lengths[place] for place in places], pieces),
         )
         with memoryview(sealed.buffer) as data:
             self._new.storage.put(
@@ -562,9 +566,11 @@ class _Pack:
             if self.bits >> place & 1
         )
 
-    def contents(self) -> Contents:
-        """Return what the pack says that its blocks hold."""
+    def contents(self) -> Contents | None:
+        """Return what the pack says that its blocks hold; None if that was lost."""
         stored = self.stored()
+        if not stored.contents:
+            return None
         if stored.encoded != self.encoded:
             raise MalformedError(f"{stored.key} has another directory than was signed")
         assert self.session.secrets is not None

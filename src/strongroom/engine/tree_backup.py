@@ -20,7 +20,7 @@ from strongroom.engine.index_writer import (
     content_of,
 )
 from strongroom.engine.work import SourceOutcome, Work
-from strongroom.errors import MalformedError
+from strongroom.errors import IntegrityError, MalformedError
 from strongroom.format.block import BlockAddress, BlockClass
 from strongroom.format.codec import decode
 from strongroom.format.index import (
@@ -105,7 +105,10 @@ class _OldTree:
             self.kind, self.name = _LEAVE, b""
             return
         if self._wear.active:
-            page.doomed = any(self._wear.is_doomed(*pair) for pair in page.page.blocks)
+            page.doomed = any(self._wear.is_doomed(*pair) for pair in page.page.blocks) or bool(
+                # Where the blocks of these are, says no page of the tree.
+                self._wear.damaged and page.page.chunk_lists
+            )
         self.kind = page.page.kinds[0]
         self.name = page.page.names[0]
 
@@ -253,8 +256,11 @@ class _TreeBackup:
         self._again = False
 
     def _gives_up(self, page: OldPage, index: int) -> bool:
-        """Tell whether the file is to be stored again, so that worn blocks can go."""
+        """Tell whether the file is to be stored again: for worn blocks to go, or for damage."""
         wear = self._work.wear
+        if wear.damaged and self._is_damaged(page.content(index)):
+            self._again = True
+            return True
         worn = sum(
             length
             for slot, number, _, length, _ in page.content(index).pieces
@@ -262,6 +268,20 @@ class _TreeBackup:
         )
         self._again = worn > 0 and wear.spend(worn)
         return self._again
+
+    def _is_damaged(self, content: Content) -> bool:
+        """Tell whether a file's content lies in damaged blocks, or where it lies, does."""
+        damaged = self._work.wear.damaged
+        if content.chunk_list is None:
+            return any((slot, number) in damaged for slot, number, _, _, _ in content.pieces)
+        levels, slot, number = content.chunk_list
+        used = BlockUsage()
+        assert self._work.reader is not None
+        try:
+            count_chunk_list(self._work.reader, used, levels, (slot, number))
+        except IntegrityError:
+            return True
+        return any((block.slot, block.number) in damaged for block in used)
 
     def _link_kind(self, kind: int, name: bytes, st: os.stat_result, parent: Directory) -> int:
         """Return HARD_LINK for a further name of an entry that has several, else its kind."""

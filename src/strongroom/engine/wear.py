@@ -1,4 +1,4 @@
-"""Blocks and packs that age has worn, and what the next session gives up of them.
+"""Blocks and packs that age has worn or damage has hit, and what the next session gives up.
 
 A block is stored and removed as a whole, and so is a pack. Once half of what is known of a block
 is dead, or half of a pack's blocks, what lives there may be stored again from the source, and
@@ -7,6 +7,8 @@ the old place can go (docs/decisions, "Cluster grouping").
 What that costs a session is bounded by what changed in the one before. So the deadest go first,
 and no more of them than fit: were everything worn given up at once, each session would move a
 little out of every place and empty none.
+
+A damaged block is given up whatever that costs: a new point is to be whole.
 """
 
 from __future__ import annotations
@@ -44,11 +46,13 @@ class Wear:
     """Bytes that may still be stored again for the sake of giving up."""
     changed_bytes: int = 0
     """Bytes that were stored because they changed."""
+    damaged: frozenset[tuple[int, int]] = frozenset()
+    """Blocks that cannot be read any more, by slot and number, as far as is known."""
 
     @property
     def active(self) -> bool:
         """Whether anything is to be given up at all."""
-        return bool(self.blocks or self.packs)
+        return bool(self.blocks or self.packs or self.damaged)
 
     def lose(self, slot: int, number: int, byte_count: int) -> None:
         """So many bytes of a block are no longer used where they were."""
@@ -61,7 +65,16 @@ class Wear:
 
     def is_doomed(self, slot: int, number: int) -> bool:
         """Tell whether a block is to be given up."""
-        return (slot, number) in self.blocks or (slot, number >> PLACE_BITS) in self.packs
+        key = (slot, number)
+        return (
+            key in self.damaged or key in self.blocks or (slot, number >> PLACE_BITS) in self.packs
+        )
+
+    def gives_up(self, slot: int, number: int, byte_count: int) -> bool:
+        """Tell whether so much of a block is to be stored again now, and count it."""
+        if (slot, number) in self.damaged:
+            return True
+        return self.is_doomed(slot, number) and self.spend(byte_count)
 
     def earn(self, byte_count: int) -> None:
         """So much was stored because it changed: as much may be stored again next time."""

@@ -29,6 +29,7 @@ class FullReason(StrEnum):
     MOVED = "repository-changed"
     DETACHED = "detached"
     ACTIVE_FULL = "active-full"
+    DAMAGED = "damaged"
     KEYS_LOST = "keys-lost"
     LINK_MISSING = "key-link-missing"
     DUE_BY_POINTS = "due-by-points"
@@ -42,6 +43,7 @@ _TEXTS = {
     FullReason.MOVED: "the job writes to another repository",
     FullReason.DETACHED: "the chain before was detached",
     FullReason.ACTIVE_FULL: "a full was asked for",
+    FullReason.DAMAGED: "the chain before is damaged",
     FullReason.KEYS_LOST: "the keys to compare with the chain before are not at hand",
     FullReason.LINK_MISSING: (
         "the recipients changed and nothing at hand opens the key before, so no link to it "
@@ -90,6 +92,8 @@ class Circumstances:
     detached: bool = False
     """The operator split the chain off."""
     full_requested: bool = False
+    damaged: bool = False
+    """Of the present chain more is damaged than blocks: nothing can be built on it."""
     full_every_points: int | None = None
     full_every_days: int | None = None
     keys_at_hand: bool = True
@@ -124,7 +128,8 @@ def next_step(
     """Decide what the next session is.
 
     Where several reasons for a full hold, the one that says most about who can read it wins:
-    encryption before the operator's wish, a wish before lost keys, those before the calendar.
+    encryption before the operator's wish, a wish before damage and lost keys, those before the
+    calendar.
     """
     if present is None:
         return _start(FullReason.FIRST)
@@ -136,6 +141,8 @@ def next_step(
         return _start(FullReason.DETACHED)
     if circumstances.full_requested:
         return _start(FullReason.ACTIVE_FULL)
+    if circumstances.damaged:
+        return _start(FullReason.DAMAGED)
     if present.sealed and not circumstances.keys_at_hand:
         return _start(FullReason.KEYS_LOST)
     rekey = wanted.recipient_ids != present.recipient_ids

@@ -31,6 +31,7 @@ from strongroom.format.pack import FOOTER_LENGTH
 from strongroom.model.phrases import counted
 from strongroom.repository import layout, locks
 from strongroom.repository.packs import Expected, check_pack
+from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach
 from strongroom.repository.stored_packs import Form, forms_of_all, read_form
 from strongroom.storage.base import Composed, LockingStorage, ObjectRange
@@ -347,7 +348,7 @@ def _problems(
     forms, another one may be the better.
     """
     if done.copied_bytes or len(pack.forms) > 1:
-        state = check_pack(chain.storage, form, chain.origin_id, pack.expected, _Silent(), cancel)
+        state = check_pack(chain.storage, form, chain.origin_id, pack.expected, Silent(), cancel)
         return state.problems
     try:
         read_form(chain.storage, form, chain.origin_id)
@@ -390,7 +391,7 @@ def _remove_leftovers(
     try:
         _check_source(read_form(chain.storage, current, chain.origin_id), pack)
         problems = check_pack(
-            chain.storage, current, chain.origin_id, pack.expected, _Silent(), cancel
+            chain.storage, current, chain.origin_id, pack.expected, Silent(), cancel
         ).problems
     except (IntegrityError, ObjectMissingError) as error:
         problems = (str(error),)
@@ -411,15 +412,3 @@ def _remove(storage: Storage, forms: Iterable[Form], result: CompactionResult) -
         else:
             freed += form.size
     return freed
-
-
-class _Silent:
-    """Tells nobody: reading back is part of writing."""
-
-    def begin(self, stage: str, total_bytes: int | None = None) -> None: ...
-
-    def advance(self, byte_count: int = 0, files: int = 0) -> None: ...
-
-    def reading(self, what: str) -> None: ...
-
-    def finish(self) -> None: ...

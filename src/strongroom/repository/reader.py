@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from strongroom.format.block import BlockAddress, BlockClass, context, read_fram
 from strongroom.format.codec import HASH_LENGTH, decode
 from strongroom.format.pack import FOOTER_LENGTH, Directory
 from strongroom.repository import layout
-from strongroom.repository.stored_packs import find_pack
+from strongroom.repository.stored_packs import find_block, find_pack
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -126,6 +127,13 @@ class BlockReader:
         try:
             return self._opened_frame(birth, address, index, stored)
         except (NotSealedHereError, MalformedError) as error:
+            chain = self._chain
+            elsewhere = find_block(
+                chain.storage, chain.chain_id, chain.origin_id, birth.directory, address.place
+            )
+            if elsewhere is not None:
+                with suppress(NotSealedHereError, MalformedError):
+                    return self._opened_frame(birth, address, index, elsewhere)
             raise BlockDamagedError(
                 f"{_named(birth, address)} is not what was sealed: changed or damaged in storage",
                 **_fields(birth, address),

@@ -162,6 +162,7 @@ class Scrub:
             chains=tuple(chains),
             damaged=tuple(self.findings.damaged),
             notes=tuple(self.findings.notes),
+            packs=tuple(self.findings.packs),
         )
 
     def _is_read(self, info: ObjectInfo) -> bool:

@@ -30,7 +30,7 @@ from strongroom.repository.packs import Expected
 from strongroom.repository.reach import Reach
 from strongroom.repository.scrub_loose import ENVELOPE, ID, LINK, claimed_points
 from strongroom.repository.scrub_packs import PackReader
-from strongroom.repository.scrub_report import ScrubbedChain
+from strongroom.repository.scrub_report import DamagedPack, ScrubbedChain
 from strongroom.repository.scrub_ways import Ways, verify_any
 from strongroom.repository.state import StateBlocks
 
@@ -373,44 +373,55 @@ class ChainScrub:
     ) -> None:
         """Note what was found of a pack, or of one that another session refers to as well."""
         pack_id = expected.directory.pack_id
-        key = layout.pack(self.chain.chain_id, pack_id)
         used = uses.get(ordinal, 0)
         if pack_id not in self.packs_read:
-            if found is None:
+            if not found:
                 if used:
-                    self._hurt(key, ["is missing"], {(slot, ordinal)}, expected, used, None)
+                    key = layout.pack(self.chain.chain_id, pack_id)
+                    gone = tuple(one for one in expected.directory.places if used >> one & 1)
+                    self._hurt(key, ["is missing"], slot, ordinal, gone)
+                    self._note_pack(slot, ordinal, expected, gone, missing=True)
                 return
-            form, state = self.packs_read[pack_id] = found
-            self.forms_read.add(form.key)
-            if state.problems:
-                self._hurt(form.key, [*state.problems], set(), expected, used, state.damaged)
-        form, state = self.packs_read[pack_id]
-        if state.damaged:
-            self._hurt(form.key, [], {(slot, ordinal)}, expected, used, state.damaged)
-        lost = tuple(place for place in state.absent if used >> place & 1)
-        if lost:
-            problem = f"lacks {counted(len(lost), 'block')} that points use"
-            self._hurt(form.key, [problem], {(slot, ordinal)}, expected, used, lost)
+            self.packs_read[pack_id] = found
+            for form, state in found:
+                self.forms_read.add(form.key)
+                if state.problems:
+                    self._hurt(form.key, [*state.problems], slot, ordinal, ())
+        read = self.packs_read[pack_id]
+        # A block is lost when no form has it as it was signed.
+        lost = set.intersection(*(set(state.damaged) | set(state.absent) for _, state in read))
+        hurt = tuple(place for place in sorted(lost) if used >> place & 1)
+        form, state = read[0]
+        if hurt:
+            lacking = [place for place in hurt if place in state.absent]
+            problems = (
+                [f"lacks {counted(len(lacking), 'block')} that points use"] if lacking else []
+            )
+            self._hurt(form.key, problems, slot, ordinal, hurt)
+        if hurt or any(state.problems for _, state in read):
+            self._note_pack(slot, ordinal, expected, hurt, missing=False)
+
+    def _note_pack(
+        self, slot: int, ordinal: int, expected: Expected, hurt: tuple[int, ...], *, missing: bool
+    ) -> None:
+        self.findings.packs.append(
+            DamagedPack(
+                chain=self.chain.chain_id.hex(),
+                pack=expected.directory.pack_id.hex(),
+                slot=slot,
+                ordinal=ordinal,
+                places=hurt,
+                missing=missing,
+            )
+        )
 
     def _hurt(
-        self,
-        key: str,
-        problems: list[str],
-        at: set[tuple[int, int]],
-        expected: Expected,
-        used: int,
-        damaged: tuple[int, ...] | None,
+        self, key: str, problems: list[str], slot: int, ordinal: int, places: tuple[int, ...]
     ) -> None:
         """Note what is wrong with a pack, and which blocks of which session it concerns."""
         known = self.hurt_blocks.setdefault(key, ([], set()))
         known[0].extend(problems)
-        places = expected.directory.places if damaged is None else damaged
-        known[1].update(
-            (slot, ordinal << 16 | place)
-            for slot, ordinal in at
-            for place in places
-            if used >> place & 1
-        )
+        known[1].update((slot, ordinal << 16 | place) for place in places)
 
     def _report_blocks(self) -> None:
         for key, (problems, blocks) in self.hurt_blocks.items():

@@ -66,7 +66,7 @@ class Loose:
             if kind == "packs" and found:
                 return self._check_pack(found[0], Form(key, info.size, found[1]))
             if kind == "tables" and ID.fullmatch(name):
-                _check_tables(self.storage, key, self.progress)
+                check_tables(self.storage, key, self.progress)
             elif kind == "keys" and ID.fullmatch(name):
                 keys = headers.read_session_keys(get_framed(self.storage, key, MAX_SMALL), key)
                 if (keys.chain_id, keys.session_id.hex()) != (chain_id, name):
@@ -101,7 +101,7 @@ class Loose:
         return state.session_id
 
 
-def _check_tables(storage: Storage, key: str, progress: Progress) -> None:
+def check_tables(storage: Storage, key: str, progress: Progress) -> None:
     """Check the frame of a tables object, in pieces.
 
     Raises:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from strongroom.repository.chain import Chain
     from strongroom.repository.progress import Cancellation, Progress
 
-    Found: TypeAlias = tuple[Form, PackState]
-    """What holds a pack, and how that was found."""
-    _Then: TypeAlias = Callable[[Found | None], None]
+    Found: TypeAlias = list[tuple[Form, PackState]]
+    """Forms of a pack that were compared, and how they were found; empty if it is gone."""
+    _Then: TypeAlias = Callable[[Found], None]
 
 _READERS: Final = 4
 """Threads: hashing keeps two cores busy, and a bucket far away several requests."""
@@ -93,8 +93,8 @@ class PackReader:
         self._progress = progress
         self._cancel = cancel
         self._pool = ThreadPoolExecutor(_READERS, "scrub")
-        self._asked: deque[tuple[bytes, Future[Found | None], _Then]] = deque()
-        self._running: dict[bytes, Future[Found | None]] = {}
+        self._asked: deque[tuple[bytes, Future[Found], _Then]] = deque()
+        self._running: dict[bytes, Future[Found]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -120,8 +120,7 @@ class PackReader:
 
         Args:
             expected: What the ledger says of it.
-            then: Called in the thread of who asks, in the order of asking, with what was found;
-                None says that the pack is not there.
+            then: Called in the thread of who asks, in the order of asking, with what was found.
         """
         pack_id = expected.directory.pack_id
         future = self._running.get(pack_id)
@@ -137,33 +136,40 @@ class PackReader:
         self._remember(pack_id, found)
         then(found)
 
-    def _remember(self, pack_id: bytes, found: Found | None) -> None:
+    def _remember(self, pack_id: bytes, found: Found) -> None:
         first = self._running.pop(pack_id, None) is not None
-        if first and found is not None and found[1] is not _UNREAD:
-            self._choice.sample.read(pack_id, whole=not found[1].problems)
+        if first and found and found[0][1] is not _UNREAD:
+            self._choice.sample.read(pack_id, whole=not any(one.problems for _, one in found))
 
-    def _look(self, expected: Expected) -> Found | None:
-        """Compare a pack, or what compaction left of it, with the ledger; None if it is gone."""
+    def _look(self, expected: Expected) -> Found:
+        """Compare a pack with the ledger, form by form until one is whole."""
         chain, pack_id = self._chain, expected.directory.pack_id
         self._cancel.check()
         for _ in range(_LISTINGS):
-            form = next(iter(forms(chain.storage, chain.chain_id, pack_id)), None)
-            if form is None:
-                return None
-            if pack_id in self._choice.left_out and form.size >= _least_size(expected, form):
-                return form, _UNREAD
+            found: Found = []
             # `check_pack` notes what is wrong with a pack; it raises for one that went away:
             # compacted meanwhile, perhaps.
             with suppress(IntegrityError):
-                return form, check_pack(
-                    chain.storage,
-                    form,
-                    chain.origin_id,
-                    expected,
-                    self._progress,
-                    self._cancel,
-                )
-        return None
+                for form in forms(chain.storage, chain.chain_id, pack_id):
+                    if self._may_stay_unread(expected, form):
+                        return [(form, _UNREAD)]
+                    state = check_pack(
+                        chain.storage,
+                        form,
+                        chain.origin_id,
+                        expected,
+                        self._progress,
+                        self._cancel,
+                    )
+                    found.append((form, state))
+                    if not state.problems:
+                        break
+                return found
+        return []
+
+    def _may_stay_unread(self, expected: Expected, form: Form) -> bool:
+        left_out = expected.directory.pack_id in self._choice.left_out
+        return left_out and form.size >= _least_size(expected, form)
 
 
 def _least_size(expected: Expected, form: Form) -> int:

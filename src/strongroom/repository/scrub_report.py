@@ -27,6 +27,21 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedPack:
+    """A pack that is not whole, as the ledger of its session calls it."""
+
+    chain: str
+    pack: str
+    slot: int
+    """Of its session in the chain."""
+    ordinal: int
+    places: tuple[int, ...]
+    """Of the blocks that points use and no object holds as signed; perhaps none."""
+    missing: bool
+    """No object holds anything of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """Something to know that is no damage."""
 
@@ -94,6 +109,8 @@ class ScrubReport:
     chains: tuple[ScrubbedChain, ...]
     damaged: tuple[Damage, ...]
     notes: tuple[Note, ...]
+    packs: tuple[DamagedPack, ...] = ()
+    """Those that are not whole: what `damaged` says of them for people, for whoever repairs."""
     coverage: Coverage | None = None
     """Where only a sample of the packs was read."""
 
@@ -123,7 +140,7 @@ class ScrubReport:
             lines.append(f"DAMAGED {damage.object}: {damage.what}")
             if damage.points:
                 lines.append(
-                    f"  hurts {counted(len(damage.points), 'point')}: {_some(damage.points)}"
+                    f"  hurts {counted(len(damage.points), 'point')}: {some(damage.points)}"
                 )
         lines.extend(f"note: {note.object}: {note.what}" for note in self.notes[:_MOST_LISTED])
         if len(self.notes) > _MOST_LISTED:
@@ -147,6 +164,7 @@ class Findings:
 
     damaged: list[Damage] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    packs: list[DamagedPack] = field(default_factory=list)
 
     def damage(self, key: str, what: str, points: Iterable[str] = ()) -> None:
         """Note what is not what was written, and the points that it hurts."""
@@ -157,6 +175,7 @@ class Findings:
         self.notes.append(Note(object=key, what=what))
 
 
-def _some(points: tuple[str, ...]) -> str:
+def some(points: tuple[str, ...]) -> str:
+    """Return the ids of points, or of so many as fit."""
     shown = ", ".join(point[:12] for point in points[:_MOST_LISTED])
     return shown if len(points) <= _MOST_LISTED else f"{shown}, …"

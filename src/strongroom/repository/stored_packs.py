@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.errors import MalformedError, ObjectMissingError
+from strongroom.crypto.content import fingerprint
+from strongroom.errors import IntegrityError, MalformedError, ObjectMissingError
 from strongroom.format import pack as packs
 from strongroom.format import thinned
+from strongroom.format.codec import HASH_LENGTH
 from strongroom.model.phrases import counted
 from strongroom.repository import layout
 
@@ -165,3 +167,27 @@ def find_pack(
         f"{key} is missing, and nothing else holds {counted(len(wanted), 'block')} of it",
         object=key,
     )
+
+
+def find_block(
+    storage: Storage, chain_id: bytes, origin_id: bytes, directory: Directory, place: int
+) -> bytes | None:
+    """Return a block's stored bytes out of whichever form of its pack has them as signed.
+
+    For a block that is damaged where it is looked for first: it may have been repaired beside
+    that, in a storage that lets nothing be removed.
+    """
+    index = directory.places.index(place)
+    length = directory.lengths[index]
+    expected = directory.hashes[HASH_LENGTH * index : HASH_LENGTH * (index + 1)]
+    for form in forms(storage, chain_id, directory.pack_id):
+        try:
+            stored = read_form(storage, form, origin_id)
+            if stored.directory != directory or place not in stored.offsets:
+                continue
+            data = storage.get(stored.key, stored.offsets[place], length)
+        except IntegrityError:
+            continue
+        if fingerprint(data) == expected:
+            return data
+    return None

@@ -124,6 +124,7 @@ def _notes(row: PointRow) -> str:
     notes = (
         ("locked", row.locked),
         ("contents locked", bool(row.needs) and not row.locked),
+        ("damaged", row.damaged),
         ("held", row.held),
         ("given up", row.given_up),
         ("plain", not row.encrypted),
@@ -185,6 +186,7 @@ def _detail_lines(details: PointDetailsView) -> list[str]:
             ("warnings", number(details.source_warnings)),
             ("held", yes_or_no(row.held)),
             *([("kept as", _flags(row))] if row.flags else []),
+            ("damaged", yes_or_no(row.damaged)),
             ("parent", details.parent or "-"),
             ("repository", details.repository),
             ("chain", row.chain),

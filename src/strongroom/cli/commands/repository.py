@@ -432,6 +432,9 @@ def _detail_lines(details: RepositoryDetails) -> Iterator[str]:
     for chain in details.chains:
         yield ""
         yield from pairs(chain_pairs(chain))
+    if details.damaged:
+        yield ""
+        yield from details.damaged
     if details.accepted_signers:
         yield ""
         yield "signers accepted on this machine:"
@@ -524,6 +527,52 @@ def scrub(
             cancel=cancel,
         )
     reports.show_scrub(door, report)
+
+
+@repository.command("repair")
+@repository_argument
+@repository_option
+@click.option(
+    "--from",
+    "source",
+    metavar="COPY",
+    shell_complete=repository_names,
+    help="Bring back from this copy: a repository's name or its location.",
+)
+@signer_option
+@click.option("--dry-run", is_flag=True, help="Say what could be brought back; change nothing.")
+@pass_door
+def repair(
+    door: Door, where: str, source: str | None, signers: tuple[str, ...], dry_run: bool
+) -> None:
+    r"""Find what is damaged in repository R, and bring it back from a copy.
+
+    Needs no key: what comes back is compared with what was signed. Without a copy it says what
+    is damaged; the job's next session reads that again from the source.
+
+    \b
+    Exit status:
+      0    nothing is damaged, or nothing stays damaged
+      2    the request cannot be right
+      10   there is no repository, or no copy
+      13   a storage did not answer
+      20   something stays damaged, or would after a dry run
+      130  stopped on request; what was brought back stays
+    """
+    from strongroom.cli import reports
+    from strongroom.control import repair as repairing
+
+    with door.context() as ctx, door.work() as (progress, cancel):
+        report = repairing.repair(
+            ctx,
+            where,
+            source=source,
+            signers=signers,
+            dry_run=dry_run,
+            progress=progress,
+            cancel=cancel,
+        )
+    reports.show_repair(door, report)
 
 
 @repository.command("verify")

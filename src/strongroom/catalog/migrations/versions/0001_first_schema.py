@@ -359,6 +359,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chain_id", "chain_key_id", name=op.f("pk_envelopes")),
     )
     op.create_table(
+        "damaged_blocks",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("slot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("found_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["chain_id"],
+            ["chains.chain_id"],
+            name=op.f("fk_damaged_blocks_chain_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("chain_id", "slot", "number", name=op.f("pk_damaged_blocks")),
+    )
+    op.create_table(
         "missing_links",
         sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("older_id", sa.LargeBinary(), nullable=False),

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.catalog import chains, missing_links, synthetic_fulls
+from strongroom.catalog import chains, missing_links, repositories, synthetic_fulls
 from strongroom.catalog import points as point_rows
 from strongroom.clock import to_microseconds
-from strongroom.control import audit, job_lock, keys
+from strongroom.control import audit, clock_guard, job_lock, keys, vaults
 from strongroom.control.chain_choice import ChainChoice, Target
 from strongroom.control.known_chains import keep_envelope
 from strongroom.control.retention import Judged
@@ -29,6 +29,7 @@ from strongroom.engine.carried import used_by
 from strongroom.errors import (
     ConflictError,
     NotFoundError,
+    RefusedError,
     StrongroomError,
     UnlockError,
 )
@@ -39,7 +40,7 @@ from strongroom.repository import rekey, unpublished, writer
 from strongroom.repository.state import StateBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from strongroom.control.context import Context
     from strongroom.control.sessions import SessionResult
@@ -63,7 +64,10 @@ def remove_dead(ctx: Context, job: Job, repository: Repository) -> None:
             continue
         published = unpublished.is_published(repository.storage, row.chain_id)
         if not published and chains.find(ctx.database, row.chain_id) is None:
-            unpublished.remove(repository.storage, row.chain_id)
+            try:
+                unpublished.remove(repository.storage, row.chain_id)
+            except RefusedError:
+                continue  # a vault keeps some of it for now: another time
             ctx.keystore.delete(ChainRecord, row.chain_id.hex())
         synthetic_fulls.remove(ctx.database, row.chain_id)
 
@@ -115,9 +119,7 @@ class SyntheticRun(SessionRun):
                 old, new, what, job_lock.Beating(self.progress, self._lock), self.cancel
             )
             session = self._session(target, previous, choice)
-            derived = [
-                self._derived(source, replaced, ctx) for source, (replaced, _) in points.items()
-            ]
+            derived = [self._derived(source, details, ctx) for source, details, _ in points]
             derivation.publish(old, new, what, derived, session, ctx.identity, ctx.clock)
             self.cancel.check()
             if self._lock is not None:
@@ -130,7 +132,8 @@ class SyntheticRun(SessionRun):
         unpublished.publish(repository.storage, chain_id, header)
         chain = repository.chain(chain_id)
         self._remember(chain, old, record)
-        self._replace(points.values(), old)
+        made = {one.source_id: one.point_id for one in derived}
+        self._replace({old_id: made[source] for source, _, old_id in points}, old)
         entry = chain.newest_session
         assert entry is not None
         return self._outcome(entry, session.counter, derived), replace(target, chain=chain)
@@ -288,13 +291,27 @@ class SyntheticRun(SessionRun):
                 new_chain=chain.chain_id.hex(),
             )
 
-    def _replace(self, points: Iterable[tuple[PointDetails, bytes]], old: Chain) -> None:
-        """Give up the points that the new ones are the same as, but for those that are held."""
-        rows = {row.point_id: row for row in point_rows.of_chain(self.ctx.database, old.chain_id)}
-        for _, point_id in points:
-            row = rows.get(point_id)
-            if row is not None and not row.held:
-                self._given_up[point_id] = Judged(row, Verdict(point_id, (), (_REPLACED,)))
+    def _replace(self, points: Mapping[bytes, bytes], old: Chain) -> None:
+        """Give up the points that the new ones are the same as, where nothing keeps them.
+
+        Args:
+            points: New points by the old ones.
+            old: The old ones' chain.
+        """
+        ctx = self.ctx
+        strict = vaults.needs_strict_clock(ctx, self.job.repository)
+        blocked = clock_guard.removals_blocked(ctx, strict=strict) is not None
+        for row in point_rows.of_chain(ctx.database, old.chain_id):
+            new = points.get(row.point_id)
+            if new is None:
+                continue
+            self._flagged[new] = row.flagged
+            repository = repositories.get(ctx.database, self.job.repository)
+            until = vaults.locked_until(ctx, repository.repository_id, row.taken_at)
+            locked = until is not None and until > ctx.clock.now()
+            if not (row.held or locked or blocked):
+                verdict = Verdict(row.point_id, (), (_REPLACED,))
+                self._given_up[row.point_id] = Judged(row, verdict)
 
     def _result(self, outcome: backup.SessionOutcome, target: Target) -> SessionResult:
         moved = self._moved
@@ -309,8 +326,8 @@ class SyntheticRun(SessionRun):
 
 def _newest_points(
     job: Job, chain: Chain, keyring: Keyring
-) -> dict[bytes, tuple[PointDetails, bytes]]:
-    """Return, by source, the newest point that the chain's state carries, and its id.
+) -> list[tuple[bytes, PointDetails, bytes]]:
+    """Return of each source the newest point that the chain's state carries: details and id.
 
     Raises:
         NotFoundError: there is none.
@@ -334,4 +351,4 @@ def _newest_points(
             f"chain {chain.name} has no point of a source that job {job.name} has now",
             hint=f"'strongroom job run {job.name}' makes one",
         )
-    return found
+    return [(source, details, point_id) for source, (details, point_id) in found.items()]

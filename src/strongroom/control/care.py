@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import copied_clones, heads, reencryptions, synthetic_fulls
 from strongroom.catalog import copies as copy_rows
-from strongroom.catalog import heads, reencryptions, synthetic_fulls
 from strongroom.control import audit, copies, guarded, keys, known_chains
 from strongroom.control.access import Access, open_reading, storage_of
 from strongroom.engine.cancellation import Cancellation
@@ -340,6 +340,7 @@ def prune(
             # Removed on purpose: nobody is to take it for withheld, and no key of it is of use.
             ctx.keystore.delete(ChainRecord, chain_id.hex())
             chain_rows.remove(ctx.database, chain_id)
+            copied_clones.remove(ctx.database, chain_id)
             heads.forget(ctx.database, chain_id)
         elif compacting and not plan.whole_chain:
             with _left_alone(chain.name, warnings):

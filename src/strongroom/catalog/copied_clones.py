@@ -43,6 +43,11 @@ def of_copy(database: Database, copy_id: bytes) -> list[CloneRow]:
     return [_row(row) for row in rows]
 
 
+def all_rows(database: Database) -> list[CloneRow]:
+    """Return the clones of all copy jobs."""
+    return [_row(row) for row in database.query("SELECT * FROM copied_clones")]
+
+
 def published(database: Database, chain_id: bytes) -> None:
     """Remember that everybody sees a clone."""
     database.execute("UPDATE copied_clones SET header = NULL WHERE chain_id = ?", (chain_id,))

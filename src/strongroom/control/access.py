@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import copied_clones, copy_jobs, heads, jobs, repositories
 from strongroom.catalog import copies as copy_rows
-from strongroom.catalog import copy_jobs, heads, jobs, repositories
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
@@ -388,6 +388,9 @@ def _use_copies(ctx: Context, reading: Reading) -> None:
         if chain.chain_id not in once or is_home(chain):
             once[chain.chain_id] = chain
     reading.chains = [chain for chain in reading.chains if once[chain.chain_id] is chain]
+    clones = copied_clones.all_rows(ctx.database)
+    beside = {row.chain_id for row in clones if row.old_chain_id in once}
+    reading.chains = [chain for chain in reading.chains if chain.chain_id not in beside]
     away = {one.repository_id: f"its repository is left out: {one.error}" for one in reading.absent}
     damaged = {chain_id: str(error) for chain_id, error in reading.problems}
     for chain_id, row in rows.items():

@@ -231,7 +231,9 @@ def test_a_plain_copy_of_sealed_points_is_refused(machine: SameProcess) -> None:
     create = ("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
     refused = machine.run(*create, "--no-encryption", status=14)
 
-    assert "no copy of them is made that is not" in refused.stderr
+    assert "--encrypt password:NAME" in refused.stderr
+    forced = machine.run(*create, "--encrypt", "none", "--force", status=14)
+    assert "restore it" in forced.stderr
     assert machine.json("job", "copy", "list")["copy_jobs"] == []
 
 
@@ -427,18 +429,9 @@ def test_points_are_seen_once_where_a_job_writes_beside_their_copy(own: SameProc
     assert restored(own, points(own)[0]["id"]) == "first"
 
 
-def test_a_plain_copy_of_sealed_points_is_refused_and_says_what_to_do(own: SameProcess) -> None:
-    words = ("job", "copy", "create", "plain", "--from", "docs", "--to", "offsite")
-    refused = own.run(*words, "--encrypt", "none", status=14)
-    assert "--encrypt password:NAME" in refused.stderr
-    forced = own.run(*words, "--encrypt", "none", "--force", status=14)
-    assert "restore it" in forced.stderr
-    assert [one["name"] for one in own.json("job", "copy", "list")["copy_jobs"]] == ["own"]
-
-
 def test_what_a_copy_with_its_own_key_needs_is_said(own: SameProcess) -> None:
     assert own.json("job", "copy", "show", "own")["copy_job"]["encrypt"] == "password:theirs"
-    used = own.run("password", "remove", "theirs", "--yes", status=16)
+    used = own.run("password", "remove", "theirs", status=15)
     assert "copy job own" in used.stderr
     own.run(*OWN_KEY[:3], "b", *OWN_KEY[4:], "--encrypt", "password:none-such", status=10)
     own.run(*OWN_KEY[:3], "b", *OWN_KEY[4:], "--encrypt", "nonsense", status=2)

@@ -82,6 +82,11 @@ def get(database: Database, name: str) -> CopyJobRow:
     return found
 
 
+def by_id(database: Database, copy_id: bytes) -> CopyJobRow | None:
+    row = database.one(f"{_SELECT} WHERE copy_jobs.copy_id = ?", (copy_id,))
+    return None if row is None else _row(row)
+
+
 def all_rows(database: Database) -> list[CopyJobRow]:
     """Return every copy job, by name."""
     return [_row(row) for row in database.query(f"{_SELECT} ORDER BY copy_jobs.name")]

@@ -310,6 +310,8 @@ def open_reading(
     recovered = _recovered(ctx, reading)
     _look_at_plain(reading, believed)
     _look_at_older(reading, keyrings, believed)
+    if access.where is None:
+        _leave_out_clones(ctx, reading)
     for chain in tuple(reading.chains):
         try:
             views = open_points([chain], lambda chain: keyrings.get(chain.chain_id))
@@ -388,15 +390,23 @@ def _use_copies(ctx: Context, reading: Reading) -> None:
         if chain.chain_id not in once or is_home(chain):
             once[chain.chain_id] = chain
     reading.chains = [chain for chain in reading.chains if once[chain.chain_id] is chain]
-    clones = copied_clones.all_rows(ctx.database)
-    beside = {row.chain_id for row in clones if row.old_chain_id in once}
-    reading.chains = [chain for chain in reading.chains if chain.chain_id not in beside]
     away = {one.repository_id: f"its repository is left out: {one.error}" for one in reading.absent}
     damaged = {chain_id: str(error) for chain_id, error in reading.problems}
     for chain_id, row in rows.items():
         why = damaged.get(chain_id) or away.get(row.repository_id)
         if chain_id not in once and why is not None:
             _open_copy(ctx, reading, chain_id, why)
+
+
+def _leave_out_clones(ctx: Context, reading: Reading) -> None:
+    """Show no point twice: what is copied under a key of its own is read from its original."""
+    if not ctx.has_catalog:
+        return
+    there = {chain.chain_id for chain in reading.chains}
+    beside = {
+        row.chain_id for row in copied_clones.all_rows(ctx.database) if row.old_chain_id in there
+    }
+    reading.chains = [chain for chain in reading.chains if chain.chain_id not in beside]
 
 
 def _open_copy(ctx: Context, reading: Reading, chain_id: bytes, why: str) -> None:

@@ -11,6 +11,7 @@ with by the next.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from strongroom.errors import (
     NoRecipientMatchedError,
     NotFoundError,
     PointWithheldError,
+    RefusedError,
     UnlockError,
     UnsupportedVersionError,
 )
@@ -319,7 +321,29 @@ class _Copying:
         ctx = self._ctx
         keyring = open_chain(ctx, plan.old, self._unlockers)
         reencryption.check_keys(carried(plan.old), keyring)
-        row, new, chain_key = self._begun(plan) or self._begin(plan)
+        begun = self._begun(plan)
+        try:
+            row, chain_key = self._made(plan, keyring, begun or self._begin(plan))
+        except RefusedError:
+            if begun is None:
+                raise
+            # A storage that lets nothing go keeps the journal that was begun: without its header
+            # nobody sees it.
+            self._drop(plan)
+            row, chain_key = self._made(plan, keyring, self._begin(plan))
+        self._keep(plan, keyring, row.chain_id, chain_key)
+        self._lock.confirm()
+        assert row.header is not None
+        unpublished.publish(self._target.storage, row.chain_id, row.header)
+        clone_rows.published(ctx.database, row.chain_id)
+        return self._target.chain(row.chain_id)
+
+    def _made(
+        self, plan: _Plan, keyring: Keyring, begun: tuple[CloneRow, Chain, ChainKey]
+    ) -> tuple[CloneRow, ChainKey]:
+        """Fill a clone that nobody sees yet."""
+        ctx = self._ctx
+        row, new, chain_key = begun
         reencryption.reencrypt(
             plan.old,
             keyring,
@@ -333,12 +357,7 @@ class _Copying:
             progress=self._progress,
             cancel=self._cancel,
         )
-        self._keep(plan, keyring, row.chain_id, chain_key)
-        self._lock.confirm()
-        assert row.header is not None
-        unpublished.publish(self._target.storage, row.chain_id, row.header)
-        clone_rows.published(ctx.database, row.chain_id)
-        return self._target.chain(row.chain_id)
+        return row, chain_key
 
     def _begin(self, plan: _Plan) -> tuple[CloneRow, Chain, ChainKey]:
         """Store the envelopes of a clone, sign its header, and open it."""
@@ -382,7 +401,8 @@ class _Copying:
         """Remove what was made of a clone that nobody has seen, if anything was."""
         if plan.row is None:
             return
-        unpublished.remove(self._target.storage, plan.row.chain_id)
+        with suppress(RefusedError):
+            unpublished.remove(self._target.storage, plan.row.chain_id)
         self._ctx.keystore.delete(ChainRecord, plan.row.chain_id.hex())
         clone_rows.remove(self._ctx.database, plan.row.chain_id)
 
@@ -458,7 +478,8 @@ class _Copying:
             if row.header is not None and not unpublished.is_published(
                 self._target.storage, row.chain_id
             ):
-                unpublished.remove(self._target.storage, row.chain_id)
+                with suppress(RefusedError):
+                    unpublished.remove(self._target.storage, row.chain_id)
                 clone_rows.remove(ctx.database, row.chain_id)
                 continue
             clone = self._clone(row)

@@ -1,9 +1,9 @@
 """A clone under other keys that follows its chain: what was published since is added to it.
 
 Only sessions that the clone lacks are sealed again. Their packs are stored and read back first;
-then their entries follow under the clone's next numbers, with slots, points and times as they
-were; at last a PROMISE lets go what the chain let go. Cut short at any instant, the clone is
-whole and only behind: packs that the clone's key made are kept, and the rest is made anew.
+then their entries follow, with slots, points and times as they were and under no lower numbers;
+at last a PROMISE lets go what the chain let go. Cut short at any instant, the clone is whole and
+only behind: packs that the clone's key made are kept, and the rest is made anew.
 """
 
 from __future__ import annotations
@@ -217,7 +217,10 @@ class _Extension(Resealing):
             body = msgspec.structs.replace(body, older=older)
             pages.store()
             clock = _AsThen(self._clock, entry.raw.made_at)
-            written = append_entry(new, body, self._signer, clock, _refuse_newer, seen)
+            # No number below a slot: a session that goes on here takes the next one for its own.
+            written = append_entry(
+                new, body, self._signer, clock, _refuse_newer, seen, lowest=entry.number
+            )
             before = self._old, body_of(entry)
 
     def verify(self, lacking: Lacking) -> None:

@@ -7,6 +7,7 @@ data stay byte for byte what they were, and nothing here knows what they mean.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,6 +23,7 @@ from strongroom.errors import (
     IntegrityError,
     MalformedError,
     PointDamagedError,
+    RefusedError,
 )
 from strongroom.format import header as headers
 from strongroom.format import pack as packs
@@ -204,13 +206,16 @@ class Resealing:
                 stored = read_form(storage, Form(info.key, info.size, 0), new.origin_id)
             except IntegrityError:
                 if self.fills:
-                    storage.delete(info.key)
+                    with suppress(RefusedError):
+                        storage.delete(info.key)
                 continue
             slot = slots.get(stored.header.session_id)
             if slot is not None and self._is_wanted(slot, stored):
                 self._directories[slot, stored.directory.ordinal] = stored.encoded
             elif slot is not None or self.fills:
-                storage.delete(info.key)
+                # Where the storage keeps it, it is in nobody's way.
+                with suppress(RefusedError):
+                    storage.delete(info.key)
 
     def _is_wanted(self, slot: int, stored: StoredPack) -> bool:
         """Tell whether the new keys sealed a pack's contents, and nothing of it is lacking."""

@@ -358,6 +358,11 @@ def test_a_copy_with_its_own_key_follows_what_the_source_lets_go(own: SameProces
     own.run("repository", "prune", "offsite", "--yes")
     own.run("repository", "scrub", "offsite")
     assert len(points(own, "--repository", "offsite")) == 2
+    # Both chains are new then, and have the points of those before.
+    own.run("job", "reencrypt", "docs", "--yes")
+    again = own.json("job", "copy", "run", "own")["chains"]
+    assert sorted(len(one["points"]) for one in again) == [0, 0, 1, 1]
+    assert len(points(own, "--repository", "offsite")) == 2
 
 
 @pytest.mark.parametrize("published", [False, True])

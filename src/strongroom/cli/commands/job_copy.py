@@ -113,7 +113,7 @@ def create(
       10  there is no such job, repository, password or KMS
       12  the keystore lost what the copy was to be sealed for
       13  the KMS did not answer
-      14  no copy of encrypted points is made that is not encrypted; or the KMS refused
+      14  no copy of encrypted points is plain; or the KMS refused
       15  the name is taken
     """
     from strongroom.control import copy_jobs
@@ -217,7 +217,7 @@ def run(
     \b
     Exit status:
       0    the copy has all that the job's chains promise
-      2    a copy of what is stored as it is needs no secret; one with its own key no --check
+      2    it takes no secret, or, with a key of its own, no --check
       10   there is no such copy job, or its job has no points yet
       11   somebody is at work on the job there
       12   the points do not open with what is at hand; give their secret

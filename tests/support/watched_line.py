@@ -239,7 +239,7 @@ class WatchedMachine:
 
 def _command(line: Sequence[str]) -> str:
     words = [word for word in line if not word.startswith("-")]
-    return next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in LEAVES), "")
+    return next((" ".join(words[:n]) for n in (3, 2, 1) if " ".join(words[:n]) in LEAVES), "")
 
 
 def _started(line: list[str], environment: Mapping[str, str], outputs: Sequence[Path]) -> int:

@@ -28,6 +28,7 @@ from strongroom.crypto.hpke import PublicKey
 from strongroom.engine import extension, reencryption
 from strongroom.engine.carried import carried
 from strongroom.errors import (
+    CancelledError,
     ConflictError,
     ForgedError,
     IntegrityError,
@@ -137,7 +138,11 @@ def run(
             job_lock.Beating(progress, lock),
             cancel,
         )
-        work.copy_all(chain_rows.of_job(ctx.database, job.job_id))
+        try:
+            work.copy_all(chain_rows.of_job(ctx.database, job.job_id))
+        except CancelledError as error:
+            error.hint = f"'strongroom job copy run {copy.name}' goes on from here"
+            raise
     if work.locked is not None:
         work.locked.hint = (
             f"give the secret of the points: 'strongroom job copy run {copy.name} --password-file "

@@ -79,15 +79,11 @@ class Lacking:
                 )
 
     @property
-    def given_up(self) -> set[bytes]:
-        """Points of the clone, as it is, that the chain no longer promises."""
-        return self.clone.live.keys() - self.live.keys()
-
-    @property
     def moved(self) -> bool:
-        """Whether points were let go, held or released since."""
-        held = {point for point, is_held in self.clone.live.items() if is_held}
-        return bool(self.given_up) or held != self.held & self.clone.live.keys()
+        """Whether points of the clone were let go, held or released since."""
+        here = self.clone.live
+        held = {point for point, is_held in here.items() if is_held}
+        return bool(here.keys() - self.live.keys()) or held != self.held & here.keys()
 
     @property
     def held(self) -> set[bytes]:
@@ -242,8 +238,8 @@ class _Extension(Resealing):
         new.refresh()
         live = {one.point.point_id: one.held for one in new.live_points()}
         give_up = live.keys() - lacking.live.keys()
-        holds = {point for point, held in live.items() if held}
-        if not give_up and holds == lacking.held & live.keys():
+        held = {point for point, is_held in live.items() if is_held}
+        if not give_up and held == lacking.held & live.keys():
             return
         seen = new.listing[-1]
         pages = PageCollector(new)
@@ -252,7 +248,7 @@ class _Extension(Resealing):
             pages,
             give_up=give_up,
             hold_ids=lacking.held,
-            release_ids=holds - lacking.held,
+            release_ids=held - lacking.held,
         )
         pages.store()
         body = PromiseBody(history, "copied")

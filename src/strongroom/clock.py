@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_START_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -25,6 +27,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go back, for durations."""
+        ...
+
+    def running(self) -> tuple[str, float]:
+        """Return which start of the machine this is, and the seconds since, sleep included."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -44,6 +50,13 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def running(self) -> tuple[str, float]:
+        try:
+            start = _START_ID.read_text().strip()
+        except OSError:
+            start = ""  # no /proc: every start looks alike, and a shorter count tells
+        return start, time.clock_gettime(time.CLOCK_BOOTTIME)
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
@@ -56,6 +69,11 @@ def to_microseconds(moment: datetime) -> int:
 def from_microseconds(microseconds: int) -> datetime:
     """Return the moment that lies `microseconds` after 1970 UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def local(moment: datetime) -> datetime:
+    """Return `moment` in this machine's time zone: by its days people count."""
+    return moment.astimezone()
 
 
 def rfc3339(moment: datetime) -> str:

@@ -8,7 +8,10 @@ family by walking its classes upwards.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class StrongroomError(Exception):
@@ -196,6 +199,47 @@ class StorageFullError(RefusedError):
 
     code = "storage-full"
     hint = "free space in the repository's storage or lower retention, then run the job again"
+
+
+class ObjectLockedError(RefusedError):
+    """The object is locked: nobody can remove it before its date."""
+
+    code = "object-locked"
+
+    def __init__(
+        self, message: str, *, until: datetime, hint: str | None = None, **fields: object
+    ) -> None:
+        super().__init__(message, hint=hint, until=until.isoformat(), **fields)
+        self.until = until
+
+
+class PointLockedError(RefusedError):
+    """A vault keeps the point; `fields["until"]` says until when."""
+
+    code = "point-locked"
+
+
+class EncryptionRequiredError(RefusedError):
+    """The repository is a vault, which takes nothing that is not encrypted."""
+
+    code = "encryption-required"
+
+
+class PromiseBrokenError(RefusedError):
+    """A place does not do what a storage has to; `fields["promises"]` names what."""
+
+    code = "promise-broken"
+    hint = (
+        "choose another place, or another server in front of it; 'strongroom repository check' "
+        "shows every promise"
+    )
+
+
+class ClockJumpedError(RefusedError):
+    """The clock jumped by more than 24 hours: nothing is removed until somebody confirms it."""
+
+    code = "clock-jumped"
+    hint = "is the time right? 'strongroom clock confirm' says that it is"
 
 
 class AuditUnwritableError(RefusedError):

@@ -1,8 +1,8 @@
 """What the server may keep of keys, sealed under its key file.
 
     key file ┐                          identities/  passwords/  recovery-kits/
-    machine  ├─ HKDF ─▶ keystore key ─▶     kms/  kms-keys/  chains/  requests/  opened-points/
-    passphrase, if there is one ┘           one sealed file for each record
+    machine  ├─ HKDF ─▶ keystore key ─▶     kms/  kms-keys/  credentials/  chains/  requests/
+    passphrase, if there is one ┘           opened-points/, one sealed file for each record
                                         metakeys/<chain>/<session>, one sealed file for each
 
 Whoever copies the folder, or moves it to another machine, has nothing. Each file is bound to
@@ -225,6 +225,13 @@ class KmsKeyRecord(Record, frozen=True, kw_only=True):
     oaep: int
 
 
+class CredentialRecord(Record, frozen=True, kw_only=True):
+    """What a place elsewhere is to know us by. Its name is the credential's id."""
+
+    account: str
+    secret: SecretBytes
+
+
 class ChainRecord(Record, frozen=True, kw_only=True):
     """What the next session of a chain needs to compare and to seal; metakeys lie apart.
 
@@ -314,6 +321,7 @@ _FOLDERS: Final[dict[type[Record], str]] = {
     RecoveryRecord: "recovery-kits",
     KmsRecord: "kms",
     KmsKeyRecord: "kms-keys",
+    CredentialRecord: "credentials",
     ChainRecord: "chains",
     HeadRecord: "heads",
     AuditHeadRecord: "audit",

@@ -35,6 +35,8 @@ CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """Set by systemd for a service that is handed credentials."""
 LOG_VARIABLE: Final = "STRONGROOM_LOG"
 SYSLOG_VARIABLE: Final = "STRONGROOM_SYSLOG"
+GUARDS_VARIABLE: Final = "STRONGROOM_GUARDS"
+DEFAULT_GUARDS: Final = Path("/run/strongroom-guard")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 DEFAULT_QUARANTINE_HOURS: Final = 24
 _IN_FILE: Final = {"key_file", "key_passphrase_file", "log", "quarantine_hours", "syslog"}
@@ -57,6 +59,8 @@ class Settings:
 
     syslog: str | None = None
     """Where audit records go as well: unix:/path, udp://host:port or tcp://host:port."""
+    guards: Path = DEFAULT_GUARDS
+    """Where the guards of folders that are vaults listen."""
 
     @property
     def catalog_file(self) -> Path:
@@ -119,6 +123,7 @@ def load(environment: Mapping[str, str] | None = None, home: Path | None = None)
         level.lower(),
         quarantine,
         given.get(SYSLOG_VARIABLE) or _text(file, "syslog"),
+        _path(given.get(GUARDS_VARIABLE)) or DEFAULT_GUARDS,
     )
 
 

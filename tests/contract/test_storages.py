@@ -12,8 +12,9 @@ from strongroom.repository.unpublished import HeaderAtHand
 from strongroom.storage.local import LocalStorage
 from strongroom.storage.observing import ObservingStorage
 from strongroom.storage.readonly import ReadOnlyStorage
+from strongroom.storage.reserving import ReservingStorage
 from strongroom.storage.retrying import RetryingStorage, backoff
-from strongroom.storage.throttling import ThrottlingStorage
+from strongroom.storage.throttling import Line, ThrottlingStorage
 from strongroom.storage.tracing import TracingStorage
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
@@ -83,6 +84,12 @@ class TestObservingStorage(StorageContract):
         return ObservingStorage(MemoryStorage(), SystemClock())
 
 
+class TestReservingStorage(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return ReservingStorage(MemoryStorage(capacity=1 << 30), 1 << 20)
+
+
 class TestHeaderAtHand(StorageContract):
     """One that shows a header more than it has, as a chain that is not published yet needs it."""
 
@@ -100,7 +107,7 @@ class TestTracingStorage(StorageContract):
 class TestThrottlingStorage(StorageContract):
     @pytest.fixture
     def storage(self) -> Storage:
-        return ThrottlingStorage(MemoryStorage(), TurnedClock(), 1_000_000)
+        return ThrottlingStorage(MemoryStorage(), Line(TurnedClock(), lambda: 1_000_000))
 
 
 class TestFaultyStorage(StorageContract):
@@ -119,7 +126,7 @@ class TestAllWrappersAtOnce(StorageContract):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         clock = TurnedClock()
-        throttled = ThrottlingStorage(LocalStorage(tmp_path), clock, 10_000_000)
+        throttled = ThrottlingStorage(LocalStorage(tmp_path), Line(clock, lambda: 10_000_000))
         retried = RetryingStorage(throttled, clock, jitter=lambda: 0.0)
         return ObservingStorage(retried, clock)
 

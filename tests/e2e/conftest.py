@@ -10,6 +10,7 @@ import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ class Transcript:
     environment: dict[str, str] = field(default_factory=dict)
     starts: bool = False
     """Start Python for every line, as a shell does; otherwise lines run in forks."""
+    passed: timedelta = timedelta()
+    """How much later it is than the machine's clock says, for lines in forks."""
+    jumped: timedelta = timedelta()
+    """How far the clock was set beside that."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +67,10 @@ class Transcript:
     @property
     def home(self) -> Path:
         return self.folder / "home"
+
+    def wait(self, **span: float) -> None:
+        """Let time pass, for lines in forks: `days=3`."""
+        self.passed += timedelta(**span)
 
     def run(
         self, *words: str | Path, status: int = 0, typed: str = ""
@@ -95,7 +104,9 @@ class Transcript:
             for file in files:
                 file.write_text(typed if file.name == "in" else "")
             child, _ = forked_line.fork(
-                lambda: forked_line.run_line(line, self.environment, *files)
+                lambda: forked_line.run_line(
+                    line, self.environment, *files, passed=self.passed, jumped=self.jumped
+                )
             )
             status = forked_line.ended(child)
             out, err = (file.read_text() for file in files[1:])

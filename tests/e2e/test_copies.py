@@ -98,6 +98,13 @@ def test_two_commands_give_a_job_a_second_place(machine: SameProcess) -> None:
     assert restored(machine, "docs@latest", "--repository", "offsite") == "second"
 
 
+def test_a_chain_with_a_copy_is_named_by_its_id(machine: SameProcess) -> None:
+    machine.run("repository", "copy", "main", "offsite")
+    (chain,) = machine.json("chain", "list")["chains"]
+
+    assert machine.json("chain", "show", chain["chain_id"])["chain"]["repository"] == "main"
+
+
 def test_a_copy_stands_in_where_the_original_is_away(machine: SameProcess) -> None:
     machine.run("repository", "copy", "main", "offsite")
     newest = points(machine)[-1]["id"]
@@ -144,6 +151,7 @@ def test_a_failing_copy_is_a_warning_of_the_session(machine: SameProcess) -> Non
     assert "copy away failed" in ran["warnings"][0]
     assert "no folder" in machine.json("job", "copy", "show", "away")["copy_job"]["problem"]
     assert len(points(machine)) == 2
+    assert "copy job away did not copy all" in machine.run("status", status=3).stderr
 
 
 def test_rotated_drives_are_brought_up_to_date_when_they_are_there(machine: SameProcess) -> None:
@@ -299,6 +307,51 @@ def test_what_cannot_be_right_is_said(machine: SameProcess) -> None:
     machine.run("repository", "remove", "offsite", status=15)
     machine.run("job", "copy", "remove", "away")
     machine.run("repository", "remove", "offsite")
+
+
+def test_another_server_goes_on_in_the_copy_of_a_lost_original(
+    machine: SameProcess, tmp_path: Path
+) -> None:
+    machine.run("repository", "copy", "main", "offsite")
+    away = SameProcess(tmp_path / "away")
+    away.run("repository", "add", "left", place(machine, "offsite"))
+    away.run("repository", "rescan", "left")
+    (chain,) = away.json("chain", "list")["chains"]
+    old = ("--password-env", "PASSWORD")
+    away.run("chain", "unlock", chain["chain_id"], *old, "--keep-secret")
+    away.run("repository", "trust", "left", chain["signer"], "--yes")
+    away.run("password", "add", "ours", "--password-env", "OTHER")
+    away.run(
+        "job", "create", "docs", "--repository", "left", "--chain", chain["chain_id"],
+        "--encrypt", "password:ours", "--old-password-env", "PASSWORD",
+    )  # fmt: skip
+    change(machine, "second")
+
+    assert away.json("job", "run", "docs")["kind"] == "incremental"
+    assert restored(away, "docs@latest") == "second"
+
+
+def test_an_expired_copy_takes_no_keys_of_the_original_with_it(
+    machine: SameProcess, keyless: SameProcess
+) -> None:
+    kept, fingerprint = place(keyless, "kept"), signer(machine)
+    copy = ("repository", "copy", place(machine, "repository"), kept, "--signer", fingerprint)
+    keyless.run(*copy, "--create")
+    machine.run("job", "detach", "docs")
+    machine.run("job", "run", "docs")
+    old = points(machine)[0]["id"]
+    keyless.run(*copy)
+    machine.run("point", "remove", old, "--yes")
+    machine.run("job", "run", "docs")
+    keyless.run(*copy)
+    (machine.home / "config.toml").write_text("quarantine_hours = 0\n")
+
+    pruned = machine.json("repository", "prune", kept, "--yes")
+
+    assert [one["whole_chain"] for one in pruned["plans"]].count(True) == 1
+    chains = machine.json("chain", "list")["chains"]
+    assert [one["state"] for one in chains] == ["known", "known"]
+    machine.run("repository", "verify", "main")
 
 
 # --- copies with a key of their own ----------------------------------------------------------

@@ -26,16 +26,18 @@ import pytest
 
 import strongroom
 from tests.support.openbao_server import ROOT_TOKEN, openbao
+from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 
 ROOT = Path(__file__).parents[2]
 KEYS = "docs/keys.md"
+BUCKETS = "docs/operations/object-storage.md"
 PAGES = [
     "README.md",
     # What those of a KMS print are policies of its server: tests/contract runs under them.
     *sorted(
         str(page.relative_to(ROOT))
         for page in ROOT.glob("docs/operations/*.md")
-        if not page.name.startswith("kms-")
+        if not page.name.startswith("kms-") and str(page.relative_to(ROOT)) != BUCKETS
     ),
     "docs/development/first-hour.md",
 ]
@@ -131,6 +133,11 @@ def test_every_command_of_the_page_on_keys_does_what_it_says(sandbox: Path, tmp_
         token.touch(0o600)
         token.write_text(ROOT_TOKEN)
         check_page(KEYS, sandbox, {**environment_of(sandbox), "KMS_URL": server.address})
+
+
+def test_every_command_of_the_page_on_buckets_does_what_it_says(sandbox: Path, s3: S3Server):
+    given = {"S3_URL": s3.endpoint, "ACCESS_KEY": ACCESS_KEY, "SECRET_KEY": SECRET_KEY}
+    check_page(BUCKETS, sandbox, {**environment_of(sandbox), **given})
 
 
 def check_page(page: str, sandbox: Path, environment: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,3 +60,20 @@ def test_a_job_that_moved_lets_go_nothing_of_the_repository_it_left(office: Offi
     assert [run["state"] for run in runs] == ["success"] * 4
     assert [gone["id"] for run in runs for gone in run["given_up"]] == runs[0]["points"]
     assert listed(office)[:3] == before
+
+
+def test_a_clock_that_jumped_lets_nothing_go_until_it_is_confirmed(office: Office) -> None:
+    points = [office.run()["points"][0] for _ in range(3)]
+    office.machine.jumped = timedelta(days=400)
+    told = office.run(status=3)
+    assert told["given_up"] == []
+    assert "the clock has jumped by 400 days ahead" in told["warnings"][0]
+    assert "strongroom clock confirm" in told["warnings"][0]
+    assert listed(office) == [*points, *told["points"]]
+    office.machine.run("point", "remove", points[0], "--yes")  # this goes by no clock
+    refused = office.machine.json("repository", "prune", "main", "--yes", status=14)["error"]
+    assert refused["code"] == "clock-jumped"
+    confirmed = office.machine.json("clock", "confirm")
+    assert confirmed["jumped"] == pytest.approx(400 * 86400, abs=60)
+    assert [gone["id"] for gone in office.run()["given_up"]] == points[1:2]
+    office.machine.run("repository", "prune", "main", "--yes")

@@ -7,13 +7,19 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom.model.gfs import Flag, Flagged
 from strongroom.model.job import RetentionRules
 from strongroom.model.retention import ALWAYS_KEPT, PointFacts, decide
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 counts = st.none() | st.integers(1, 40)
-rules = st.tuples(counts, counts).filter(any).map(lambda pair: RetentionRules(*pair))
+rules = (
+    st.tuples(counts, counts, counts, counts, counts)
+    .filter(lambda numbers: any(numbers[:2]))
+    .map(lambda numbers: RetentionRules(*numbers))
+)
+flags = st.lists(st.sampled_from(Flag), unique=True).map(tuple)
 
 
 @st.composite
@@ -25,6 +31,7 @@ def histories(draw: st.DrawFn) -> list[PointFacts]:
             draw(st.sampled_from([b"a", b"b", b"c"])),
             NOON - timedelta(hours=age),
             draw(st.booleans()),
+            Flagged((NOON - timedelta(hours=age)).date(), draw(flags)),
         )
         for number, age in enumerate(ages)
     ]

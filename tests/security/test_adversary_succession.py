@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from strongroom.format.journal import Body
     from strongroom.repository.chain import Chain
-    from strongroom.repository.scrub import ScrubReport
+    from strongroom.repository.scrub_report import ScrubReport
 
 THEIRS = "Green-tables-lift-4-oranges"
 

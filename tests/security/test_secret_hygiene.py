@@ -133,6 +133,7 @@ class Story:
         run, look = self.run, self.look
         look()
         run("repository", "add", "main", self.at("repository"))
+        look("repository", "edit", "main", "--limit", "1GB/s")
         look("repository", "list")
         run("password", "add", "mine", "--password-env", "MINE", "--hint", "sea", MINE=FIRST)
         run("password", "add", "typed", "--hint", "", typed=[TYPED, TYPED])
@@ -186,6 +187,19 @@ class Story:
         crossed = ("--client-certificate", key, "--client-key", self.at("certificate"))
         run("kms", "add", "nobody", "kmip://127.0.0.1:1", *crossed, *signed, status=2)
         run("kms", "add", "said", f"transit+https://me:{TOKEN}@localhost/transit", status=2)
+
+    def places_elsewhere_are_known(self) -> None:
+        run, look = self.run, self.look
+        run("credential", "add", "spare", *self.command("access key", "secret"))
+        run("credential", "edit", "spare", "--access-key", "AKIAEXAMPLE")
+        run("credential", "edit", "spare", *self.password("access key", "secret"))
+        look("credential", "list")
+        bucket = f"s3://bucket/x?endpoint=http://127.0.0.1:{self.gateway}"
+        run("repository", "add", "bucket", bucket, "--credential", "spare", status=14)
+        run("repository", "add", "said", f"s3://me:{ACCESS_KEY}@bucket/x", status=2)
+        run("repository", "add", "said", f"s3://bucket/x?secret_key={ACCESS_KEY}", status=2)
+        run("credential", "remove", "spare")
+        look("repository", "check", "main")
 
     def jobs_run(self) -> None:
         run, look = self.run, self.look
@@ -262,6 +276,12 @@ class Story:
             run("repository", words, "main")
         run("repository", "prune", "main", "--yes")
         run("repository", "compact", "main")
+        run("repository", "edit", "main", "--vault")
+        for words in ("protect", "unhide"):
+            run("repository", words, "main", status=2)
+        run("repository", "edit", "main", "--no-vault", "--yes-weaken")
+        run("guard", "run", self.at("nowhere"), "--days", "1", "--once", status=13)
+        run("guard", "confirm-clock", self.at("nowhere"), status=13)
         listed = look("keys", "list")["keys"]
         look("keys", "show", listed[0]["key_id"])
 
@@ -362,6 +382,7 @@ class Story:
         sessions = look("session", "list")["sessions"]
         look("session", "show", sessions[0]["id"])
         look("status", status=3)
+        look("clock", "confirm")
         look("report")
         run("report", "--html")
         run("completion", "bash")
@@ -385,6 +406,7 @@ def _told(folder: Path, hsm: Path) -> Story:
         story = Story(seen, *machines, token, gateway)
         story.secrets_are_made()
         story.key_services_are_known()
+        story.places_elsewhere_are_known()
         story.jobs_run()
         story.a_password_changes()
         story.points_are_looked_at()

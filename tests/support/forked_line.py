@@ -18,12 +18,15 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import strongroom
+from strongroom import app
 from strongroom.cli import main as entry
 from strongroom.crypto import kdf
+from strongroom.testing.turned_clock import LaterClock
 
 _UNEXPECTED: Final = 99
 
@@ -57,14 +60,24 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def run_line(line: list[str], environment: Mapping[str, str], *files: Path) -> int:
+def run_line(
+    line: list[str],
+    environment: Mapping[str, str],
+    *files: Path,
+    passed: timedelta = timedelta(),
+    jumped: timedelta = timedelta(),
+) -> int:
     """Run a command line in this fork, as a process of these variables would.
 
     Args:
         line: The command's words.
         environment: All its variables.
         files: Standard input, output and error; none where those of this process are right.
+        passed: How much later it is than the machine's clock says.
+        jumped: How far the clock was set beside that.
     """
+    if passed or jumped:
+        app.SystemClock = lambda: LaterClock(passed, jumped)  # type: ignore[assignment, misc]
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None

@@ -39,7 +39,7 @@ class Gate:
         self._carried: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._breaks = False
-        self._heard = b""
+        self._heard = bytearray()  # bytes would be copied with every piece of a large upload
 
     @classmethod
     @contextmanager
@@ -74,7 +74,7 @@ class Gate:
 
     def requests(self) -> list[str]:
         """Return what was asked in plain HTTP since the last time: AWS's operations, or paths."""
-        heard, self._heard = self._heard, b""
+        heard, self._heard = bytes(self._heard), bytearray()
         return [(one["target"] or one["line"]).decode() for one in _ASKED.finditer(heard)]
 
     def _begin(self, work: object, with_what: socket.socket) -> None:

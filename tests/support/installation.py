@@ -65,8 +65,8 @@ class Installation:
     storage: AdversaryStorage
 
     @classmethod
-    def create(cls, folder: Path) -> Installation:
-        storage = AdversaryStorage(MemoryStorage())
+    def create(cls, folder: Path, storage: AdversaryStorage | None = None) -> Installation:
+        storage = storage or AdversaryStorage(MemoryStorage())
         installation = cls(_context(folder, "server", storage), folder, storage)
         ctx = installation.ctx
         repositories.add(ctx, "main", LOCATION)

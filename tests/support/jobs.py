@@ -26,7 +26,8 @@ from strongroom.repository.chain import Head, Trust
 from strongroom.repository.prune import PrunePlan, PruneResult, carry_out, plan_prune
 from strongroom.repository.rekey import start_chain
 from strongroom.repository.repository import Repository
-from strongroom.repository.scrub import ScrubReport, scrub
+from strongroom.repository.scrub import scrub
+from strongroom.repository.scrub_report import ScrubReport
 from tests.support.engine_job import AheadClock, EngineJob, Point, read_stream, read_tree, settle
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Job(EngineJob):
     def remove(self, *points: Point) -> None:
         ids = [point.id for point in points]
         promises.take_back(self.chain(), ids, self.signer, self.clock, "removed by hand")
+
+    def retire(self, *points: Point) -> None:
+        """Give points up as of a job that was removed: without the last one the chain ends."""
+        ids = [point.id for point in points]
+        promises.retire(self.chain(), ids, self.signer, self.clock, "retention")
 
     def hold(self, *points: Point) -> None:
         promises.hold(self.chain(), [point.id for point in points], self.signer, self.clock)

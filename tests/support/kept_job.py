@@ -25,16 +25,21 @@ from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.crypto.signing import SigningKey
 from strongroom.engine import pipeline
 from strongroom.engine.backup import SourcePlan
+from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.progress import NullProgress
+from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
 from strongroom.repository.rekey import start_chain
 from strongroom.repository.repository import Repository
 from strongroom.storage.local import LocalStorage
 from tests.support.cloning import Clone
+from tests.support.dying_storage import DyingStorage
 from tests.support.engine_job import AheadClock
 from tests.support.jobs import Job
 from tests.support.reading import bring_back, views_of
 
 if TYPE_CHECKING:
     from strongroom.engine.backup import SessionPlan
+    from strongroom.storage.base import Storage
 
 
 class KeptJob:
@@ -133,6 +138,25 @@ class KeptSessions(Job):
             file.write_text(json.dumps([part.hex() for part in parts]))
         chain_id, header, seed = map(bytes.fromhex, json.loads(file.read_text()))
         return Clone(self, chain_id, header, ChainKey(Seed(seed)))
+
+    def mirror(self, target: Storage | None = None) -> CopiedChain:
+        """Copy the chain to the folder `copy`, as a machine without its keys does."""
+        target = target or LocalStorage(self._metakeys.parent / "copy")
+        plan = plan_mirror(
+            self.chain(),
+            Repository.open(target),
+            self.trust,
+            progress=NullProgress(),
+            cancel=Cancellation(),
+        )
+        assert plan is not None
+        return carry_out(
+            plan, self.trust, self.clock, progress=NullProgress(), cancel=Cancellation()
+        )
+
+    def mirror_until_killed(self) -> None:
+        """Do the same, and be killed when the first few packs are there."""
+        self.mirror(DyingStorage(self._metakeys.parent / "copy", "/packs/", 3))
 
     def reencrypt(self) -> None:
         self.clone().fill()

@@ -45,9 +45,10 @@ def file_system(kind: Kind, folder: Path, mebibytes: int = 0) -> Iterator[Path]:
         try:
             yield mounted
         finally:
-            _run("umount", str(mounted))
+            # A test that failed may have left a file open; it goes when that is closed.
+            _run("umount", "--lazy", str(mounted))
     finally:
-        _run("umount", str(memory))
+        _run("umount", "--lazy", str(memory))
 
 
 def _run(*command: str) -> None:

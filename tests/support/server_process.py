@@ -43,6 +43,14 @@ def answers(url: str) -> bool:
         return False
 
 
+def is_listening(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
 @contextmanager
 def running(
     command: Sequence[str],

@@ -88,9 +88,15 @@ class Database:
         return cls(path, connection)
 
     def copy(self) -> bytes:
-        """Return the whole catalog as of one moment, as the bytes of an SQLite file."""
+        """Return the catalog as of one moment, as the bytes of an SQLite file.
+
+        Without what scrubs have read: it grows with what is stored, and begins anew elsewhere.
+        """
         with self._turn, _translated(self.path), closing(sqlite3.connect(":memory:")) as other:
             self._connection.backup(other)
+            for table in ("scrubs", "scrubbed_packs"):
+                other.execute(f"DELETE FROM {table}")  # noqa: S608 - a table's own name
+            other.commit()
             # Else what was deleted would still stand in its free pages.
             other.execute("VACUUM")
             return other.serialize()

@@ -1,6 +1,7 @@
 """Whether the catalog changed in a way that a configuration backup has to follow.
 
-What sessions write all the time is left out: a rescan gives it back. A new table counts until
+What sessions write all the time is left out: a rescan gives it back, as another scrub does what
+scrubs write. A new table counts until
 it is left out here. Of a job of whose secret nothing is stored, the newest session counts: its
 metakey is in the keystore only, and the chain cannot give it back.
 """
@@ -22,9 +23,12 @@ _GIVEN_BACK: Final = frozenset(
         "heads",
         "copies",
         "copied_points",
+        "chain_locks",
         "envelopes",
         "chain_recipients",
         "failed_attempts",
+        "scrubs",
+        "scrubbed_packs",
         "alembic_version",
     )
 )

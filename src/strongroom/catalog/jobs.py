@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from strongroom.catalog.names import not_found
 from strongroom.clock import to_microseconds
 from strongroom.errors import NotFoundError
+from strongroom.model.gfs import Month, Week, Weekday
 from strongroom.model.job import (
+    RULES,
     Compression,
     Encryption,
     Job,
@@ -21,6 +23,7 @@ from strongroom.model.job import (
     SourceKind,
     SourceSpec,
 )
+from strongroom.model.rate import Timetable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,11 +51,11 @@ _COLUMNS = (
     "exclude_caches",
     "compression",
     "block_size",
-    "keep_last",
-    "keep_days",
+    *RULES,
     "full_every_points",
     "full_every_days",
     "expect_every_hours",
+    "traffic_limit",
     "pre_script",
     "post_script",
     "on_failure",
@@ -76,6 +79,8 @@ def insert(database: Database, job: Job, created_at: datetime) -> None:
         )
         _put_sources(database, job)
         _put_guard(database, job)
+        # Somebody goes on in the chains of a job that was removed.
+        database.execute("DELETE FROM removed_jobs WHERE job_id = ?", (job.job_id,))
 
 
 def update(database: Database, job: Job) -> None:
@@ -197,11 +202,11 @@ def _values(database: Database, job: Job) -> Sequence[Value]:
         job.exclude_caches,
         job.compression.value,
         job.block_size,
-        job.retention.keep_last,
-        job.retention.keep_days,
+        *(getattr(job.retention, rule) for rule in RULES),
         job.full_every_points,
         job.full_every_days,
         job.expect_every_hours,
+        None if job.limit is None else str(job.limit),
         job.pre_script,
         job.post_script,
         job.on_failure,
@@ -263,13 +268,28 @@ def _job(database: Database, row: Row) -> Job:
         exclude_caches=bool(row["exclude_caches"]),
         compression=Compression(row["compression"]),
         block_size=row["block_size"],
-        retention=RetentionRules(row["keep_last"], row["keep_days"]),
+        retention=retention_of(row),
         full_every_points=row["full_every_points"],
         full_every_days=row["full_every_days"],
         expect_every_hours=row["expect_every_hours"],
+        limit=None if row["traffic_limit"] is None else Timetable.parse(row["traffic_limit"]),
         pre_script=row["pre_script"],
         post_script=row["post_script"],
         on_failure=row["on_failure"],
         recovery=bool(row["recovery"]),
         secret_to_read=bool(row["secret_to_read"]),
+    )
+
+
+def retention_of(row: Row) -> RetentionRules:
+    """Return the rules that stand in the columns of their names."""
+    return RetentionRules(
+        keep_last=row["keep_last"],
+        keep_days=row["keep_days"],
+        keep_weekly=row["keep_weekly"],
+        keep_monthly=row["keep_monthly"],
+        keep_yearly=row["keep_yearly"],
+        weekly_on=Weekday(row["weekly_on"]),
+        monthly_on=Week(row["monthly_on"]),
+        yearly_in=Month(row["yearly_in"]),
     )

@@ -6,12 +6,14 @@ Retention and `status` ask it without opening a repository; `repository rescan` 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from strongroom.clock import from_microseconds, to_microseconds
+from strongroom.model.gfs import Flag, Flagged
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from strongroom.catalog.database import Database, Row
@@ -34,14 +36,16 @@ class PointRow:
     stored_bytes: int
     files: int = 0
     held: bool = False
+    flagged: Flagged | None = None
+    """Why it is kept for long; given when it was made, and written once."""
 
 
 def insert_many(database: Database, rows: Iterable[PointRow]) -> None:
     """Take points in; one that is there is written anew."""
     database.execute_many(
         "INSERT INTO points (point_id, chain_id, job_id, source_id, session_id, entry, kind, "
-        "taken_at, size_bytes, stored_bytes, files, held) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "taken_at, size_bytes, stored_bytes, files, held, flags, flagged_on) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (point_id) DO UPDATE SET size_bytes = excluded.size_bytes, "
         "stored_bytes = excluded.stored_bytes, files = excluded.files, held = excluded.held",
         [
@@ -58,6 +62,8 @@ def insert_many(database: Database, rows: Iterable[PointRow]) -> None:
                 row.stored_bytes,
                 row.files,
                 row.held,
+                " ".join(row.flagged.flags) if row.flagged else "",
+                row.flagged.day.isoformat() if row.flagged else None,
             )
             for row in rows
         ],
@@ -92,6 +98,14 @@ def set_held(database: Database, point_ids: Collection[bytes], held: bool) -> No
     )
 
 
+def flag_many(database: Database, flagged: Mapping[bytes, Flagged]) -> None:
+    """Write the flags of points anew: nobody knows any more which they were given."""
+    database.execute_many(
+        "UPDATE points SET flags = ?, flagged_on = ? WHERE point_id = ?",
+        [(" ".join(one.flags), one.day.isoformat(), point_id) for point_id, one in flagged.items()],
+    )
+
+
 def move_many(database: Database, point_ids: Collection[bytes], chain_id: bytes) -> None:
     """Let points stand in another chain: they were re-encrypted, and nothing else changed."""
     database.execute_many(
@@ -120,4 +134,9 @@ def _row(row: Row) -> PointRow:
         stored_bytes=row["stored_bytes"],
         files=row["files"],
         held=bool(row["held"]),
+        flagged=Flagged(
+            date.fromisoformat(row["flagged_on"]), tuple(map(Flag, row["flags"].split()))
+        )
+        if row["flagged_on"]
+        else None,
     )

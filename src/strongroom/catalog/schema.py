@@ -36,6 +36,15 @@ metadata = MetaData(
     }
 )
 
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("credential_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+)
+
 repositories = Table(
     "repositories",
     metadata,
@@ -43,6 +52,30 @@ repositories = Table(
     Column("name", String(64), nullable=False, unique=True),
     Column("location", Text, nullable=False),
     Column("added_at", BigInteger, nullable=False),
+    Column("credential_id", LargeBinary(16), ForeignKey("credentials.credential_id"), index=True),
+    Column("traffic_limit", Text),
+)
+
+vaults = Table(
+    "vaults",
+    metadata,
+    Column(
+        "repository_id",
+        LargeBinary(16),
+        ForeignKey("repositories.repository_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("immutable_days", Integer),
+    Column("batch_days", Integer, nullable=False),
+)
+
+chain_locks = Table(
+    "chain_locks",
+    metadata,
+    # With the repository: a copy of a chain has its id.
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column("locked_until", BigInteger, nullable=False),
 )
 
 passwords = Table(
@@ -150,9 +183,16 @@ jobs = Table(
     Column("block_size", Integer, nullable=False),
     Column("keep_last", Integer),
     Column("keep_days", Integer),
+    Column("keep_weekly", Integer),
+    Column("keep_monthly", Integer),
+    Column("keep_yearly", Integer),
+    Column("weekly_on", String(16), nullable=False),
+    Column("monthly_on", String(16), nullable=False),
+    Column("yearly_in", String(16), nullable=False),
     Column("full_every_points", Integer),
     Column("full_every_days", Integer),
     Column("expect_every_hours", Integer),
+    Column("traffic_limit", Text),
     Column("pre_script", Text),
     Column("post_script", Text),
     Column("on_failure", Text),
@@ -161,6 +201,23 @@ jobs = Table(
     Column("counter", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("(encryption = 'password') = (password_id IS NOT NULL)", name="password"),
     CheckConstraint("(encryption = 'kms') = (kms_id IS NOT NULL)", name="kms"),
+)
+
+removed_jobs = Table(
+    "removed_jobs",
+    metadata,
+    # The rules that points of a job go on by when it is gone.
+    Column("job_id", LargeBinary(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("removed_at", BigInteger, nullable=False),
+    Column("keep_last", Integer),
+    Column("keep_days", Integer),
+    Column("keep_weekly", Integer),
+    Column("keep_monthly", Integer),
+    Column("keep_yearly", Integer),
+    Column("weekly_on", String(16), nullable=False),
+    Column("monthly_on", String(16), nullable=False),
+    Column("yearly_in", String(16), nullable=False),
 )
 
 guarded_jobs = Table(
@@ -377,6 +434,8 @@ points = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("files", BigInteger, nullable=False),
     Column("held", Boolean(create_constraint=False), nullable=False),
+    Column("flags", String(32), nullable=False),
+    Column("flagged_on", String(10)),
 )
 
 heads = Table(
@@ -386,6 +445,22 @@ heads = Table(
     Column("number", BigInteger, nullable=False),
     Column("entry_hash", LargeBinary(32), nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+)
+
+scrubs = Table(
+    "scrubs",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("begun_at", BigInteger, nullable=False),
+)
+
+scrubbed_packs = Table(
+    "scrubbed_packs",
+    metadata,
+    Column("repository_id", LargeBinary(16), primary_key=True),
+    Column("pack_id", LargeBinary(32), primary_key=True),
+    Column("read_at", BigInteger, nullable=False),
+    Column("whole", Boolean(create_constraint=False), nullable=False),
 )
 
 failed_attempts = Table(

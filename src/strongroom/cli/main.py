@@ -40,6 +40,14 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
         f"{_COMMANDS}.repository:repository",
         "Where backups are kept: add, look at, check, tidy up.",
     ),
+    "guard": (
+        f"{_COMMANDS}.guard:guard",
+        "For root: keep the objects of a folder from being removed.",
+    ),
+    "credential": (
+        f"{_COMMANDS}.credential:credential",
+        "What buckets know us by, kept sealed; repositories name one.",
+    ),
     "password": (f"{_COMMANDS}.password:password", "What backups are sealed for."),
     "kms": (f"{_COMMANDS}.kms:kms", "Key services that backups are sealed for, and their keys."),
     "keys": (f"{_COMMANDS}.keys:keys", "Every secret: what it opens, alone or not, how old it is."),
@@ -67,6 +75,10 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "audit": (
         f"{_COMMANDS}.audit:audit",
         "Who used keys and changed settings, and whether that is whole.",
+    ),
+    "clock": (
+        f"{_COMMANDS}.clock:clock",
+        "The clock that removals go by: confirming it after a jump.",
     ),
     "completion": (
         f"{_COMMANDS}.completion:completion",

@@ -106,6 +106,11 @@ class OrNoneType(click.ParamType[Any]):
         return self.NONE if value == self.NONE else self._kind.convert(value, param, ctx)
 
 
+def words_of(words: Iterable[str]) -> click.Choice[str]:
+    """Return the kind of value that is one of some words, in capitals or not."""
+    return click.Choice([str(word) for word in words], case_sensitive=False)
+
+
 SIZE: Final = SizeType()
 SPAN: Final = SpanType()
 HOURS: Final = HoursType()
@@ -266,6 +271,13 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_reading
 
 
+limit_option = click.option(
+    "--limit",
+    metavar="RATES",
+    help="How fast to read: 10MB/s, or none. [default: what 'repository edit' has set]",
+)
+
+
 def kms_option(prefix: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return what adds `--kms`; the function gets `kms`."""
     return click.option(
@@ -421,6 +433,12 @@ def _passwords(ctx: Context) -> Iterable[str]:
     return [view.name for view in passwords.list_all(ctx)]
 
 
+def _credentials(ctx: Context) -> Iterable[str]:
+    from strongroom.catalog import credentials
+
+    return [row.name for row in credentials.all_rows(ctx.database)]
+
+
 def _kms(ctx: Context) -> Iterable[str]:
     from strongroom.control import kms
 
@@ -442,5 +460,6 @@ job_names: Completer = _names(_jobs)
 copy_job_names: Completer = _names(_copy_jobs)
 password_names: Completer = _names(_passwords)
 kms_names: Completer = _names(_kms)
+credential_names: Completer = _names(_credentials)
 point_names: Completer = _names(_points)
 session_names: Completer = _names(_sessions)

@@ -48,12 +48,15 @@ def _view(name: str, under: str | None = None, *, many: bool = False, note: str 
 ANSWERS: Final[dict[str, Answer]] = {
     "": Answer(None, note="`home`, `said` (lines), `next` (commands to type, in their order)"),
     "repository add": _view("RepositoryAdded"),
+    "repository edit": _view("RepositoryView", "repository"),
+    "repository protect": _view("ProtectedVault"),
+    "repository unhide": _view("UnhiddenVault"),
     "repository list": _view("RepositoryView", "repositories", many=True),
     "repository show": _view("RepositoryDetails"),
     "repository rescan": _view("RepositoryDetails"),
     "repository trust": _view("SignerResult"),
     "repository scrub": Answer(
-        "strongroom.repository.scrub.ScrubReport",
+        "strongroom.repository.scrub_report.ScrubReport",
         note="`ok`, and `error` beside the fields where something is damaged",
     ),
     "repository verify": Answer(
@@ -67,6 +70,17 @@ ANSWERS: Final[dict[str, Answer]] = {
     "repository prune": Answer("strongroom.control.care.PruneResult"),
     "repository compact": Answer("strongroom.control.care.CompactResult"),
     "repository remove": _view("RepositoryView", "repository"),
+    "guard run": Answer(None, note="`guarded`: the folder"),
+    "guard confirm-clock": Answer(None, note="`folder`, and `reason`: what was the matter"),
+    "repository check": Answer(
+        None,
+        note="`location`, `ok`, `promises`: of each `promise`, `means`, `kept`, `problem`, "
+        "`seconds`; and `error` where one is broken",
+    ),
+    "credential add": _view("CredentialView", "credential"),
+    "credential list": _view("CredentialView", "credentials", many=True),
+    "credential edit": _view("CredentialView", "credential"),
+    "credential remove": _view("CredentialView", "credential"),
     "password add": _view("PasswordResult"),
     "password list": _view("PasswordView", "passwords", many=True),
     "password edit": _view("PasswordResult"),
@@ -90,7 +104,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "job edit": _view("JobResult"),
     "job list": _view("JobView", "jobs", many=True),
     "job show": _view("JobView", "job"),
-    "job remove": _view("JobView", "job"),
+    "job remove": _view("JobRemoved"),
     "job reencrypt": _view("ReencryptResult"),
     "job rewrap": _view("RewrapResult"),
     "job retention": _view("RetentionPlan"),
@@ -147,6 +161,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "session list": _view("SessionView", "sessions", many=True, note="oldest first"),
     "session show": _view("SessionView", "session"),
     "status": _view("StatusReport"),
+    "clock confirm": _view("ClockConfirmed"),
     "audit list": _view("AuditRecord", "records", many=True, note="oldest first"),
     "audit show": _view("AuditRecord", "record"),
     "audit verify": _view("AuditVerified"),
@@ -160,7 +175,8 @@ the same (a salvaging restore, a scrub that found damage) gives both in one docu
 to people stays on standard error. The exit status is the same as without.
 
 * Fields are added and never renamed or taken away. Ignore those you do not know.
-* Times are RFC 3339 in UTC with microseconds: `2026-11-03T14:05:09.123456Z`.
+* Times are RFC 3339 in UTC with microseconds: `2026-11-03T14:05:09.123456Z`. Days are the
+  server's own: `2026-11-03`.
 * Ids are hexadecimal; sizes are bytes; spans are seconds.
 * A name that is not UTF-8 keeps its bytes as lone surrogates: byte 0x80 is `\\udc80`, as Python's
   `surrogateescape` has it.
@@ -405,6 +421,7 @@ _PLAIN_KINDS: Final = {
     "float": "number",
     "bool": "true or false",
     "datetime": "time",
+    "date": "day",
     "timedelta": "seconds",
     "bytes": "hexadecimal",
     "Path": "text",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.cli.output import plain, size, when
+from strongroom.cli.output import plain, printable, size, when
 from strongroom.errors import IntegrityError
 from strongroom.model.phrases import counted
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from strongroom.control.copies import CopyResult
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.compaction import CompactionResult
-    from strongroom.repository.scrub import ScrubReport
+    from strongroom.repository.prune import PruneResult as Pruned
+    from strongroom.repository.scrub_report import ScrubReport
 
 
 def show_verify(door: Door, report: VerifyReport) -> None:
@@ -79,9 +80,11 @@ def copy_lines(result: CopyResult) -> list[str]:
 
 
 def nothing_to_prune(result: PruneResult) -> bool:
-    """Tell whether no chain has anything to remove or to compact."""
-    return all(plan.nothing for plan in result.plans) and not any(
-        plan.packs or plan.leftovers for plan in result.compaction
+    """Tell whether no chain has anything to remove, to give up or to compact."""
+    return (
+        all(plan.nothing for plan in result.plans)
+        and not (result.expired or result.ended)
+        and not any(plan.packs or plan.leftovers for plan in result.compaction)
     )
 
 
@@ -112,13 +115,23 @@ def _compacted(one: CompactionResult) -> Iterator[str]:
     yield (
         f"chain {one.chain[:12]}: {counted(one.packs, 'pack')} compacted, "
         f"{size(one.freed_bytes)} freed, {moved}"
+        + (f", {counted(one.locked, 'pack')} locked for now" if one.locked else "")
     )
 
 
 def prune_lines(result: PruneResult) -> list[str]:
     """Return what goes from each chain, and what stays."""
+    does = "gave" if result.done else "gives"
+    lines = [
+        f"{does} up {one.id} of removed job {printable(one.job or '-')}: {one.reason}"
+        for one in result.expired
+    ]
+    lines += [
+        f"chain {chain[:12]} of a removed job has no point any more: all of it goes"
+        for chain in result.ended
+    ]
     if not result.done:
-        lines = [line for plan in result.plans for line in plan.text().splitlines()]
+        lines += [line for plan in result.plans for line in plan.text().splitlines()]
         lines += [
             line
             for plan in result.compaction
@@ -126,7 +139,6 @@ def prune_lines(result: PruneResult) -> list[str]:
             for line in plan.text().splitlines()
         ]
         return lines or ["there is no chain to prune"]
-    lines = []
     for one in result.outcomes:
         if one.left is not None:
             continue
@@ -135,7 +147,13 @@ def prune_lines(result: PruneResult) -> list[str]:
         lines.append(
             f"chain {one.chain[:12]}: {counted(one.removed, 'object')} removed, "
             f"{size(one.freed_bytes)} freed, {counted(one.condemned, 'object')} condemned"
-            f"{waits}{until}"
+            f"{waits}{until}{_locked(one)}"
         )
     lines += [line for one in result.compacted for line in _compacted(one)]
     return lines or ["there is no chain to prune"]
+
+
+def _locked(one: Pruned) -> str:
+    if not one.locked:
+        return ""
+    return f", {counted(one.locked, 'object')} locked by the vault until {when(one.locked_until)}"

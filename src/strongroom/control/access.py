@@ -17,7 +17,7 @@ from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
-from strongroom.control import audit, guarded, keys, known_chains, missing_keys
+from strongroom.control import audit, guarded, keys, known_chains, missing_keys, vaults
 from strongroom.control.opened_points import OpenedPoints
 from strongroom.control.recovery_files import read_kits
 from strongroom.crypto.recipients import PasswordUnlocker, RecoveryUnlocker, local_half_of
@@ -41,7 +41,7 @@ from strongroom.format.journal import SessionBody
 from strongroom.repository.chain import Chain, Head, Trust
 from strongroom.repository.repository import Repository
 from strongroom.repository.succession import unlock_believed
-from strongroom.storage.location import is_location
+from strongroom.storage.location import is_location, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Unlocker
     from strongroom.engine.points import PointView
-    from strongroom.format.journal import Entry, EntryRef
+    from strongroom.format.journal import Entry
     from strongroom.repository.keyring import Keyring
     from strongroom.repository.needs import NeededKey
     from strongroom.storage.base import Storage
@@ -244,7 +244,16 @@ def storage_of(ctx: Context, where: str) -> Storage:
     Raises:
         NotFoundError: there is no repository of this name.
     """
+    row = _known_row(ctx, where) if ctx.has_catalog else None
+    if row is not None:
+        return vaults.storage_of(ctx, row)
     return ctx.storage(location_of(ctx, where))
+
+
+def _known_row(ctx: Context, where: str) -> repositories.RepositoryRow | None:
+    if is_location(where):
+        return repositories.by_location(ctx.database, normalise(where))
+    return repositories.get(ctx.database, where)
 
 
 def location_of(ctx: Context, where: str) -> str:
@@ -458,6 +467,13 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
             _tell_behind(ctx, repository, chain, reading)
     if not ctx.has_catalog:
         return
+    for copy in copy_rows.of_repository(ctx.database, repository.repository_id):
+        if copy.chain_id not in present:
+            # Perhaps the machine that cares for it let it expire: only it can say.
+            reading.warnings.append(
+                f"the copy of chain {copy.chain_id.hex()[:12]} that was in "
+                f"{repository.storage.location} is not there"
+            )
     for row in chain_rows.of_repository(ctx.database, repository.repository_id):
         points = point_rows.of_chain(ctx.database, row.chain_id)
         if row.chain_id not in present and points:
@@ -768,7 +784,7 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
     for chain in tuple(reading.chains):
         if chain.sealed and chain.chain_id not in keyrings and not believed.knows(chain.identity):
             continue
-        for ref in _older_of(chain):
+        for ref in chain.older:
             older = by_id.get(ref.chain_id)
             try:
                 if older is not None:
@@ -781,23 +797,6 @@ def _look_at_older(reading: Reading, keyrings: dict[bytes, Keyring], believed: T
                     reading.problems.append((ref.chain_id, error))
                 else:
                     _set_aside(reading, older, error)
-
-
-def _older_of(chain: Chain) -> Sequence[EntryRef]:
-    """Return what the newest session says of the job's other chains.
-
-    Points held or given up since change nothing of it; nor does a condemnation, since anybody
-    may have put that there.
-    """
-    for number in reversed(chain.listing):
-        try:
-            body = chain.remembered(number).body
-        except (IntegrityError, UnsupportedVersionError):
-            # It promises nothing, or the chain would not be read: no different from missing.
-            continue
-        if isinstance(body, SessionBody):
-            return body.older
-    return ()
 
 
 def _withheld(chain_id: bytes, named_by: Chain) -> PointWithheldError:

@@ -6,19 +6,38 @@ pinned on the command, accepted before, or are this installation's own.
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copied_clones, heads, reencryptions, synthetic_fulls
 from strongroom.catalog import copies as copy_rows
-from strongroom.control import audit, copies, guarded, keys, known_chains
+from strongroom.catalog import points as point_rows
+from strongroom.control import (
+    audit,
+    clock_guard,
+    copies,
+    guarded,
+    keys,
+    known_chains,
+    orphans,
+    vaults,
+)
 from strongroom.control.access import Access, open_reading, storage_of
+from strongroom.control.traffic import Traffic
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
-from strongroom.errors import IntegrityError, NotFoundError, UnlockError, UnsupportedVersionError
+from strongroom.errors import (
+    ClockJumpedError,
+    IntegrityError,
+    NotFoundError,
+    StrongroomError,
+    UnlockError,
+    UnsupportedVersionError,
+)
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
@@ -37,12 +56,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strongroom.control.context import Context
+    from strongroom.control.views import RemovedPoint
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
     from strongroom.model.floor import FloorChange
     from strongroom.repository.chain import Chain, Head, Trust
-    from strongroom.repository.scrub import ScrubReport
+    from strongroom.repository.scrub_report import ScrubReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +80,12 @@ class PruneResult:
     """What there is to compact, by what the chains are now; of a dry run, before anything went."""
     compacted: tuple[CompactionResult, ...] = ()
     """What was compacted; empty after a dry run."""
+    expired: tuple[RemovedPoint, ...] = ()
+    """Points of removed jobs that their last rules let go, or would: plans of a dry run count
+    them as kept."""
+    ended: tuple[str, ...] = ()
+    """Ids of chains of removed jobs that have no point any more, or would have none: all of them
+    goes."""
     warnings: tuple[str, ...] = ()
 
 
@@ -68,26 +94,53 @@ def scrub(
     where: str,
     *,
     signers: tuple[str, ...] = (),
+    limit: str | None = None,
+    every: timedelta | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> ScrubReport:
     """Compare every stored byte of a repository with what was recorded of it.
 
+    Args:
+        ctx: Surroundings.
+        where: Name or location of the repository.
+        signers: Fingerprints to believe and no others.
+        limit: How fast to read, or `none`, in place of what the repository says.
+        every: Read so many packs only that each is read once in so long; all by default.
+        progress: Is told how it goes.
+        cancel: Stops it.
+
     Raises:
+        InvalidInputError: limit or span is none.
         NotARepositoryError: there is none.
         CancelledError: on request.
     """
+    from strongroom.control.scrub_rounds import Round
     from strongroom.repository.scrub import scrub as look_through
 
+    ctx.traffic = Traffic.of_command(limit, cancel)
     repository = Repository.open(storage_of(ctx, where))
-    report = look_through(
-        repository,
-        keys.readers_trust(ctx, signers),
-        _known_heads(ctx, repository),
-        unfinished=_unfinished(ctx, repository),
-        progress=progress,
-        cancel=cancel,
-    )
+    remembered = every is not None or ctx.has_catalog
+    part = Round(ctx, repository.repository_id, every) if remembered else None
+    try:
+        report = look_through(
+            repository,
+            keys.readers_trust(ctx, signers),
+            _known_heads(ctx, repository),
+            unfinished=_unfinished(ctx, repository),
+            known_points=_known_points(ctx, repository),
+            sample=part,
+            progress=progress,
+            cancel=cancel,
+        )
+    except StrongroomError:
+        if part is not None:
+            part.keep()
+        raise
+    if part is not None:
+        part.finish()
+        report = replace(report, coverage=part.coverage())
+    vaults.warn_of_hidden(ctx, where)
     audit.record(ctx, "repository.scrubbed", needed=False, repository=where)
     return report
 
@@ -97,6 +150,7 @@ def verify(
     access: Access,
     *,
     which: tuple[str, ...] = (),
+    limit: str | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> VerifyReport:
@@ -106,6 +160,7 @@ def verify(
         ctx: Surroundings.
         access: Where they are, and what opens them.
         which: Points; all that can be opened by default.
+        limit: How fast to read, or `none`, in place of what the repository says.
         progress: Is told how it goes.
         cancel: Stops it.
 
@@ -116,6 +171,7 @@ def verify(
     """
     from strongroom.engine.verify import verify as open_all
 
+    ctx.traffic = Traffic.of_command(limit, cancel)
     reading = open_reading(ctx, access, unseen=True)
     views: list[PointView]
     if which:
@@ -191,6 +247,7 @@ def compact(
         progress: Is told how it goes.
         cancel: Stops it between two packs.
     """
+    vaults.refuse_compaction(ctx, where)
     repository = Repository.open(storage_of(ctx, where))
     warnings: list[str] = []
     plans: list[CompactionPlan] = []
@@ -272,8 +329,8 @@ def prune(
 ) -> PruneResult:
     """Remove what no promised point needs: condemn it first, delete it after the quarantine.
 
-    Chains whose signer is not believed are left alone. What is dead in packs that stay is given
-    back as well.
+    Points of removed jobs are judged first. Chains whose signer is not believed are left alone.
+    What is dead in packs that stay is given back as well.
 
     Args:
         ctx: Surroundings.
@@ -285,6 +342,9 @@ def prune(
         compacting: Whether to give dead blocks back, too.
         progress: Is told how compaction goes.
         cancel: Stops it.
+
+    Raises:
+        ClockJumpedError: everything that goes here goes by the clock.
     """
     progress = progress or NullProgress()
     cancel = cancel or Cancellation()
@@ -295,8 +355,9 @@ def prune(
         # Before anything is decided: it holds also where there is nothing to remove now.
         if keep_floor and ctx.has_catalog:
             copies.set_floor(ctx, repository, where, floor)
+    # What a vault keeps would only be stored once more beside it.
+    compacting = compacting and not vaults.is_immutable(ctx, where)
     believed = keys.readers_trust(ctx, signers)
-    known = _known_heads(ctx, repository)
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
     outcomes: list[Pruned] = []
@@ -305,6 +366,16 @@ def prune(
     warnings: list[str] = []
     if floor is not None and not ctx.has_catalog:
         warnings.append(copies.FLEETING)
+    expired: tuple[RemovedPoint, ...] = ()
+    ended: tuple[str, ...] = ()
+    if ctx.has_catalog:
+        blocked = clock_guard.removals_blocked(ctx, strict=vaults.needs_strict_clock(ctx, where))
+        if blocked is not None and not dry_run:
+            raise ClockJumpedError(blocked)
+        if blocked is not None:
+            warnings.append(blocked)
+        expired, ended = orphans.expire(ctx, repository, warnings, dry_run=dry_run)
+    known = _known_heads(ctx, repository)
     for chain_id in repository.chain_ids():
         try:
             chain = repository.chain(chain_id)
@@ -335,13 +406,10 @@ def prune(
             warnings.append(f"chain {chain.name} is left alone: {outcome.left}")
         if plan.whole_chain and ctx.has_catalog and chain_id not in repository.chain_ids():
             copy_rows.forget(ctx.database, repository.repository_id, chain_id)
-            if known_chains.is_copy(ctx, repository.repository_id, chain_id):
-                continue  # the original is where it was
-            # Removed on purpose: nobody is to take it for withheld, and no key of it is of use.
-            ctx.keystore.delete(ChainRecord, chain_id.hex())
-            chain_rows.remove(ctx.database, chain_id)
-            copied_clones.remove(ctx.database, chain_id)
-            heads.forget(ctx.database, chain_id)
+            row = chain_rows.find(ctx.database, chain_id)
+            if row is not None and row.repository_id != repository.repository_id:
+                continue  # a copy: the original is where it was, and needs its keys
+            _forget(ctx, chain)
         elif compacting and not plan.whole_chain:
             with _left_alone(chain.name, warnings):
                 dead = plan_compaction(chain)
@@ -358,6 +426,7 @@ def prune(
             repository=where,
             chains=len(plans),
             removed=sum(one.removed for one in outcomes),
+            given_up=len(expired),
         )
     return PruneResult(
         repository=where,
@@ -366,8 +435,24 @@ def prune(
         outcomes=tuple(outcomes),
         compaction=tuple(compaction),
         compacted=tuple(compacted),
+        expired=expired,
+        ended=ended,
         warnings=tuple(warnings),
     )
+
+
+def _forget(ctx: Context, chain: Chain) -> None:
+    """Forget a chain that was removed on purpose.
+
+    Nobody is to take it for withheld, and no key of it is of use.
+    """
+    ctx.keystore.delete(ChainRecord, chain.chain_id.hex())
+    shutil.rmtree(ctx.settings.cache / chain.chain_id.hex(), ignore_errors=True)
+    with ctx.database.transaction():
+        chain_rows.remove(ctx.database, chain.chain_id)
+        copied_clones.remove(ctx.database, chain.chain_id)
+        heads.forget(ctx.database, chain.chain_id)
+        orphans.settle(ctx, chain.header.job_id)
 
 
 def _shown(plan: PrunePlan) -> PrunePlan:
@@ -399,6 +484,16 @@ def _unfinished(ctx: Context, repository: Repository) -> frozenset[bytes]:
     reencrypted = {row.chain_id for row in reencryptions.of_repository(ctx.database, of)}
     made = {row.chain_id for row in synthetic_fulls.of_repository(ctx.database, of)}
     return frozenset(reencrypted | made)
+
+
+def _known_points(ctx: Context, repository: Repository) -> dict[bytes, dict[int, list[str]]]:
+    """Return the ids of points by chain and entry, as the catalog has them."""
+    found: dict[bytes, dict[int, list[str]]] = {}
+    for chain_id in repository.chain_ids() if ctx.has_catalog else ():
+        entries = found.setdefault(chain_id, {})
+        for row in point_rows.of_chain(ctx.database, chain_id):
+            entries.setdefault(row.entry, []).append(row.point_id.hex())
+    return found
 
 
 def _known_heads(ctx: Context, repository: Repository) -> dict[bytes, Head]:

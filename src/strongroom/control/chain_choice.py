@@ -43,7 +43,7 @@ from strongroom.model.transition import (
     WantedEncryption,
     next_step,
 )
-from strongroom.repository import rekey
+from strongroom.repository import copy_marks, rekey
 from strongroom.repository.chain import Chain, Head
 from strongroom.repository.keyring import Keyring
 
@@ -352,6 +352,8 @@ class ChainChoice:
                 recipients, newest, next_step(present, wanted, self._facts(moved=True))
             )
         chain = self.repository.chain(row.chain_id)
+        # The catalog has it at home here, whatever copied something into it.
+        copy_marks.end(self.repository.storage, row.chain_id)
         # A chain of another identity is one of before the keystore was lost: nobody here can
         # say that its newest entries are this server's own.
         own = keys.trust(ctx).knows(chain.identity)

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.catalog import jobs as job_rows
-from strongroom.control import audit, chains, guarded, jobs, keys, known_chains, succession
+from strongroom.catalog import points as point_rows
+from strongroom.control import (
+    audit,
+    chains,
+    guarded,
+    jobs,
+    keys,
+    known_chains,
+    retention,
+    succession,
+)
 from strongroom.control.access import Reading
 from strongroom.crypto import random
 from strongroom.engine.points import open_points
@@ -85,6 +95,11 @@ def create(
             hint="--signer, with this fingerprint, believes it",
             fingerprint=whole.identity.fingerprint,
         )
+    if chain.ended:
+        raise ConflictError(
+            f"chain {chain.name} has ended: its last point has expired, and prune removes it",
+            hint="a job without --chain begins a chain of its own",
+        )
     sources = _sources(_sources_of(reading.points), request.sources, repoint)
     job = jobs.build(ctx, request, chain.header.job_id, sources)
     if job.encrypted != chain.sealed:
@@ -109,6 +124,8 @@ def create(
             job_rows.insert(ctx.database, job, ctx.clock.now())
             chains.take_in(ctx, repository, chain, reading.points)
             succession.remember(ctx, job, chain, newer, recipients)
+            known = {row.point_id for row in point_rows.of_job(ctx.database, job.job_id)}
+            retention.flag_anew(ctx, job, known)
     audit.record(
         ctx, "job.created", job=job.name, encrypt=str(job.encryption), chain=chain_id.hex()
     )

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copies as copy_rows
-from strongroom.catalog import jobs, repositories, signers
+from strongroom.catalog import jobs, removed_jobs, repositories, signers
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit, guarded, keys, known_chains, linking, missing_keys
+from strongroom.control import (
+    audit,
+    guarded,
+    keys,
+    known_chains,
+    linking,
+    missing_keys,
+    retention,
+)
 from strongroom.control.access import (
     Access,
     Reading,
@@ -132,6 +140,8 @@ def find(ctx: Context, which: str, access: Access) -> tuple[Repository, bytes]:
             continue
         fitting = [one for one in repository.chain_ids() if one.hex().startswith(wanted)]
         found += [(repository, chain_id) for chain_id in fitting]
+    if access.where is None:
+        found = _without_copies(ctx, found)
     if len(found) > 1:
         raise InvalidInputError(
             f"{which} is the beginning of {len(found)} chains",
@@ -145,6 +155,23 @@ def find(ctx: Context, which: str, access: Access) -> tuple[Repository, bytes]:
             f"there is no chain {which}", hint="'strongroom chain list' lists them", chain=which
         )
     return found[0]
+
+
+def _without_copies(
+    ctx: Context, found: list[tuple[Repository, bytes]]
+) -> list[tuple[Repository, bytes]]:
+    """Leave out copies of chains that were found where they are at home."""
+    homes = {
+        chain_id
+        for repository, chain_id in found
+        if not known_chains.is_copy(ctx, repository.repository_id, chain_id)
+    }
+    return [
+        (repository, chain_id)
+        for repository, chain_id in found
+        if chain_id not in homes
+        or not known_chains.is_copy(ctx, repository.repository_id, chain_id)
+    ]
 
 
 def _places(ctx: Context, access: Access) -> list[str]:
@@ -190,8 +217,9 @@ def _view(ctx: Context, chain: Chain, reading: Reading, believed: Trust) -> Chai
     look = look_through(chain)
     locked = chain.sealed and opened is None
     state = "locked" if locked else "unknown"
+    left = removed_jobs.find(ctx.database, chain.header.job_id) if row is not None else None
     if row is not None:
-        state = "known" if job is not None else "taken-in"
+        state = "known" if job is not None else "orphaned" if left is not None else "taken-in"
     newest = chain.newest_session
     keyring = opened.keyring if opened is not None else None
     needed = reading.needed.get(chain.chain_id, ())
@@ -201,7 +229,7 @@ def _view(ctx: Context, chain: Chain, reading: Reading, believed: Trust) -> Chai
         repository=_name_of(ctx, repository),
         state=state,
         job_id=chain.header.job_id.hex(),
-        job=job.name if job else name,
+        job=job.name if job else left.name if left else name,
         encrypted=chain.sealed,
         locked=locked,
         opens="nothing" if locked else opens,
@@ -280,11 +308,15 @@ def _problem_view(
 
 def take_in(
     ctx: Context, repository: Repository, chain: Chain, points: Sequence[PointView]
-) -> None:
-    """Bring what the catalog knows of a chain that is believed in line with the repository."""
+) -> frozenset[bytes]:
+    """Bring what the catalog knows of a chain that is believed in line with the repository.
+
+    Returns:
+        The points that the catalog had not known; none of a copy.
+    """
     if known_chains.is_copy(ctx, repository.repository_id, chain.chain_id):
         _take_copy_in(ctx, repository, chain)
-        return
+        return frozenset()
     with ctx.database.transaction():
         if chain_rows.find(ctx.database, chain.chain_id) is None:
             chain_rows.insert(ctx.database, _chain_row(repository, chain))
@@ -294,6 +326,7 @@ def take_in(
         point_rows.remove_many(ctx.database, known - present)
         point_rows.insert_many(ctx.database, [_point_row(chain, view) for view in points])
         point_rows.set_held(ctx.database, [view.point_id for view in points if view.held], True)
+    return frozenset(present - known)
 
 
 def _take_copy_in(ctx: Context, repository: Repository, chain: Chain) -> None:
@@ -405,7 +438,10 @@ def unlock(
         row = signers.SignerRow(chain.identity.fingerprint, ctx.clock.now(), name)
         signers.accept(ctx.database, row)
         notices.append(f"accepted signer {row.fingerprint}, for which the secret vouches")
-    take_in(ctx, repository, chain, reading.points)
+    unknown = take_in(ctx, repository, chain, reading.points)
+    job = jobs.by_id(ctx.database, chain.header.job_id)
+    if job is not None:
+        retention.flag_anew(ctx, job, unknown)
     progress.finish()
     audit.record(ctx, "chain.unlocked", chain=chain_id.hex(), points=len(reading.points))
     if linked:

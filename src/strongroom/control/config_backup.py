@@ -116,7 +116,7 @@ def backup(ctx: Context, repository: str | None = None) -> ConfigView:
     Raises:
         NotFoundError: nothing was set.
     """
-    from strongroom.control import audit
+    from strongroom.control import audit, vaults
     from strongroom.format.configuration import Configuration
     from strongroom.repository import configuration
     from strongroom.repository.repository import Repository
@@ -131,7 +131,7 @@ def backup(ctx: Context, repository: str | None = None) -> ConfigView:
     if repository is not None:
         row = repositories.get(ctx.database, repository)
     sealed_for = recipients(ctx, plan)
-    opened = Repository.open(ctx.storage(row.location))
+    opened = Repository.open(vaults.storage_of(ctx, row))
     if opened.repository_id != row.repository_id:
         raise RefusedError(f"{row.location} holds another repository than {row.name}")
     # Before the copy: a change that comes between makes the next command store one more.

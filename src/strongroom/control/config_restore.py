@@ -139,7 +139,7 @@ def restore(
     assert access.where is not None
     settings = ctx.settings
     _check_home(settings.home, settings.catalog_file, replace=replace, yes=yes)
-    storage = ctx.storage(access.where)
+    storage = ctx.storage(access.where, known=False)
     repository = Repository.open(storage)
     stored = _chosen(storage, installation, number)
     unlocker = unlocker_of(ctx, access) or _asked(ctx, stored)

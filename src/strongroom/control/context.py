@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Self
 
 from strongroom import logs
 from strongroom.control.secrets import SecretSource
+from strongroom.control.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from strongroom.catalog.database import Database
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from strongroom.keystore import Keystore
     from strongroom.kms.base import Kms, Surroundings
     from strongroom.settings import Settings
-    from strongroom.storage.base import Storage
+    from strongroom.storage.base import LockingStorage, Storage
+    from strongroom.storage.credential import Credential
 
 
 def quiet(_: str) -> None:
@@ -43,6 +46,7 @@ class Context(AbstractContextManager["Context"]):
         report: Callable[[str], None] = quiet,
         warn: Callable[[str], None] = quiet,
         open_storage: Callable[[str, bool], Storage] | None = None,
+        open_locking: Callable[[str, timedelta, bool], LockingStorage] | None = None,
         open_kms: Callable[[Sequence[str], Surroundings], Kms] | None = None,
         derivation: Callable[[], Argon2Parameters] | None = None,
         command: str = "",
@@ -57,6 +61,8 @@ class Context(AbstractContextManager["Context"]):
                 each.
             warn: Tells the operator what needs a look and has no other place: no result, no error.
             open_storage: Turns a location into a storage, created if the flag says so.
+            open_locking: Turns a location into a storage that locks what is put there for so
+                long, created if the flag says so.
             open_kms: Turns the URLs of a KMS into one.
             derivation: Says what deriving a new password's key may cost; calibrated to this
                 machine by default.
@@ -69,24 +75,103 @@ class Context(AbstractContextManager["Context"]):
         self.secrets = secrets if secrets is not None else SecretSource()
         self.report = report
         self.warn = warn
-        self._open_storage = open_storage if open_storage is not None else _open_storage
+        self._open_storage = open_storage
+        self._open_locking = open_locking
         self._open_kms = open_kms if open_kms is not None else _open_kms
         self._kms: dict[tuple[bytes, tuple[str, ...]], Kms] = {}
         self._derivation = derivation
+        self._locking: dict[tuple[str, timedelta], LockingStorage] = {}
+        self.traffic = Traffic()
         self._closers: list[Callable[[], None]] = []
 
-    def storage(self, location: str, *, create: bool = False) -> Storage:
+    def storage(
+        self,
+        location: str,
+        *,
+        create: bool = False,
+        credential: Credential | None = None,
+        known: bool = True,
+    ) -> Storage:
         """Return the storage at a location; tests put one in memory in its place.
+
+        A place elsewhere is opened with the credential given, or the one that its repository
+        has in the catalog, or what the environment has; calls that it does not answer are
+        repeated.
+
+        Args:
+            location: Where.
+            create: Whether to make it where it is not there.
+            credential: What opens it.
+            known: Whether the catalog may be asked for a limit of the repository there.
 
         Raises:
             InvalidInputError: it is no location.
+            RefusedError: there is no credential for it.
         """
-        storage = self._open_storage(location, create)
-        if not logs.wants_debug():
-            return storage
-        from strongroom.storage.tracing import TracingStorage
+        if self._open_storage is not None:
+            storage = self._open_storage(location, create)
+        else:
+            storage = self._opened(location, create=create, credential=credential)
+        if logs.wants_debug():
+            from strongroom.storage.tracing import TracingStorage
 
-        return TracingStorage(storage, self.clock)
+            storage = TracingStorage(storage, self.clock)
+        return self.traffic.limited(self, storage, location if known else None)
+
+    def locking_storage(
+        self,
+        location: str,
+        hold_for: timedelta,
+        *,
+        create: bool = False,
+        credential: Credential | None = None,
+    ) -> LockingStorage:
+        """Return the storage at a location that locks what is put there for `hold_for`.
+
+        Raises:
+            RefusedError: nothing there locks objects.
+        """
+        if self._open_locking is not None:
+            return self._open_locking(location, hold_for, create)
+        if credential is None and (location, hold_for) in self._locking:
+            return self._locking[location, hold_for]
+        storage = self._opened_locking(location, hold_for, create, credential)
+        self._locking[location, hold_for] = storage
+        return storage
+
+    def _opened_locking(
+        self, location: str, hold_for: timedelta, create: bool, credential: Credential | None
+    ) -> LockingStorage:
+        from strongroom.storage import locking
+        from strongroom.storage.location import is_elsewhere, normalise
+
+        if not is_elsewhere(location):
+            guards = self.settings.guards
+            return locking.guarded_folder(location, guards, hold_for, self.clock, create=create)
+        from strongroom.control.credentials import of_location
+
+        if credential is None:
+            credential = of_location(self, normalise(location))
+        reading = self.storage(location, credential=credential)
+        return locking.locking_bucket(location, reading, credential, hold_for, self.clock)
+
+    def _opened(self, location: str, *, create: bool, credential: Credential | None) -> Storage:
+        from strongroom.storage.location import is_elsewhere, normalise, open_storage
+
+        if not is_elsewhere(location):
+            return open_storage(location, create=create)
+        from strongroom.control.credentials import of_location
+        from strongroom.crypto import random
+        from strongroom.storage.retrying import RetryingStorage
+
+        if credential is None:
+            credential = of_location(self, normalise(location))
+        return RetryingStorage(
+            open_storage(location, create=create, credential=credential),
+            self.clock,
+            jitter=lambda: random.number(0, 1000) / 1000,
+            tell=self.report,
+        )
 
     def kms(self, kms_id: bytes, urls: tuple[str, ...]) -> Kms:
         """Return a KMS of the catalog at some of its endpoints, with what it is to know us by.
@@ -183,12 +268,6 @@ class Context(AbstractContextManager["Context"]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _open_storage(location: str, create: bool) -> Storage:
-    from strongroom.storage.location import open_storage
-
-    return open_storage(location, create=create)
 
 
 def _open_kms(urls: Sequence[str], surroundings: Surroundings) -> Kms:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, keys, known_chains
+from strongroom.control import audit, keys, known_chains, vaults
 from strongroom.control.access import location_of, storage_of
 from strongroom.errors import (
     CancelledError,
@@ -307,6 +307,7 @@ class _Copying:
     ) -> None:
         """Copy one chain; what is wrong with it is noted, and keeps nobody from the others."""
         ctx, trust = self._ctx, self._trust
+        vaults.refuse_plain_copy(ctx, self._destination, chain)
         known = known_chains.seen_of(ctx, self._origin.repository_id, chain.chain_id)
         try:
             plan = plan_mirror(
@@ -338,6 +339,7 @@ class _Copying:
             return
         self.copied.append(result)
         self._remember(chain, result)
+        self.warnings += vaults.after_copy(ctx, self._destination, chain.chain_id)
 
     def _is_home(self, chain: Chain) -> bool:
         """Tell whether the target is where the catalog has this chain: a copy mends it then."""

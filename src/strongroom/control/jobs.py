@@ -18,13 +18,14 @@ from strongroom.catalog import (
     passwords,
     recovery_keys,
     reencryptions,
+    removed_jobs,
     repositories,
     sessions,
 )
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
-from strongroom.control import audit, keys, rekeying, retention
-from strongroom.control.views import JobResult, JobView
+from strongroom.control import audit, keys, rekeying, retention, vaults
+from strongroom.control.views import JobRemoved, JobResult, JobView
 from strongroom.crypto import random
 from strongroom.errors import (
     ConfirmationNeededError,
@@ -38,6 +39,8 @@ from strongroom.model.ids import checked_name
 from strongroom.model.job import (
     DEFAULT_BLOCK_SIZE,
     DEFAULT_RETENTION,
+    NUMBERS,
+    RULES,
     Compression,
     Encryption,
     Job,
@@ -49,6 +52,7 @@ from strongroom.model.job import (
     SourceSpec,
     parse_encryption,
 )
+from strongroom.model.rate import standing_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
     from strongroom.control.access import Access
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
+    from strongroom.model.retention import Future
 
 T = TypeVar("T")
 
@@ -94,9 +99,16 @@ class JobRequest:
     block_size: int | None = None
     keep_last: int | None = None
     keep_days: int | None = None
+    keep_weekly: int | None = None
+    keep_monthly: int | None = None
+    keep_yearly: int | None = None
+    weekly_on: str | None = None
+    monthly_on: str | None = None
+    yearly_in: str | None = None
     full_every_points: int | None = None
     full_every_days: int | None = None
     expect_every_hours: int | None = None
+    limit: str | None = None
     pre_script: str | None = None
     post_script: str | None = None
     on_failure: str | None = None
@@ -122,9 +134,16 @@ class JobChanges:
     block_size: int | Unset | None = UNSET
     keep_last: int | Unset | None = UNSET
     keep_days: int | Unset | None = UNSET
+    keep_weekly: int | Unset | None = UNSET
+    keep_monthly: int | Unset | None = UNSET
+    keep_yearly: int | Unset | None = UNSET
+    weekly_on: str | Unset = UNSET
+    monthly_on: str | Unset = UNSET
+    yearly_in: str | Unset = UNSET
     full_every_points: int | Unset | None = UNSET
     full_every_days: int | Unset | None = UNSET
     expect_every_hours: int | Unset | None = UNSET
+    limit: str | Unset = UNSET
     pre_script: str | Unset | None = UNSET
     post_script: str | Unset | None = UNSET
     on_failure: str | Unset | None = UNSET
@@ -177,7 +196,7 @@ def build(ctx: Context, request: JobRequest, job_id: bytes, sources: tuple[Sourc
         NotFoundError: there is no such repository or password.
     """
     encryption = parse_encryption(request.encrypt, local_half=request.local_half)
-    repositories.get(ctx.database, request.repository)
+    _refuse_plain(ctx, request.name, request.repository, encryption)
     _check_present(ctx, encryption)
     if request.secret_to_read:
         _check_has_secret(request.name, encryption)
@@ -192,10 +211,11 @@ def build(ctx: Context, request: JobRequest, job_id: bytes, sources: tuple[Sourc
         exclude_caches=request.exclude_caches,
         compression=_compression(request.compression),
         block_size=_or(request.block_size, DEFAULT_BLOCK_SIZE),
-        retention=_retention(request.keep_last, request.keep_days),
+        retention=_retention(request),
         full_every_points=request.full_every_points,
         full_every_days=request.full_every_days,
         expect_every_hours=request.expect_every_hours,
+        limit=standing_limit(request.limit),
         pre_script=request.pre_script,
         post_script=request.post_script,
         on_failure=request.on_failure,
@@ -209,6 +229,18 @@ def made(ctx: Context, job: Job) -> JobResult:
     """Return what is to be said of a job that was made."""
     warnings = _warnings(ctx, job, job.sources) + _misread_patterns(job)
     return JobResult(job=_view(ctx, job), warnings=tuple(warnings))
+
+
+def _refuse_plain(ctx: Context, name: str, repository: str, encryption: Encryption) -> None:
+    """Go on if the repository is there, and takes what the job makes.
+
+    Raises:
+        NotFoundError: it is not.
+        EncryptionRequiredError: it is a vault, and the job is not encrypted.
+    """
+    row = repositories.get(ctx.database, repository)
+    if isinstance(encryption, NoEncryption):
+        vaults.refuse_plain(ctx, row, f"job {name}")
 
 
 def _check_present(ctx: Context, encryption: Encryption) -> None:
@@ -255,10 +287,11 @@ def _compression(text: str) -> Compression:
         ) from None
 
 
-def _retention(keep_last: int | None, keep_days: int | None) -> RetentionRules:
-    if keep_last is None and keep_days is None:
-        return DEFAULT_RETENTION
-    return RetentionRules(keep_last, keep_days)
+def _retention(request: JobRequest) -> RetentionRules:
+    given = {rule: value for rule in RULES if (value := getattr(request, rule)) is not None}
+    if "keep_last" in given:
+        given.setdefault("keep_days", None)
+    return DEFAULT_RETENTION.changed(given)
 
 
 def _or(value: T | None, default: T) -> T:
@@ -339,6 +372,7 @@ def edit(
     changed = _changed(ctx, job, changes)
     if changed == job and changes.encrypt is UNSET:
         return JobResult(job=_view(ctx, job), changed=False)
+    _refuse_plain(ctx, changed.name, changed.repository, changed.encryption)
     would_remove = _would_remove(ctx, job, changed)
     _confirm(job, changed, would_remove, yes=yes, yes_weaken=yes_weaken)
     if job.secret_to_read and not changed.secret_to_read:
@@ -429,13 +463,11 @@ def _changed(ctx: Context, job: Job, changes: JobChanges) -> Job:
         given["compression"] = _compression(changes.compression)
     if not isinstance(changes.block_size, Unset):
         given["block_size"] = _or(changes.block_size, DEFAULT_BLOCK_SIZE)
-    keep = {
-        rule: value
-        for rule in ("keep_last", "keep_days")
-        if not isinstance(value := getattr(changes, rule), Unset)
-    }
-    if keep:
-        given["retention"] = replace(job.retention, **keep)
+    if not isinstance(changes.limit, Unset):
+        given["limit"] = standing_limit(changes.limit)
+    given["retention"] = job.retention.changed(
+        {rule: value for rule in RULES if not isinstance(value := getattr(changes, rule), Unset)}
+    )
     given["sources"] = _changed_sources(job, changes)
     changed = replace(job, **given)
     if changed.secret_to_read and not job.secret_to_read:
@@ -501,7 +533,7 @@ def _is_shorter(before: RetentionRules, after: RetentionRules) -> bool:
     def less(old: int | None, new: int | None) -> bool:
         return old is not None and (new is None or new < old)
 
-    return less(before.keep_last, after.keep_last) or less(before.keep_days, after.keep_days)
+    return any(less(getattr(before, rule), getattr(after, rule)) for rule in NUMBERS)
 
 
 def _confirm(
@@ -514,7 +546,8 @@ def _confirm(
     removes = f"; points that the next session lets go: {len(would_remove)}" if would_remove else ""
     hint = "say --yes if that is meant" if only_retention else "say --yes-weaken if it is meant"
     if would_remove:
-        hint += f"; 'strongroom job retention {job.name}{_options(changed.retention)}' tells why"
+        options = _options(job.retention, changed.retention)
+        hint += f"; 'strongroom job retention {job.name}{options}' tells why"
     raise ConfirmationNeededError(
         f"job {job.name}: {'; '.join(weakens)}{removes}",
         hint=hint,
@@ -523,10 +556,12 @@ def _confirm(
     )
 
 
-def _options(rules: RetentionRules) -> str:
+def _options(before: RetentionRules, rules: RetentionRules) -> str:
     return "".join(
         f" --{name} {'none' if value is None else value}"
-        for name, value in (("keep-last", rules.keep_last), ("keep-days", rules.keep_days))
+        for rule in NUMBERS
+        for name, value in [(rule.replace("_", "-"), getattr(rules, rule))]
+        if name in ("keep-last", "keep-days") or value != getattr(before, rule)
     )
 
 
@@ -553,7 +588,7 @@ def _notices(ctx: Context, job: Job, changed: Job) -> list[str]:
             does = "goes on in the copy of its chain that is"
         notices.append(
             f"the next session {does} in {changed.repository}; what is in {job.repository} "
-            "stays there, and no retention applies to it any longer"
+            "stays there, and no retention applies to it as long as the job is there"
         )
     elif ran and job.encrypted != changed.encrypted:
         turned = "on" if changed.encrypted else "off"
@@ -646,8 +681,8 @@ def show(ctx: Context, name: str) -> JobView:
     return _view(ctx, jobs.get(ctx.database, name))
 
 
-def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
-    """Remove a job. Its points stay where they are, and no retention touches them any longer.
+def remove(ctx: Context, name: str, *, yes: bool = False) -> JobRemoved:
+    """Remove a job. Its points go on by its rules, and prune lets them go when they have expired.
 
     Raises:
         ConfirmationNeededError: nobody said yes.
@@ -659,11 +694,12 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
             f"re-encrypting job {name} is not finished",
             hint=f"'strongroom job reencrypt {name}' goes on with it, --abandon drops it",
         )
+    count = len(point_rows.of_job(ctx.database, job.job_id))
+    future = retention.foreseen(ctx, job)
+    what = _becomes(job, count, future)
     if not yes:
-        count = len(point_rows.of_job(ctx.database, job.job_id))
         raise ConfirmationNeededError(
-            f"job {name} is to be removed; its points ({count}) stay in {job.repository}, and no "
-            "retention applies to them any longer",
+            f"job {name} is to be removed; {what}",
             hint="say --yes if that is meant",
             job=name,
             points=count,
@@ -671,8 +707,29 @@ def remove(ctx: Context, name: str, *, yes: bool = False) -> JobView:
     view = _view(ctx, job)
     with ctx.database.transaction():
         jobs.remove(ctx.database, job.job_id)
+        if chains.of_job(ctx.database, job.job_id):
+            removed_jobs.insert(ctx.database, job, ctx.clock.now())
         audit.record(ctx, "job.removed", job=name)
-    return view
+    return JobRemoved(
+        job=view, points=count, staying=future.staying, gone_on=future.gone_on, notices=(what,)
+    )
+
+
+def _becomes(job: Job, points: int, future: Future) -> str:
+    """Return what becomes of the points of a job that is removed."""
+    if not points:
+        return "it has no points"
+    text = f"its points ({points}) go on by its rules ({job.retention})"
+    if future.staying:
+        stays = "stays" if future.staying == 1 else "stay"
+        text += (
+            f": {future.staying} of them (held, or the newest that --keep-last counts) {stays} "
+            "until 'point remove'"
+        )
+    if future.gone_on is not None:
+        which = "; the last of the others" if future.staying else ": the last of them"
+        text += f"{which} goes on {future.gone_on}, with 'repository prune'"
+    return text
 
 
 def detach(ctx: Context, name: str) -> JobResult:
@@ -710,11 +767,11 @@ def _view(ctx: Context, job: Job) -> JobView:
         exclude_caches=job.exclude_caches,
         compression=job.compression.value,
         block_size=job.block_size,
-        keep_last=job.retention.keep_last,
-        keep_days=job.retention.keep_days,
+        **retention.told(job.retention),
         full_every_points=job.full_every_points,
         full_every_days=job.full_every_days,
         expect_every_hours=job.expect_every_hours,
+        limit=None if job.limit is None else str(job.limit),
         pre_script=job.pre_script,
         post_script=job.post_script,
         on_failure=job.on_failure,

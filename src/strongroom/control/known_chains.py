@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copies, heads, repositories
+from strongroom.control import vaults
 from strongroom.repository import layout
 from strongroom.repository.chain import Head
 from strongroom.repository.repository import Repository
@@ -28,7 +29,7 @@ def repository_of(ctx: Context, repository_id: bytes) -> Repository:
     """
     row = repositories.by_id(ctx.database, repository_id)
     assert row is not None, "chains refer to it"
-    return Repository.open(ctx.storage(row.location))
+    return Repository.open(vaults.storage_of(ctx, row))
 
 
 def compare_with_seen(ctx: Context, chain: Chain) -> None:

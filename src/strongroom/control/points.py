@@ -14,7 +14,7 @@ import msgspec
 from strongroom.catalog import heads
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds
-from strongroom.control import audit
+from strongroom.control import audit, retention, vaults
 from strongroom.control.access import Access, Reading, open_reading
 from strongroom.control.missing_keys import needed_views
 from strongroom.control.views import PointDetailsView, PointList, PointRow, Removed, RemovedPoint
@@ -70,7 +70,7 @@ def list_points(ctx: Context, access: Access, job: str | None = None) -> PointLi
         if not rows and job_id is None:
             raise _no_points_of(ctx, job)
     if ctx.has_catalog:
-        rows = _with_copies(ctx, rows)
+        rows = _with_copies(ctx, _flagged(ctx, rows))
     return PointList(
         points=tuple(rows),
         warnings=tuple(reading.warnings),
@@ -99,6 +99,14 @@ def _with_copies(ctx: Context, rows: Sequence[PointRow]) -> list[PointRow]:
         )
         for row in rows
     ]
+
+
+def _flagged(ctx: Context, rows: Sequence[PointRow]) -> list[PointRow]:
+    """Return points with the flags that the catalog knows of them."""
+    if not ctx.has_catalog:
+        return list(rows)
+    flags = retention.known_flags(ctx, [bytes.fromhex(row.id) for row in rows])
+    return [msgspec.structs.replace(row, flags=flags.get(row.id, ())) for row in rows]
 
 
 def _no_points_of(ctx: Context, job: str) -> NotFoundError:
@@ -153,7 +161,7 @@ def show(ctx: Context, access: Access, which: str) -> PointDetailsView:
     body = view.live.body
     stanzas = _stanzas(view.chain, body.chain_public)
     return PointDetailsView(
-        point=row_of(view, reading.needs(view)),
+        point=_flagged(ctx, [row_of(view, reading.needs(view))])[0],
         repository=view.chain.storage.location,
         machine=details.machine if details else None,
         reason=details.reason if details else None,
@@ -268,6 +276,7 @@ def remove(
     Raises:
         ConfirmationNeededError: nobody said yes; `fields["would_remove"]` lists the points.
         InUseError: one of them is held.
+        PointLockedError: a vault keeps one of them.
     """
     reading = open_reading(ctx, Access(where=where), unseen=True)
     views = _found(reading, which)
@@ -278,15 +287,18 @@ def remove(
             hint="'strongroom point release' lets them go",
             users=held,
         )
+    _refuse_locked(ctx, reading, views)
     removed = tuple(
         RemovedPoint(
             id=view.id,
             job=view.details.job if view.details else None,
             source=view.details.source if view.details else None,
-            taken_at=row_of(view).taken_at,
-            reason="removed by hand",
+            taken_at=view.taken_at,
+            reason="; ".join(
+                ("removed by hand", *(f"{one.kind} until {one.until}" for one in row.flags))
+            ),
         )
-        for view in views
+        for view, row in zip(views, _flagged(ctx, [*map(row_of, views)]), strict=True)
     )
     if dry_run:
         return Removed(points=removed, done=False)
@@ -305,6 +317,19 @@ def remove(
     point_rows.remove_many(ctx.database, [view.point_id for view in views])
     audit.record(ctx, "point.removed", points=[view.id for view in views])
     return Removed(points=removed, done=True)
+
+
+def _refuse_locked(ctx: Context, reading: Reading, views: list[PointView]) -> None:
+    for repository in reading.repositories:
+        vaults.refuse_giving_up(
+            ctx,
+            repository.repository_id,
+            [
+                (view.id, view.taken_at)
+                for view in views
+                if view.chain.storage is repository.storage
+            ],
+        )
 
 
 def _change(

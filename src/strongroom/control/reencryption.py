@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains, heads, jobs, reencryptions
 from strongroom.catalog import points as point_rows
-from strongroom.control import audit, job_lock, keys
+from strongroom.control import audit, job_lock, keys, vaults
 from strongroom.control.access import unlockers_of
 from strongroom.control.chain_choice import ChainChoice
 from strongroom.control.chain_keys import open_chain
@@ -27,6 +27,7 @@ from strongroom.control.known_chains import (
     remember_head,
     repository_of,
 )
+from strongroom.control.traffic import Traffic
 from strongroom.control.views import ReencryptedChain, ReencryptResult
 from strongroom.crypto import random
 from strongroom.engine import reencryption
@@ -129,6 +130,7 @@ def reencrypt(
         CancelledError: on request; called again, it goes on.
     """
     job = jobs.get(ctx.database, name)
+    ctx.traffic = Traffic(job=job.limit, check=cancel.check)
     recipients = keys.recipients(ctx, job)
     if not recipients:
         raise InvalidInputError(
@@ -291,6 +293,12 @@ def _plans(ctx: Context, job: Job, unlockers: Sequence[Unlocker]) -> list[_Plan]
 
 
 def _look(ctx: Context, plan: _Plan, unlockers: Sequence[Unlocker]) -> None:
+    if vaults.immutability_of(ctx, plan.row.repository_id) is not None:
+        raise RefusedError(
+            "it lies in a vault, which keeps the old ciphertext until its date whatever is done; "
+            "'strongroom job run JOB --full' begins a chain under new keys, and the old one goes "
+            "when the vault lets it"
+        )
     chain = plan.chain = plan.repository.chain(plan.row.chain_id)
     compare_with_seen(ctx, chain)
     if chain.signs_as(ctx.identity.public) is None:

@@ -23,7 +23,7 @@ import msgspec
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import missing_links, passwords, repositories
-from strongroom.control import audit, keys, known_chains
+from strongroom.control import audit, keys, known_chains, vaults
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.errors import (
@@ -164,7 +164,7 @@ def open_chain(ctx: Context, job: Job, chain_id: bytes) -> Chain:
         ForkedError: it shows another history.
     """
     repository = repositories.get(ctx.database, job.repository)
-    chain = Repository.open(ctx.storage(repository.location)).chain(chain_id)
+    chain = Repository.open(vaults.storage_of(ctx, repository)).chain(chain_id)
     known_chains.compare_with_seen(ctx, chain)
     return chain
 

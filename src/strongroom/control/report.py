@@ -9,7 +9,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from strongroom.catalog import chains, jobs, missing_links, passwords, points, recovery_keys
+from strongroom.catalog import (
+    chains,
+    jobs,
+    missing_links,
+    passwords,
+    points,
+    recovery_keys,
+    repositories,
+    scrubs,
+)
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import inventory, kms_views
 from strongroom.control.views import Finding, JobKeysView, KeyReport
@@ -27,12 +36,19 @@ PASSWORD_AGE: Final = timedelta(days=365)
 """How old a password may be before the report calls it a problem."""
 
 
-def make(ctx: Context, password_age: timedelta = PASSWORD_AGE) -> KeyReport:
+SCRUB_AGE: Final = timedelta(days=90)
+"""How long ago a scrub may have read a pack before the report calls it a problem."""
+
+
+def make(
+    ctx: Context, password_age: timedelta = PASSWORD_AGE, scrub_age: timedelta = SCRUB_AGE
+) -> KeyReport:
     """Return the report.
 
     Args:
         ctx: Surroundings.
         password_age: How old a password may be.
+        scrub_age: How long ago everything in a repository may have been read by a scrub.
     """
     known = inventory.secrets(ctx)
     openers = inventory.openers(ctx, known)
@@ -45,6 +61,7 @@ def make(ctx: Context, password_age: timedelta = PASSWORD_AGE) -> KeyReport:
         *_of_kms(ctx),
         *_of_links(ctx, known),
         *_of_chains(ctx, known, openers),
+        *_of_repositories(ctx, scrub_age),
     )
     return KeyReport(
         made_at=ctx.clock.now(),
@@ -166,6 +183,36 @@ def _of_links(ctx: Context, known: list[Secret]) -> Iterable[Finding]:
             f"{', '.join(secrets)} ('job run --old-password-file', 'chain unlock')",
             problem=True,
         )
+
+
+def _of_repositories(ctx: Context, oldest: timedelta) -> Iterable[Finding]:
+    """Tell of what was damaged, and of repositories that no scrub has read for long."""
+    now = ctx.clock.now()
+    for row in repositories.all_rows(ctx.database):
+        health = scrubs.health(ctx.database, row.repository_id)
+        command = f"'repository scrub {row.name}'"
+        if health.damaged:
+            yield Finding(
+                code="scrub-damage",
+                subject=row.name,
+                text=f"{counted(health.damaged, 'pack is', 'packs are')} damaged in repository "
+                f"{row.name}, a scrub found ({command})",
+                problem=True,
+            )
+        age = now - (health.oldest or row.added_at)
+        if health.oldest is None:
+            if not chains.of_repository(ctx.database, row.repository_id):
+                continue
+            text = f"repository {row.name} was never scrubbed on this machine ({command})"
+        else:
+            text = (
+                f"a part of repository {row.name} was read by a scrub {age.days} days ago, and "
+                f"{oldest.days} are allowed ({command})"
+            )
+        if age > oldest:
+            yield Finding(code="scrub-old", subject=row.name, text=text, problem=True)
+        elif health.oldest is None:
+            yield Finding(code="scrub-never", subject=row.name, text=text, problem=False)
 
 
 def _of_chains(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.control import audit
 from strongroom.control.access import open_reading
+from strongroom.control.traffic import Traffic
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def restore(
     progress: Progress,
     cancel: Cancellation,
     stream: BinaryIO | None = None,
+    limit: str | None = None,
 ) -> RestoreResult:
     """Restore a point, or paths of it.
 
@@ -38,6 +40,7 @@ def restore(
         progress: Is told how it goes.
         cancel: Stops it.
         stream: Where the bytes go if the request has no target.
+        limit: How fast to read, or `none`, in place of what the repository says.
 
     Raises:
         NotFoundError: there is no such point.
@@ -47,6 +50,7 @@ def restore(
     """
     from strongroom.engine.restore import restore as bring_back
 
+    ctx.traffic = Traffic.of_command(limit, cancel)
     reading = open_reading(ctx, access, which=(which,))
     for warning in reading.warnings:
         ctx.report(warning)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copied_clones as clone_rows
 from strongroom.catalog import copies as copy_rows
-from strongroom.catalog import jobs
-from strongroom.control import audit, job_lock, keys, known_chains
+from strongroom.catalog import jobs, repositories
+from strongroom.control import audit, job_lock, keys, known_chains, vaults
 from strongroom.control.access import location_of, storage_of, unlockers_of
 from strongroom.control.chain_keys import open_chain
 from strongroom.control.copies import CopyProblem, CopyResult
@@ -111,7 +111,9 @@ def run(
         CancelledError: on request.
     """
     origin = Repository.open(storage_of(ctx, job.repository))
-    target = Repository.open(storage_of(ctx, copy.repository))
+    target = Repository.open(
+        vaults.storage_of(ctx, repositories.get(ctx.database, copy.repository))
+    )
     if job.secret_to_read:
         jobs.guard(ctx.database, copy.copy_id)
     unlockers = [
@@ -515,6 +517,7 @@ class _Copying:
             ),
             list(live),
         )
+        self.warnings += vaults.after_copy(ctx, self._target, clone.chain_id)
         _, recipient_ids = known_chains.present_recipients(clone)
         if plan.current and recipient_ids != self._ids:
             self.warnings.append(

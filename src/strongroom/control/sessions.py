@@ -18,15 +18,17 @@ from strongroom.catalog import heads, jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control import audit, job_lock, retention, scripts
+from strongroom.control import audit, clock_guard, job_lock, retention, scripts, vaults
 from strongroom.control.audit import Outcome, Severity
 from strongroom.control.chain_choice import ChainChoice
+from strongroom.control.traffic import Traffic
 from strongroom.crypto import random
 from strongroom.crypto.envelope import SessionSecrets
 from strongroom.engine import backup
 from strongroom.engine.pipeline import Compression
 from strongroom.errors import (
     CancelledError,
+    ClockJumpedError,
     NotARepositoryError,
     RefusedError,
     StorageFullError,
@@ -46,6 +48,7 @@ from strongroom.model.session import (
 from strongroom.repository import locks, promises, writer
 from strongroom.repository.chain import Chain
 from strongroom.repository.repository import Repository
+from strongroom.storage.reserving import ReservingStorage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +62,13 @@ if TYPE_CHECKING:
     from strongroom.engine.progress import Progress
     from strongroom.format.journal import SessionBody
     from strongroom.format.point import PointDetails
+    from strongroom.model.gfs import Flagged
 
 _LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
-_LEAST_FREE = 64 << 20
+_LEAST_FREE = 32 << 20
 """With less room than this a session does not begin: its journal entry has to fit at the end."""
+_KEPT_FREE = 2 * _LEAST_FREE
+"""A session leaves this much, so that the next can begin and take over what this one stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +186,8 @@ class SessionRun:
         self._lock: locks.Lock | None = None
         self._given_up: dict[bytes, retention.Judged] = {}
         """Points that retention lets go."""
+        self._flagged: dict[bytes, Flagged | None] = {}
+        """New points with their flags."""
 
     def run(self) -> SessionResult:
         """Run the job from its lock to its post script."""
@@ -192,7 +200,11 @@ class SessionRun:
             started_at=self.started_at,
         )
         row = repositories.get(ctx.database, job.repository)
+        started = to_microseconds(self.started_at)
+        ctx.traffic = Traffic(job=job.limit, check=self.cancel.check)
         try:
+            if not job.encrypted:
+                vaults.refuse_plain(ctx, row, f"job {job.name}")
             repository = _open(ctx, row)
         except StrongroomError as error:
             # An unmounted disk is a failed session like any other: status shows it.
@@ -212,6 +224,9 @@ class SessionRun:
                     error.hint = "the next run goes on from here: what was stored whole is used"
                 self._record_failure(record, error)
                 raise
+            self.warnings += vaults.after_session(
+                ctx, row, target.chain, begun=target.chain.header.created_at >= started
+            )
             result = self._result(outcome, target)
             state = SessionState(result.state)
             if self.reads_sources:
@@ -281,7 +296,10 @@ class SessionRun:
         if free is not None and free < _LEAST_FREE:
             raise StorageFullError(
                 f"{location} has {free >> 20} MiB free; a session needs at least "
-                f"{_LEAST_FREE >> 20} MiB"
+                f"{_LEAST_FREE >> 20} MiB",
+                location=location,
+                free_bytes=free,
+                needed_bytes=_LEAST_FREE,
             )
         choice = ChainChoice(
             ctx, job, repository, full=self.full, old=self.old, warnings=self.warnings
@@ -353,10 +371,21 @@ class SessionRun:
         """
         if self._lock is not None:
             self._lock.confirm()
-        facts = [
-            PointFacts(point.point_id, point.source_id, from_microseconds(point.taken_at))
-            for point in fresh
-        ]
+        facts = retention.flag(
+            self.ctx,
+            self.job,
+            [
+                PointFacts(point.point_id, point.source_id, from_microseconds(point.taken_at))
+                for point in fresh
+            ],
+        )
+        self._flagged = {one.point_id: one.flagged for one in facts}
+        blocked = clock_guard.removals_blocked(
+            self.ctx, strict=vaults.needs_strict_clock(self.ctx, self.job.repository)
+        )
+        if blocked is not None:
+            self.warnings.append(f"{blocked}; {ClockJumpedError.hint}")
+            return frozenset()
         self._given_up = {
             one.row.point_id: one
             for one in retention.judge(self.ctx, self.job, self.job.retention, facts)
@@ -426,9 +455,14 @@ class SessionRun:
             seconds=self._seconds(),
             warnings=tuple(warnings),
             points=tuple(point.hex() for point in backup.points_of(outcome.results)),
-            bottleneck=outcome.bottleneck,
+            bottleneck=self._bottleneck(outcome),
             given_up=tuple(retention.removed(self.job, one) for one in self._given_up.values()),
         )
+
+    def _bottleneck(self, outcome: backup.SessionOutcome) -> str:
+        """Return what the session waited for: storing that is limited is not a slow place."""
+        waited = self.ctx.traffic.waited_seconds
+        return "limit" if outcome.bottleneck == "store" and waited > 0.1 else outcome.bottleneck
 
     def _seconds(self) -> float:
         return round(self.ctx.clock.monotonic() - self._begun, 3)
@@ -485,6 +519,7 @@ class SessionRun:
                         stored_bytes=one.details.stored_bytes,
                         files=one.details.files,
                         held=False,
+                        flagged=self._flagged.get(one.point_id),
                     )
                     for one in outcome.results
                     if one.point_id is not None and one.details is not None
@@ -609,7 +644,8 @@ def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
         RefusedError: another one is in its place.
     """
     try:
-        repository = Repository.open(ctx.storage(row.location))
+        storage = ReservingStorage(vaults.storage_of(ctx, row), _KEPT_FREE)
+        repository = Repository.open(storage)
     except (NotARepositoryError, UnavailableError) as error:
         error.hint = (
             "is the disk mounted? If the repository was moved, 'strongroom repository add "

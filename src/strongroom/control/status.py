@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import jobs, points, recovery_keys, sessions
-from strongroom.control import config_backup
+from strongroom.catalog import copy_jobs, jobs, points, recovery_keys, sessions
+from strongroom.control import clock_guard, config_backup, vaults
 from strongroom.control.views import JobStatus, StatusReport
+from strongroom.errors import ClockJumpedError
 from strongroom.model.session import SessionRecord, SessionState
 
 if TYPE_CHECKING:
@@ -53,7 +54,13 @@ def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
         )
     elif config_backup.is_due(ctx.database):
         notices.append("the configuration has changed since its newest backup")
-    return StatusReport(ok=all(status.ok for status in stands), jobs=stands, notices=tuple(notices))
+    behind = [row for row in copy_jobs.all_rows(ctx.database) if row.problem is not None]
+    notices += [f"copy job {row.copy.name} did not copy all: {row.problem}" for row in behind]
+    blocked = clock_guard.removals_blocked(ctx, strict=vaults.needs_strict_clock(ctx))
+    if blocked is not None:
+        notices.append(f"{blocked}; {ClockJumpedError.hint}")
+    well = all(status.ok for status in stands) and not behind
+    return StatusReport(ok=well, jobs=stands, notices=tuple(notices))
 
 
 def _status(

@@ -15,7 +15,7 @@ from strongroom.catalog import jobs as job_rows
 from strongroom.control import audit, chains, known_chains
 from strongroom.engine.progress import NullProgress
 from strongroom.format.journal import SessionBody
-from strongroom.repository import rekey
+from strongroom.repository import copy_marks, rekey
 from strongroom.repository.rescan import look_through
 from strongroom.repository.succession import succeed
 
@@ -57,6 +57,8 @@ def take_over(
         UnlockError: only an older key is open.
         ConflictError: somebody wrote to the chain meanwhile.
     """
+    # Where the original is lost, its copy is the chain from now on.
+    copy_marks.end(chain.storage, chain.chain_id)
     newer = None
     if chain.sealed:
         record = chains.keep(ctx, chain, keyring, keep_key=False, progress=NullProgress())

@@ -6,13 +6,62 @@ output's, so they are added to and never renamed.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 import msgspec
 
 
 class View(msgspec.Struct, frozen=True):
     """A value of the control plane; a `Struct` because every start of the program makes all."""
+
+
+class VaultView(View, frozen=True, kw_only=True):
+    """What a repository that is a vault demands and keeps."""
+
+    immutable_days: int | None
+    """No object goes before the newest point that needs it is so old; None: nothing is locked."""
+    batch_days: int | None
+    """Locks last so much longer, and are extended once in that time."""
+    locked_until: datetime | None = None
+    """All that the newest points need is locked until then at least; None before any."""
+
+
+class ProtectedChain(View, frozen=True, kw_only=True):
+    """A chain of a vault, and what its locks are."""
+
+    chain: str
+    extended: int
+    """Objects whose locks were extended; 0 where that was not due."""
+    locked_until: datetime | None
+    """All that its newest point needs is locked until then; None where it has no point."""
+
+
+class ProtectedVault(View, frozen=True, kw_only=True):
+    """What `repository protect` did."""
+
+    repository: str
+    chains: tuple[ProtectedChain, ...]
+    hidden: tuple[str, ...] = ()
+    """Objects that somebody hid; `repository unhide` brings them back."""
+
+
+class UnhiddenVault(View, frozen=True, kw_only=True):
+    """What `repository unhide` did, or would do."""
+
+    repository: str
+    objects: tuple[str, ...]
+    done: bool
+    """False after a dry run."""
+
+
+class CredentialView(View, frozen=True, kw_only=True):
+    """A credential of the catalog; what it is, the keystore alone knows."""
+
+    name: str
+    created_at: datetime
+    changed_at: datetime
+    repositories: tuple[str, ...] = ()
+    """Those that are opened with it."""
 
 
 class RepositoryView(View, frozen=True, kw_only=True):
@@ -23,6 +72,12 @@ class RepositoryView(View, frozen=True, kw_only=True):
     repository_id: str
     added_at: datetime
     jobs: tuple[str, ...] = ()
+    vault: VaultView | None = None
+    """None where it is none."""
+    credential: str | None = None
+    """What it is opened with; none where the environment has that."""
+    limit: str | None = None
+    """How fast this installation may read and write there."""
 
 
 class RepositoryAdded(View, frozen=True, kw_only=True):
@@ -35,6 +90,13 @@ class RepositoryAdded(View, frozen=True, kw_only=True):
     """It was known by this name, and is in another place from now on."""
     chains: int
     """Chains that were there already; `repository rescan` takes them into the catalog."""
+
+
+class RepositoryEdited(View, frozen=True, kw_only=True):
+    """What `repository edit` did."""
+
+    repository: RepositoryView
+    changed: bool
 
 
 class ChainRecipient(View, frozen=True, kw_only=True):
@@ -65,8 +127,9 @@ class ChainView(View, frozen=True, kw_only=True):
     repository: str | None
     """Its name; None where the catalog does not know the repository."""
     state: str
-    """`known` (its job is one of this catalog's), `taken-in` (the catalog knows it, and no job
-    goes on in it), `locked` (nothing at hand opens it), `unknown`, or `damaged`."""
+    """`known` (its job is one of this catalog's), `orphaned` (its job was removed here, and it
+    expires by that job's last rules), `taken-in` (the catalog knows it, and no job goes on in
+    it), `locked` (nothing at hand opens it), `unknown`, or `damaged`."""
     job_id: str
     job: str | None
     """Its name, where the catalog knows the job or a key opened the chain."""
@@ -102,6 +165,15 @@ class ChainView(View, frozen=True, kw_only=True):
     """What has to be opened beside what is at hand; nothing where `opens` is `names`."""
 
 
+class PointFlag(View, frozen=True, kw_only=True):
+    """Why a point is kept for long."""
+
+    kind: str
+    """`weekly`, `monthly` or `yearly`."""
+    until: date
+    """The first day on which it is no longer kept for that, by the rules of today."""
+
+
 class PointRow(View, frozen=True, kw_only=True):
     """One restore point in a list."""
 
@@ -125,6 +197,8 @@ class PointRow(View, frozen=True, kw_only=True):
     """Names of the repositories that have a copy of it, or their places."""
     given_up: bool = False
     """Retention let it go, and it is still there."""
+    flags: tuple[PointFlag, ...] = ()
+    """Of points that this installation made and keeps for long; no other knows them."""
 
 
 class CopyJobView(View, frozen=True, kw_only=True):
@@ -202,10 +276,13 @@ class RepositoryDetails(View, frozen=True, kw_only=True):
     location: str
     repository_id: str
     free_bytes: int | None
+    limit: str | None
+    """How fast this installation may read and write there."""
     chains: tuple[ChainView, ...]
     warnings: tuple[str, ...] = ()
     accepted_signers: tuple[AcceptedSigner, ...] = ()
     """Believed on this machine, wherever they sign."""
+    vault: VaultView | None = None
 
 
 class PasswordView(View, frozen=True, kw_only=True):
@@ -347,9 +424,20 @@ class JobView(View, frozen=True, kw_only=True):
     block_size: int
     keep_last: int | None
     keep_days: int | None
+    keep_weekly: int | None
+    keep_monthly: int | None
+    keep_yearly: int | None
+    weekly_on: str
+    """The day with which a week of points begins: its first point is kept."""
+    monthly_on: str
+    """The week with which a month of points begins."""
+    yearly_in: str
+    """The month with which a year of points begins."""
     full_every_points: int | None
     full_every_days: int | None
     expect_every_hours: int | None
+    limit: str | None
+    """How fast its sessions may read and write in the repository."""
     pre_script: str | None
     post_script: str | None
     on_failure: str | None
@@ -383,6 +471,29 @@ class JobResult(View, frozen=True, kw_only=True):
     """Points that the next session gives up under the new retention, ids."""
 
 
+class ClockConfirmed(View, frozen=True, kw_only=True):
+    """The clock is believed as it is."""
+
+    at: datetime
+    jumped: timedelta | None
+    """How far it was ahead of where it had been expected; null if it had not jumped."""
+
+
+class JobRemoved(View, frozen=True, kw_only=True):
+    """A job that was removed, and what becomes of its points."""
+
+    job: JobView
+    """As it was."""
+    points: int
+    """How many it has left."""
+    staying: int
+    """How many of them do not expire: held ones, and the newest that a `keep_last` counts."""
+    gone_on: date | None
+    """The first day on which all others have expired; null where there are none."""
+    notices: tuple[str, ...] = ()
+    """The same in words."""
+
+
 class JudgedPoint(View, frozen=True, kw_only=True):
     """What retention says of one point."""
 
@@ -394,6 +505,7 @@ class JudgedPoint(View, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     """Why it stays; or, if it goes, each rule that no longer keeps it."""
     held: bool
+    flags: tuple[PointFlag, ...] = ()
 
 
 class RetentionPlan(View, frozen=True, kw_only=True):
@@ -402,6 +514,15 @@ class RetentionPlan(View, frozen=True, kw_only=True):
     job: str
     keep_last: int | None
     keep_days: int | None
+    keep_weekly: int | None
+    keep_monthly: int | None
+    keep_yearly: int | None
+    weekly_on: str
+    """The day with which a week of points begins: its first point is kept."""
+    monthly_on: str
+    """The week with which a month of points begins."""
+    yearly_in: str
+    """The month with which a year of points begins."""
     points: tuple[JudgedPoint, ...]
     """Oldest first; those in the job's repository."""
 

@@ -7,7 +7,6 @@ it goes on while the writer waits for the kernel.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
     from strongroom.repository.reader import BlockReader
 
-WORKERS: Final = min(4, max(2, os.cpu_count() or 2))
-"""Threads that open blocks."""
+WORKERS: Final = 8
+"""Threads that open blocks: more than processors, for a place elsewhere lets each of them wait."""
 _AHEAD_BYTES: Final = 32 << 20
 _KEPT_BYTES: Final = 64 << 20
 _FIRST_GUESS: Final = 1 << 20

@@ -158,6 +158,7 @@ class _AsThen:
         self._made_at = made_at
         self.now_ns = clock.now_ns
         self.monotonic = clock.monotonic
+        self.running = clock.running
         self.sleep = clock.sleep
 
     def now(self) -> datetime:

@@ -183,9 +183,16 @@ class BlockPipeline:
         for assembly in self._open.values():
             self._close(assembly)
         self._open.clear()
+        begun = time.perf_counter()
+        with self._raw:
+            while self._raw_bytes:
+                self._raw.wait()
+        compressed = time.perf_counter()
         for future in self._stored:
             future.result()
         self._stored.clear()
+        self.waited_seconds["compress"] += compressed - begun
+        self.waited_seconds["store"] += time.perf_counter() - compressed
 
     def shut_down(self) -> None:
         """Stop the threads; what is not stored by now is lost, which harms nobody."""
@@ -329,5 +336,8 @@ class BlockPipeline:
         except IndexError:
             return bytearray(size)
         if len(buffer) < size:
-            buffer.extend(bytes(size - len(buffer)))
+            try:
+                buffer.extend(bytes(size - len(buffer)))
+            except BufferError:  # the traceback of a put that was repeated still sees it
+                return bytearray(size)
         return buffer

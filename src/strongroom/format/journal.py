@@ -8,7 +8,7 @@ server; a condemnation may be unsigned, since keyless machines prune.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -102,6 +102,10 @@ class CondemnationBody(Value, frozen=True):
     """Keys, below the chain, of objects that nothing kept refers to."""
     not_before: int
     """End of the quarantine, microseconds since 1970: a courtesy to readers, not the proof."""
+
+
+END: Final = "end"
+"""The reason of a PROMISE that ends its chain: it promises nothing, and nobody goes on there."""
 
 
 class PromiseBody(Value, frozen=True):

@@ -7,12 +7,20 @@ which points its retention keeps is `model.retention`'s.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from strongroom.errors import InvalidInputError
+from strongroom.model.gfs import Month, Week, Weekday
 from strongroom.model.ids import ID_LENGTH, checked_name
+from strongroom.model.phrases import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+if TYPE_CHECKING:
+    from strongroom.model.rate import Timetable
 
 MIB: Final = 1 << 20
 DEFAULT_BLOCK_SIZE: Final = MIB
@@ -180,18 +188,59 @@ class RetentionRules:
     """Which points a job keeps: the union of its rules."""
 
     keep_last: int | None = None
-    """The newest this many of every source."""
+    """The newest this many of every source, not counting those that a flag keeps."""
     keep_days: int | None = None
     """Everything younger than this many days."""
+    keep_weekly: int | None = None
+    """One point a week for this many weeks; what the flags mean is `model.gfs`'s to say."""
+    keep_monthly: int | None = None
+    """One a month for this many months."""
+    keep_yearly: int | None = None
+    """One a year for this many years."""
+    weekly_on: Weekday = Weekday.SUNDAY
+    monthly_on: Week = Week.FIRST
+    yearly_in: Month = Month.JANUARY
 
     def __post_init__(self) -> None:
-        for what, number in (("--keep-last", self.keep_last), ("--keep-days", self.keep_days)):
+        for rule, most in _MOST.items():
+            number = getattr(self, rule)
+            what = f"--{rule.replace('_', '-')}"
             if number is not None and number < 1:
                 raise InvalidInputError(f"{what} {number} keeps nothing", hint="say 1 or more")
+            if number is not None and number > most:
+                raise InvalidInputError(f"{what} {number} is too many", hint=f"say {most} or less")
         if self.keep_last is None and self.keep_days is None:
             raise InvalidInputError(
-                "a retention without a rule keeps nothing", hint="say --keep-days or --keep-last"
+                "a retention without a rule keeps nothing but weekly, monthly and yearly points"
+                if self.has_flags
+                else "a retention without a rule keeps nothing",
+                hint="say --keep-days or --keep-last",
             )
+
+    @property
+    def has_flags(self) -> bool:
+        """Whether some points are to be kept for long."""
+        return any((self.keep_weekly, self.keep_monthly, self.keep_yearly))
+
+    def changed(self, rules: Mapping[str, int | str | None]) -> RetentionRules:
+        """Return these rules with others in place of some.
+
+        Args:
+            rules: By name of the field; days, weeks and months as words.
+
+        Raises:
+            InvalidInputError: the rules cannot be like that.
+        """
+        values: dict[str, Any] = {}
+        for rule, value in rules.items():
+            kind = _WORDS.get(rule)
+            try:
+                values[rule] = value if kind is None else kind(str(value))
+            except ValueError:
+                raise InvalidInputError(
+                    f"--{rule.replace('_', '-')} {value} is none of {', '.join(kind or ())}"
+                ) from None
+        return replace(self, **values)
 
     def __str__(self) -> str:
         parts: list[str] = []
@@ -199,7 +248,34 @@ class RetentionRules:
             parts.append(f"the newest {self.keep_last}")
         if self.keep_days is not None:
             parts.append(f"{self.keep_days} days")
-        return " and ".join(parts)
+        text = " and ".join(parts)
+        flags = (
+            ("weekly", self.keep_weekly, "week", f"on {self.weekly_on.capitalize()}"),
+            ("monthly", self.keep_monthly, "month", f"in its {self.monthly_on} week"),
+            ("yearly", self.keep_yearly, "year", f"in {self.yearly_in.capitalize()}"),
+        )
+        for word, number, unit, when in flags:
+            if number is not None:
+                text += f"; {word} ({when}) for {counted(number, unit)}"
+        return text
+
+
+_MOST: Final = {
+    "keep_last": 1_000_000,
+    "keep_days": 1_000_000,
+    "keep_weekly": 9_999,
+    "keep_monthly": 999,
+    "keep_yearly": 999,
+}
+_WORDS: Final[Mapping[str, type[Weekday | Week | Month]]] = {
+    "weekly_on": Weekday,
+    "monthly_on": Week,
+    "yearly_in": Month,
+}
+NUMBERS: Final = tuple(_MOST)
+"""Names of the rules of a retention that say how much is kept."""
+RULES: Final = (*NUMBERS, *_WORDS)
+"""Names of all of them."""
 
 
 DEFAULT_RETENTION: Final = RetentionRules(keep_days=14)
@@ -230,6 +306,8 @@ class Job:
     """Start a new chain when the present one is this old."""
     expect_every_hours: int | None = None
     """How often it is meant to run: readers of a repository learn when the next point was due."""
+    limit: Timetable | None = None
+    """How fast its sessions may read and write in the repository."""
     pre_script: str | None = None
     post_script: str | None = None
     on_failure: str | None = None

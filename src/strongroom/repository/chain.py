@@ -39,6 +39,7 @@ from strongroom.errors import (
 from strongroom.format import header as headers
 from strongroom.format.codec import MAX_ENTRY, MAX_SMALL
 from strongroom.format.journal import (
+    END,
     SIGNING_DOMAIN,
     CondemnationBody,
     Entry,
@@ -68,9 +69,10 @@ from strongroom.repository.keyring import Keyring, openers_of
 from strongroom.repository.signers import Signers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from strongroom.crypto.recipients import Stanza, Unlocker
+    from strongroom.format.journal import EntryRef
     from strongroom.storage.base import Storage
 
 TABLES_HEAD = 12
@@ -313,6 +315,35 @@ class Chain:
                 raise refused[number]
             number += 1
         return found
+
+    @property
+    def ended(self) -> bool:
+        """Whether its owner has said that nothing of it is promised and nobody goes on in it."""
+        entry = self.promise_entry
+        return (
+            entry is not None
+            and isinstance(entry.body, PromiseBody)
+            and entry.body.reason == END
+            and self.lines[-1] < entry.number  # nobody has taken it over since
+            and not self.live_points()
+        )
+
+    @property
+    def older(self) -> Sequence[EntryRef]:
+        """What the newest session says of the job's other chains.
+
+        Points held or given up since change nothing of it; nor does a condemnation, since
+        anybody may have put that there.
+        """
+        for number in reversed(self.listing):
+            try:
+                body = self.remembered(number).body
+            except (IntegrityError, UnsupportedVersionError):
+                # It promises nothing, or the chain would not be read: the same as missing.
+                continue
+            if isinstance(body, SessionBody):
+                return body.older
+        return ()
 
     @cached_property
     def listing(self) -> list[int]:

@@ -33,7 +33,7 @@ from strongroom.repository import layout, locks
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.reach import Reach
 from strongroom.repository.stored_packs import Form, forms_of_all, read_form
-from strongroom.storage.base import Composed, ObjectRange
+from strongroom.storage.base import Composed, LockingStorage, ObjectRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,6 +117,8 @@ class CompactionResult:
     cloned_bytes: int = 0
     """Moved without copying, where the file system can share them."""
     copied_bytes: int = 0
+    locked: int = 0
+    """Packs that a vault keeps as they are for now."""
     problems: list[str] = field(default_factory=list)
     """Packs that were left as they are, and why."""
     left: str | None = None
@@ -294,6 +296,11 @@ def _thin(
 ) -> None:
     """Write what is left of a pack, read it back, and remove what it was made from."""
     storage, current = chain.storage, pack.forms[0]
+    locked = storage.locked_until(current.key) if isinstance(storage, LockingStorage) else None
+    if locked is not None:
+        # Both forms would stay: what is locked goes when its lock ends, if it still lives then.
+        result.locked += 1
+        return
     try:
         before = read_form(storage, current, chain.origin_id)
         _check_source(before, pack)

@@ -9,6 +9,7 @@ secret that opens it vouches for the signer (docs/format.md, "Configuration back
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from strongroom.errors import (
     IntegrityError,
     MalformedError,
     ObjectExistsError,
+    ObjectLockedError,
     ObjectMissingError,
     RolledBackError,
     UnsupportedVersionError,
@@ -238,14 +240,17 @@ def open_configuration(
 def let_go(storage: Storage, installation: bytes, newest: int, keep: int) -> int:
     """Remove all but `keep` backups of an installation up to `newest`; return how many went.
 
-    What anybody put there under a higher number is not counted: it would let the last good
-    one go.
+    What a vault keeps locked goes with a later call. What anybody put there under a higher number
+    is not counted: it would let the last good one go.
     """
     there = numbers(storage, installation).get(installation, [])
     old = [number for number in there if number <= newest][:-keep]
+    gone = 0
     for number in old:
-        storage.delete(layout.configuration(installation, number))
-    return len(old)
+        with suppress(ObjectLockedError):
+            storage.delete(layout.configuration(installation, number))
+            gone += 1
+    return gone
 
 
 def check(storage: Storage, key: str) -> str | None:

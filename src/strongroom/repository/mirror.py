@@ -32,6 +32,7 @@ from strongroom.errors import (
     MalformedError,
     NotFoundError,
     ObjectExistsError,
+    ObjectLockedError,
     ObjectMissingError,
     StrongroomError,
     UnsupportedVersionError,
@@ -629,7 +630,8 @@ class _Carrier:
             headers.read_header(data, key)
             self._bring(key, data)
         for key in plan.superseded:
-            self._target.delete(key)
+            with suppress(ObjectLockedError):  # a vault lets a later copy have it
+                self._target.delete(key)
         self._progress.finish()
         return plan.outcome(done=True, damaged=damaged)
 
@@ -680,7 +682,8 @@ class _Carrier:
             self._bring(one.key, data)
             for key in one.instead_of:
                 if key != one.key:
-                    self._target.delete(key)
+                    with suppress(ObjectLockedError):
+                        self._target.delete(key)
         return None
 
     # --- entries -----------------------------------------------------------------------------

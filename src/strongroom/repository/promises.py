@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.errors import NotFoundError
-from strongroom.format.journal import CondemnationBody, Entry, PromiseBody, SessionBody
+from strongroom.format.journal import END, CondemnationBody, Entry, PromiseBody, SessionBody
 from strongroom.format.paging import Table, TableRoot
 from strongroom.format.tables import HISTORY_SPAN, HistoryRecord
 from strongroom.repository.append import append_entry
@@ -36,6 +36,19 @@ def take_back(
     return _publish(chain, signer, clock, reason, give_up=point_ids)
 
 
+def retire(
+    chain: Chain, point_ids: Collection[bytes], signer: SigningKey, clock: Clock, reason: str
+) -> Entry:
+    """Publish that `point_ids` are given up, in a chain in which nobody goes on.
+
+    Where no other point is live, the entry ends the chain, and prune may remove all of it.
+
+    Raises:
+        NotFoundError: one of them is not a live point of this chain.
+    """
+    return _publish(chain, signer, clock, reason, give_up=point_ids, retires=True)
+
+
 def hold(chain: Chain, point_ids: Collection[bytes], signer: SigningKey, clock: Clock) -> Entry:
     """Publish that an operator holds `point_ids`: no retention removes them."""
     return _publish(chain, signer, clock, "hold", hold_ids=point_ids)
@@ -55,6 +68,7 @@ def _publish(
     give_up: Collection[bytes] = (),
     hold_ids: Collection[bytes] = (),
     release_ids: Collection[bytes] = (),
+    retires: bool = False,
 ) -> Entry:
     chain.refresh()
     live = {point.point.point_id for point in chain.live_points()}
@@ -75,8 +89,9 @@ def _publish(
         if isinstance(entry.body, PromiseBody | SessionBody | CondemnationBody):
             raise _PromiseMovedError
 
+    body = PromiseBody(root, END if retires and live <= {*give_up} else reason)
     try:
-        return append_entry(chain, PromiseBody(root, reason), signer, clock, refuse_newer, seen)
+        return append_entry(chain, body, signer, clock, refuse_newer, seen)
     except _PromiseMovedError:
         # A session published meanwhile: its history is the one to change now.
         return _publish(
@@ -87,6 +102,7 @@ def _publish(
             give_up=give_up,
             hold_ids=hold_ids,
             release_ids=release_ids,
+            retires=retires,
         )
 
 

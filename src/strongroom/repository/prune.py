@@ -31,6 +31,7 @@ from strongroom.errors import (
     IntegrityError,
     LockedError,
     NotFoundError,
+    ObjectLockedError,
     ObjectMissingError,
     StrongroomError,
     UnsupportedVersionError,
@@ -41,8 +42,10 @@ from strongroom.format.journal import (
     CondemnationBody,
     DeathBody,
     Entry,
+    IdentityBody,
     PromiseBody,
     SessionBody,
+    SuccessionBody,
     read_entry,
 )
 from strongroom.model.floor import Floor, Stored, below
@@ -91,7 +94,7 @@ class PrunePlan:
     chain: str
     job: str
     whole_chain: bool
-    """Whether all of it goes: no point of it is promised, and the job went on elsewhere."""
+    """Whether all of it goes: no point of it is promised, and nobody goes on in it."""
     kept_points: int
     spared_points: tuple[str, ...]
     """Ids of points that the signer gave up, and that the keeper's floor keeps."""
@@ -151,6 +154,10 @@ class PruneResult:
     """Objects whose quarantine is not over."""
     due_at: datetime | None
     """When the last of them may go."""
+    locked: int
+    """Objects whose quarantine is over, and which the storage keeps locked all the same."""
+    locked_until: datetime | None
+    """When the last of those may go."""
     left: str | None
     """Why nothing was done: who holds the job."""
 
@@ -231,7 +238,10 @@ def remove_leftovers(repository: Repository) -> int:
             continue
         # The journal last: while one of its entries is there, this can be repeated.
         for key in sorted(keys, key=lambda one: (one in entries, one)):
-            storage.delete(key)
+            try:
+                storage.delete(key)
+            except ObjectLockedError:
+                break
             removed += 1
     return removed
 
@@ -316,10 +326,10 @@ class _Prune:
         below = self._below_floor()
         if live and self._mirror and self._dropped_elsewhere(below, remarks):
             live = []
-        elsewhere = not live and self._goes_on_elsewhere(remarks)
-        entries = self._sort(elsewhere, below)
+        over = not live and (chain.ended or self._goes_on_elsewhere(remarks))
+        entries = self._sort(over, below)
         spared = [entry for entry in entries.kept if entry.number in entries.spared]
-        whole = elsewhere and not spared and not self._named_elsewhere(remarks)
+        whole = over and not spared and not self._named_elsewhere(remarks)
         stay = [
             entry
             for number in chain.listing
@@ -374,7 +384,7 @@ class _Prune:
         )
         return below(self._floor, stored, self._clock.now())
 
-    def _sort(self, elsewhere: bool, spare: Collection[bytes]) -> _Sorted:
+    def _sort(self, over: bool, spare: Collection[bytes]) -> _Sorted:
         """Tell which entries stay, and which of the others may go.
 
         What no history remembers stays, and so does the newest entry that has one: what is
@@ -388,10 +398,10 @@ class _Prune:
         history = dict(Reach(chain).history(promise.body.history))
         kept = {entry.number: entry for entry in chain.kept_entries()}
         newest = chain.newest_session
-        if newest is not None and not elsewhere:
+        if newest is not None and not over:
             kept[newest.number] = newest  # the next session builds on it
         found = _Sorted(kept=[kept[number] for number in sorted(kept)])
-        bound = promise.number if elsewhere else newest.number if newest else 0
+        bound = promise.number if over else newest.number if newest else 0
         for number in chain.listing:
             entry = chain.entry(number)
             if number in kept or not _is_given_up(entry, history.get(number)):
@@ -510,13 +520,12 @@ class _Prune:
 
     def _named_elsewhere(self, remarks: list[str]) -> bool:
         """Tell whether a newer chain still says that this one is kept."""
-        for other, newest in self._others([]):
-            if newest is not None and any(
-                ref.chain_id == self._chain.chain_id for ref in newest.older
-            ):
+        for other, _ in self._others([]):
+            if any(ref.chain_id == self._chain.chain_id for ref in other.older):
+                until = f"chain {other.name} is gone" if other.ended else "the job's next session"
                 remarks.append(
-                    f"header and journal stay until the job's next session: chain {other.name} "
-                    "says that this one is there"
+                    f"header and journal stay until {until}: chain {other.name} says that this "
+                    "one is there"
                 )
                 return True
         return False
@@ -528,13 +537,18 @@ class _Prune:
 
         Packs first, since everything else can be decided anew without them. Entries go from the
         oldest on, and pages after the entries that they are read for. Of a whole chain the
-        newest history stays until the header is gone: up to then a prune that was interrupted
-        finds a chain none of whose points is promised, and goes on.
+        newest history, and what tells who signed it, stays until the header is gone: up to then
+        a prune that was interrupted finds a chain none of whose points is promised, and goes on.
         """
         condemned = self._condemned()
         published = {body.session_id for body in self._session_bodies()}
         promise = self._chain.promise_entry
         last = promise.number if promise else 0
+        introducing = {
+            number
+            for number in self._chain.listing
+            if isinstance(self._chain.entry(number).body, IdentityBody | SuccessionBody)
+        }
         lasting: set[bytes] = set()
         if whole and promise is not None:
             assert isinstance(promise.body, SessionBody | PromiseBody)
@@ -562,7 +576,9 @@ class _Prune:
                 elif number in entries.spent:
                     found = 2, "entries that a newer session made meaningless"
                 elif whole:
-                    found = (2 if number < last else 7), "the journal of an expired chain"
+                    # Who signed the newest history is known by entries that introduce.
+                    first = number < last and number not in introducing
+                    found = (2 if first else 7), "the journal of an expired chain"
             elif kind == "tables" and (whole or _id_of(tail, 16) not in needed.tables):
                 last_page = whole and _id_of(tail, 16) in lasting
                 found = (6 if last_page else 3), "pages that no kept entry leads to"
@@ -720,6 +736,7 @@ class _Prune:
         held_back = headless = False
         reading = dict(plan.bearers)
         waiting: list[Removal] = []
+        locked: list[ObjectLockedError] = []
         for one in plan.removals:
             kind, _, tail = one.object.partition("/")
             due = headless or (
@@ -740,7 +757,15 @@ class _Prune:
                 waiting.append(one)
                 continue
             lock.refresh()
-            self._storage.delete(one.object if _is_header(one) else self._prefix + one.object)
+            try:
+                self._storage.delete(one.object if _is_header(one) else self._prefix + one.object)
+            except ObjectLockedError as error:
+                # What goes after it in the plan's order may not go before it.
+                locked.append(error)
+                waiting.append(one)
+                held_back = held_back or kind == "journal"
+                headless = headless and not _is_header(one)
+                continue
             removed += 1
             freed += one.stored_bytes
             if kind == "journal":
@@ -753,8 +778,10 @@ class _Prune:
             condemned=condemned,
             removed=removed,
             freed_bytes=freed,
-            waiting=len(waiting),
+            waiting=len(waiting) - len(locked),
             due_at=max(dates, default=None),
+            locked=len(locked),
+            locked_until=max((one.until for one in locked), default=None),
             left=None,
         )
 
@@ -766,6 +793,8 @@ class _Prune:
             freed_bytes=0,
             waiting=len(plan.removals),
             due_at=None,
+            locked=0,
+            locked_until=None,
             left=left,
         )
 

@@ -7,10 +7,11 @@ A storage knows no backups and sees no keys. Every implementation and every wrap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
 Buffer = bytes | bytearray | memoryview
 
@@ -85,6 +86,9 @@ class Storage(Protocol):
     def put(self, key: ObjectKey, data: Buffer) -> None:
         """Store `data` under `key`, durably.
 
+        Of writers of one key at once, one succeeds: a race is decided so. A place may promise
+        that for objects of up to 32 MiB only; larger ones have names that nobody else has.
+
         Raises:
             ObjectExistsError: the key is taken, even by the same bytes.
             StorageFullError: no room is left; nothing remains of the attempt.
@@ -137,4 +141,62 @@ class Storage(Protocol):
 
     def free_bytes(self) -> int | None:
         """Return how much more fits, or nothing where the place does not tell."""
+        ...
+
+
+@runtime_checkable
+class LockingStorage(Storage, Protocol):
+    """A storage that keeps objects from being removed before a date.
+
+    Nobody shortens a lock, not even who holds the credentials it was made with. What is put is
+    locked from the start, for as long as the storage was told when it was opened, but for what
+    `keys.is_held` excepts: that comes and goes with who works there.
+    """
+
+    def delete(self, key: ObjectKey) -> None:
+        """Remove `key`; it is no error if it is not there.
+
+        Raises:
+            ObjectLockedError: it is locked; it stays as it is.
+        """
+        ...
+
+    def lock(self, keys: Iterable[ObjectKey], until: datetime) -> None:
+        """Keep objects until a date at least; one that is locked for longer stays so.
+
+        Takes many keys in as few calls as the place allows. Done again, it ends where an
+        interrupted one would have.
+
+        Raises:
+            ObjectMissingError: one of them is not there.
+            RefusedError: the place does not lock it.
+        """
+        ...
+
+    def locked_until(self, key: ObjectKey) -> datetime | None:
+        """Return until when an object is locked, as the place itself says; None if it is not.
+
+        Raises:
+            ObjectMissingError: there is no such object.
+        """
+        ...
+
+    def locks_at_most_days(self) -> int:
+        """Return for how many days from now the place locks at most.
+
+        Raises:
+            RefusedError: it does not lock at all.
+        """
+        ...
+
+    def hidden(self) -> Iterator[ObjectKey]:
+        """Yield what is there and locked, and what readers do not see: somebody hid it."""
+        ...
+
+    def unhide(self, key: ObjectKey) -> None:
+        """Let readers see again what was put under `key` first.
+
+        Raises:
+            ObjectMissingError: nothing was.
+        """
         ...

@@ -8,7 +8,7 @@ anything; wrappers leave it to what they wrap.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from strongroom import errors
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from strongroom.storage.base import ObjectKey
 
 LONGEST_KEY = 200
+PASSING: Final = "locks/"
+"""What begins so comes and goes with who works in a storage: no storage locks it."""
+_NOTES: Final = re.compile(r"chains/[0-9a-f]+/(?:mirror/|journal/upto-)", re.ASCII)
+"""What copies say of themselves while they are made comes and goes likewise."""
+PROBES: Final = "probes/"
+"""What begins so was put to find out what a storage refuses: locked when that is asked for."""
 _PART = r"[a-z0-9_-][a-z0-9._-]*"
 _KEY = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
 
@@ -37,6 +43,16 @@ def check_key(key: ObjectKey) -> None:
             "of a-z 0-9 . _ - in parts joined by /, none empty, none starting with a dot",
             key=key,
         )
+
+
+def is_held(key: ObjectKey) -> bool:
+    """Tell whether a storage that locks objects locks this one as soon as it is put."""
+    return not is_passing(key) and not key.startswith(PROBES)
+
+
+def is_passing(key: ObjectKey) -> bool:
+    """Tell whether an object comes and goes, so that no storage locks it."""
+    return key.startswith(PASSING) or _NOTES.match(key) is not None
 
 
 def check_range(offset: int, length: int | None) -> None:

@@ -78,6 +78,7 @@ class LocalStorage:
         self._clock = clock or SystemClock()
         self._open = _OpenFiles()
         self._durable: set[tuple[str, ...]] = set()
+        self._swept = False
 
     @property
     def location(self) -> str:
@@ -213,7 +214,15 @@ class LocalStorage:
                 self._durable_folder(folders) as target,
                 self._durable_folder([_TEMPORARY]) as temporary,
             ):
+                self._sweep_once()
                 return self._write_aside(key, fill, target, name, temporary)
+
+    def _sweep_once(self) -> None:
+        """Have who writes first see to what was left over; an object is not lost over that."""
+        if not self._swept:
+            self._swept = True
+            with suppress(errors.StrongroomError):
+                self.sweep_temporary()
 
     def _write_aside(
         self, key: ObjectKey, fill: Callable[[int], T], target: int, name: str, temporary: int

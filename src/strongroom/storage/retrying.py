@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from strongroom.errors import ObjectExistsError, ObjectMissingError, UnavailableError
 from strongroom.storage.base import Composed, ObjectRange
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Part, Storage
 
 T = TypeVar("T")
+_WORTH_SAYING_SECONDS: Final = 2.0
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
 
 
 def backoff(
@@ -34,6 +39,7 @@ class RetryingStorage:
 
     `jitter` returns a number from 0 to 1 for each wait, of which that much of its second
     half is taken: jobs that lost the same storage together should not return together.
+    `tell` says to the operator why it takes so long.
     """
 
     def __init__(
@@ -43,11 +49,13 @@ class RetryingStorage:
         *,
         jitter: Callable[[], float],
         waits: Sequence[float] = backoff(),
+        tell: Callable[[str], None] = quiet,
     ) -> None:
         self._inner = inner
         self._clock = clock
         self._jitter = jitter
         self._waits = waits
+        self._tell = tell
 
     @property
     def location(self) -> str:
@@ -79,11 +87,11 @@ class RetryingStorage:
                         last = info.key
                         waits = iter(self._waits)
                         yield info
-            except UnavailableError:
+            except UnavailableError as error:
                 wait = next(waits, None)
                 if wait is None:
                     raise
-                self._wait(wait)
+                self._wait(wait, error)
             else:
                 return
 
@@ -134,9 +142,12 @@ class RetryingStorage:
         for wait in self._waits:
             try:
                 return call()
-            except UnavailableError:
-                self._wait(wait)
+            except UnavailableError as error:
+                self._wait(wait, error)
         return call()
 
-    def _wait(self, seconds: float) -> None:
-        self._clock.sleep(seconds * (1 + self._jitter()) / 2)
+    def _wait(self, longest: float, error: UnavailableError) -> None:
+        seconds = longest * (1 + self._jitter()) / 2
+        if longest >= _WORTH_SAYING_SECONDS:
+            self._tell(f"{error}; trying again in {seconds:.0f} s")
+        self._clock.sleep(seconds)

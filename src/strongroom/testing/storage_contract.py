@@ -85,6 +85,9 @@ COMPOSITIONS: dict[str, tuple[Part, ...]] = {
 class ReadingContract:
     """The promises about reading."""
 
+    reads = 200
+    """For each of the threads that read at once; a real server takes its time over each."""
+
     @pytest.fixture
     def storage(self) -> Storage:
         """Return the storage under test, empty."""
@@ -271,7 +274,7 @@ class ReadingContract:
             writer.put(key, data)
 
         def read(seed: int) -> None:
-            for step in range(200):
+            for step in range(self.reads):
                 key = f"packs/{(seed * 7 + step * 3) % 40:02}"
                 offset = (seed * 131 + step * 17) % 5000
                 assert storage.get(key, offset, 100) == objects[key][offset : offset + 100]
@@ -283,6 +286,9 @@ class ReadingContract:
 
 class StorageContract(ReadingContract):
     """Every promise, those about writing included."""
+
+    races = 25
+    """How often threads race for a key."""
 
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
     def test_any_buffer_is_stored(self, storage: Storage, kind: type[Buffer]) -> None:
@@ -343,7 +349,7 @@ class StorageContract(ReadingContract):
         assert [*storage.list()] == []
 
     def test_of_many_threads_that_put_one_key_one_succeeds(self, storage: Storage) -> None:
-        for turn in range(25):
+        for turn in range(self.races):
             barrier = threading.Barrier(8)
             key = f"journal/{turn:04}"
 

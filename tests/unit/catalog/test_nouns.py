@@ -30,6 +30,7 @@ from strongroom.model.job import (
     RetentionRules,
     SourceSpec,
 )
+from strongroom.model.rate import Timetable
 from strongroom.model.session import (
     SessionCounters,
     SessionError,
@@ -78,6 +79,7 @@ def a_job(**changes: object) -> Job:
         full_every_points=30,
         full_every_days=60,
         expect_every_hours=26,
+        limit=Timetable.parse("10MB/s mon-fri 8:00-18:00; 50MB/s"),
         pre_script="true",
         post_script="false",
         on_failure="mail root",
@@ -147,6 +149,9 @@ def test_repositories_are_found_by_name_place_and_id(database: Database) -> None
     assert repositories.by_id(database, R) == row
     assert repositories.all_rows(database) == [row]
     assert repositories.find(database, "other") is None
+    limit = Timetable.parse("10MB/s")
+    repositories.set_limit(database, R, limit)
+    assert repositories.get(database, "main") == replace(row, limit=limit)
     with pytest.raises(NotFoundError, match="other"):
         repositories.get(database, "other")
 

@@ -178,6 +178,7 @@ def test_a_job_is_asked_for_as_the_line_says(monkeypatch: pytest.MonkeyPatch) ->
         (["--add-source", "files:/c"], {"add_sources": ("files:/c",)}),
         (["--all-file-systems"], {"one_file_system": False}),
         (["--expect-every", "none"], {"expect_every_hours": None}),
+        (["--limit", "none"], {"limit": "none"}),
     ],
     ids=str,
 )

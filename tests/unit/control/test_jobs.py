@@ -291,10 +291,10 @@ def test_removing_a_job_is_confirmed_and_leaves_its_points(shop) -> None:
     shop.repository()
     shop.job()
     shop.session()
-    with pytest.raises(ConfirmationNeededError, match=r"its points \(1\) stay"):
+    with pytest.raises(ConfirmationNeededError, match=r"its points \(1\) go on by its rules"):
         jobs.remove(shop.ctx, "nightly")
     chain = shop.chain()
-    assert jobs.remove(shop.ctx, "nightly", yes=True).name == "nightly"
+    assert jobs.remove(shop.ctx, "nightly", yes=True).job.name == "nightly"
     with pytest.raises(NotFoundError):
         jobs.show(shop.ctx, "nightly")
     assert len(chain.live_points()) == 1

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from strongroom.catalog import recovery_keys
+from strongroom.catalog import recovery_keys, repositories, scrubs
 from strongroom.cli.page import report_page
 from strongroom.control import inventory, jobs, passwords, recovery, report
 from strongroom.control.jobs import JobChanges
@@ -53,7 +53,7 @@ def test_a_recovery_kit_makes_the_password_one_of_two(shop) -> None:
     shop.session()
     assert (view(shop, "password").points, view(shop, "password").alone) == (1, 0)
     assert (view(shop, "recovery").points, view(shop, "recovery").alone) == (1, 0)
-    assert {code for code, _, _ in codes(shop)} == {"no-copy"}
+    assert {code for code, _, _ in codes(shop)} == {"no-copy", "scrub-never"}
     assert report.make(shop.ctx).jobs[0].opened_by == 2
 
 
@@ -139,3 +139,32 @@ def test_the_page_has_every_finding_and_no_markup_of_others(sealed) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "http" not in page
+
+
+def test_a_repository_that_no_scrub_reads_is_told_of_and_a_problem_in_time(shop) -> None:
+    shop.repository()
+    assert not any(code.startswith("scrub") for code, *_ in codes(shop)), "nothing is in it"
+    shop.job()
+    shop.session()
+    assert ("scrub-never", "main", False) in codes(shop)
+
+    shop.clock.advance(timedelta(days=91))
+    assert ("scrub-old", "main", True) in codes(shop)
+    assert ("scrub-never", "main", False) in codes(shop, scrub_age=timedelta(days=100))
+
+    repository_id = repositories.get(shop.ctx.database, "main").repository_id
+    read = scrubs.PackRead(shop.ctx.clock.now(), whole=True)
+    scrubs.remember(shop.ctx.database, repository_id, [(bytes(32), read)])
+    assert not any(code.startswith("scrub") for code, *_ in codes(shop))
+
+    shop.clock.advance(timedelta(days=91))
+    assert ("scrub-old", "main", True) in codes(shop)
+
+
+def test_damage_that_a_scrub_found_stays_a_problem(shop) -> None:
+    shop.repository()
+    repository_id = repositories.get(shop.ctx.database, "main").repository_id
+    read = scrubs.PackRead(shop.ctx.clock.now(), whole=False)
+    scrubs.remember(shop.ctx.database, repository_id, [(bytes(32), read)])
+
+    assert ("scrub-damage", "main", True) in codes(shop)

@@ -123,6 +123,26 @@ def test_a_pack_that_cannot_be_stored_stops_the_session(
             pipeline.add(BlockClass.DATA, bytes(MIB), [])
 
 
+def test_a_pack_that_somebody_still_looks_at_is_no_hindrance_to_a_larger_one(
+    packs: Packs, pipeline: BlockPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The traceback of a put that was repeated keeps what the put was given."""
+    kept: list[memoryview] = []
+    store = packs.store
+
+    def keeping(pack_id: bytes, ordinal: int, directory: bytes, data: Buffer) -> None:
+        kept.append(memoryview(data)[:])
+        store(pack_id, ordinal, directory, data)
+
+    monkeypatch.setattr(pipeline, "_store", keeping)
+    for size in (MIB, 3 * MIB):
+        pipeline.add(BlockClass.DATA, random.token(size), [])
+        pipeline.flush()
+
+    assert len(kept) == 2
+    assert packs.stored[1] > packs.stored[0] >= MIB
+
+
 def test_a_reserved_block_that_is_never_filled_does_not_hang_the_end(
     packs: Packs, pipeline: BlockPipeline
 ) -> None:

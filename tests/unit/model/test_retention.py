@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from strongroom.model.gfs import Flag, Flagged
 from strongroom.model.job import RetentionRules
-from strongroom.model.retention import PointFacts, decide
+from strongroom.model.retention import PointFacts, decide, foresee
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -117,3 +119,39 @@ def test_verdicts_come_in_the_order_of_the_points() -> None:
 def test_a_moment_without_a_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         PointFacts(b"p", b"s", NOON.replace(tzinfo=None))
+
+
+def test_what_becomes_of_points_that_no_new_ones_follow_is_foreseen() -> None:
+    def foreseen(points: list[PointFacts], rules: RetentionRules) -> tuple[int, date | None]:
+        future = foresee(points, rules, lambda moment: moment)
+        return future.staying, future.gone_on
+
+    points = daily(5)
+    assert foreseen(points, RetentionRules(keep_days=7)) == (0, date(2026, 12, 1))
+    assert foreseen(points, RetentionRules(keep_last=2)) == (2, None)
+    assert foreseen(points, RetentionRules(keep_last=2, keep_days=7)) == (2, date(2026, 11, 29))
+    assert foreseen(daily(5, held=frozenset({0})), RetentionRules(keep_days=7)) == (
+        1,
+        date(2026, 11, 30),
+    )
+    weekly = replace(points[0], flagged=Flagged(date(2026, 11, 20), (Flag.WEEKLY,)))
+    rules = RetentionRules(keep_days=7, keep_weekly=4)
+    assert foreseen([weekly, *points[1:]], rules) == (0, date(2026, 12, 18))
+    assert foreseen([], rules) == (0, None)
+
+
+def test_what_was_foreseen_is_what_the_rules_say_then() -> None:
+    """Nothing is left on the day, and something the day before."""
+    points = daily(5)
+    weekly = replace(points[0], flagged=Flagged(date(2026, 11, 20), (Flag.WEEKLY,)))
+    rules = RetentionRules(keep_days=7, keep_weekly=4)
+    gone_on = foresee([weekly, *points[1:]], rules, lambda moment: moment).gone_on
+    assert gone_on is not None
+
+    def left(day: date) -> int:
+        then = datetime(day.year, day.month, day.day, 23, tzinfo=UTC)
+        verdicts = decide([weekly, *points[1:]], rules, then, minimum=0)
+        return sum(verdict.stays for verdict in verdicts)
+
+    assert left(gone_on - timedelta(days=1)) == 1
+    assert left(gone_on) == 0

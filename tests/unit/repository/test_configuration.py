@@ -23,7 +23,8 @@ from strongroom.format.codec import encode
 from strongroom.repository import configuration, layout
 from strongroom.repository.chain import Trust
 from strongroom.repository.repository import Repository
-from strongroom.repository.scrub import ScrubReport, scrub
+from strongroom.repository.scrub import scrub
+from strongroom.repository.scrub_report import ScrubReport
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.memory_storage import MemoryStorage
 from strongroom.testing.turned_clock import TurnedClock

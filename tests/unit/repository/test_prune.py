@@ -18,7 +18,7 @@ from strongroom.errors import (
     StorageUnavailableError,
 )
 from strongroom.format.block import BlockClass
-from strongroom.format.journal import CondemnationBody, EntryRef
+from strongroom.format.journal import CondemnationBody, EntryRef, SuccessionBody
 from strongroom.repository import layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.prune import carry_out, remove_leftovers
@@ -420,6 +420,14 @@ def a_newer_chain(job: Job, *, names_older: bool = False) -> Job:
     return newer
 
 
+def taken_over(job: Job) -> None:
+    """Let another server sign the chain from now on."""
+    chain = job.chain()
+    job.signer = SigningKey.from_seed(random.seed())
+    body = SuccessionBody(job.signer.public.raw, chain.root_hash, 0)
+    append_entry(chain, body, job.signer, job.clock)
+
+
 def test_a_chain_without_points_goes_once_the_job_went_on_elsewhere(
     job: Job, tmp_path: Path
 ) -> None:
@@ -446,6 +454,51 @@ def test_the_newest_chain_of_a_job_stays_even_without_points(job: Job, tmp_path:
     assert not job.plan_prune().whole_chain
     job.prune()
     assert job.chain().newest_session is not None
+
+
+def test_a_chain_goes_whole_once_its_owner_has_ended_it(job: Job) -> None:
+    first, *others = job.points()
+    job.retire(first)
+    assert not job.chain().ended
+    job.retire(*others)
+    assert job.chain().ended
+
+    assert job.plan_prune().whole_chain
+    job.prune()
+
+    assert [*job.storage.list(layout.chain(job.chain_id))] == []
+    assert job.repository.chain_ids() == []
+
+
+def test_a_chain_emptied_by_hand_can_be_ended_all_the_same(job: Job) -> None:
+    job.remove(*job.points())
+    assert not job.plan_prune().whole_chain
+    job.retire()
+    assert job.plan_prune().whole_chain
+
+
+def test_a_session_after_the_end_goes_on_in_the_chain(job: Job, tmp_path: Path) -> None:
+    job.retire(*job.points())
+    job.run()
+
+    assert not job.chain().ended
+    job.prune()
+    assert job.contents() == {job.points()[0].id: look_at(tmp_path / "tree")}
+
+
+def test_an_ended_chain_still_keeps_those_that_it_names(job: Job) -> None:
+    """Readers of what is left of it would call them withheld."""
+    newer = a_newer_chain(job, names_older=True)
+    job.retire(*job.points())
+    newer.retire(*newer.points())
+    newer.prune(DAY)  # condemned, and there
+
+    plan = job.plan_prune()
+
+    assert not plan.whole_chain
+    assert "until chain" in plan.text()
+    newer.prune()
+    assert job.plan_prune().whole_chain
 
 
 def test_header_and_journal_stay_as_long_as_the_newer_chain_names_them(
@@ -494,16 +547,19 @@ def test_an_expired_chain_waits_for_the_quarantine_as_one(job: Job, tmp_path: Pa
 
 
 @pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("goes_on", [True, False], ids=["elsewhere", "ended"])
 def test_an_expired_chain_goes_wholly_whenever_prune_is_interrupted(
-    sealed: bool, tmp_path: Path
+    sealed: bool, goes_on: bool, tmp_path: Path
 ) -> None:
     nth = 0
     while True:
         nth += 1
         memory = MemoryStorage()
         job = with_points(memory, tmp_path, 1, sealed=sealed)
-        newer = a_newer_chain(job)
-        job.remove(*job.points())
+        newer = a_newer_chain(job) if goes_on else with_points(memory, tmp_path, 1)
+        if not goes_on:
+            taken_over(job)
+        (job.remove if goes_on else job.retire)(*job.points())
         faulty = FaultyStorage(memory)
         faulty.kill_after(nth)
         job.repository.storage = job.storage = faulty

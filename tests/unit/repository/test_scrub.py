@@ -16,7 +16,8 @@ from strongroom.format.block import BlockClass
 from strongroom.repository import layout
 from strongroom.repository.chain import Head, Trust
 from strongroom.repository.packs import PIECE
-from strongroom.repository.scrub import ScrubReport, scrub
+from strongroom.repository.scrub import scrub
+from strongroom.repository.scrub_report import ScrubReport
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
@@ -261,6 +262,30 @@ def test_a_damaged_newest_entry_does_not_hide_the_rest(job: Job, storage: Advers
 
     assert [*found(report)] == [layout.entry(job.chain_id, 3)]
     assert report.chains[0].points == 2
+
+
+def test_points_of_an_entry_that_nothing_else_tells_of_are_named_if_they_are_known(
+    job: Job, storage: AdversaryStorage
+) -> None:
+    newest = layout.entry(job.chain_id, 3)
+    before, head = ids(job), job.head()
+    known = {job.chain_id: {3: before[2:]}}
+
+    def points() -> tuple[str, ...]:
+        return scrub(
+            job.repository,
+            job.trust,
+            {job.chain_id: head},
+            known_points=known,
+            progress=NullProgress(),
+            cancel=Cancellation(),
+        ).points
+
+    storage.flip(newest, 300)
+    assert points() == (before[2],)
+
+    storage.hide(newest)
+    assert set(points()) == set(before)
 
 
 def test_a_promised_entry_that_is_gone_is_missed(job: Job, storage: AdversaryStorage) -> None:

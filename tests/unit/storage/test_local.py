@@ -600,6 +600,19 @@ def test_only_old_leftovers_that_nobody_writes_are_swept(root: Path) -> None:
     assert files_under(root) == ["a"]
 
 
+def test_who_writes_first_sweeps(root: Path) -> None:
+    (root / ".tmp").mkdir()
+    (root / ".tmp" / "left").write_bytes(b"half")
+    storage = LocalStorage(root, TurnedClock())
+
+    assert not storage.exists("a")
+    assert files_under(root) == [".tmp/left"]
+    os.utime(root / ".tmp" / "left", (0, 0))
+    storage.put("a", b"1")
+
+    assert files_under(root) == ["a"]
+
+
 def test_a_put_holds_a_lock_while_it_lasts(
     storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,3 +252,16 @@ def test_a_buffer_is_compared_as_bytes(faulty: FaultyStorage, clock: TurnedClock
         faulty.fail("put", 1, NO_ANSWER, "after")
         retrying(faulty, clock).put(f"new/{number}", data)
     faulty.assert_all_hit()
+
+
+def test_waits_that_are_worth_saying_are_said(faulty: FaultyStorage, clock: TurnedClock) -> None:
+    said: list[str] = []
+    storage = RetryingStorage(
+        faulty, clock, jitter=lambda: 1.0, waits=(0.5, 2.0, 4.0), tell=said.append
+    )
+    for nth in (1, 2, 3):
+        faulty.fail("get", nth, NO_ANSWER)
+
+    storage.get("old")
+
+    assert said == ["no answer; trying again in 2 s", "no answer; trying again in 4 s"]

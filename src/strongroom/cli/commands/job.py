@@ -22,6 +22,7 @@ from strongroom.cli.options import (
     repository_names,
     secret_options,
     signer_option,
+    words_of,
 )
 from strongroom.cli.output import (
     Column,
@@ -35,6 +36,8 @@ from strongroom.cli.output import (
 )
 from strongroom.cli.words import Group, pass_door
 from strongroom.errors import InvalidInputError, StrongroomError
+from strongroom.model.gfs import Month, Week, Weekday
+from strongroom.model.job import DEFAULT_RETENTION, RULES
 from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
@@ -56,10 +59,10 @@ if TYPE_CHECKING:
 
 _COMPRESSIONS = ("none", "fast", "balanced", "high")
 _SEVERAL_FAILED = 16
+_RETENTION = ("keep_last", "keep_days", "keep_weekly", "keep_monthly", "keep_yearly")
 _NUMBERS = (
     "block_size",
-    "keep_last",
-    "keep_days",
+    *_RETENTION,
     "full_every_points",
     "full_every_days",
     "expect_every_hours",
@@ -145,6 +148,42 @@ def _settings(
                     help="Keep points younger than N days.",
                 ),
                 click.option(
+                    "--keep-weekly",
+                    type=kind(click.INT),
+                    metavar="N",
+                    help="Keep one point a week of each source, for N weeks.",
+                ),
+                click.option(
+                    "--keep-monthly",
+                    type=kind(click.INT),
+                    metavar="N",
+                    help="Keep one a month, for N months.",
+                ),
+                click.option(
+                    "--keep-yearly",
+                    type=kind(click.INT),
+                    metavar="N",
+                    help="Keep one a year, for N years.",
+                ),
+                click.option(
+                    "--weekly-on",
+                    type=words_of(Weekday),
+                    metavar="DAY",
+                    help="The weekly point is the first from this day on: sunday.",
+                ),
+                click.option(
+                    "--monthly-on",
+                    type=words_of(Week),
+                    metavar="WEEK",
+                    help="The monthly one from this week of the month on: first, … last.",
+                ),
+                click.option(
+                    "--yearly-in",
+                    type=words_of(Month),
+                    metavar="MONTH",
+                    help="The yearly one from this month on: january.",
+                ),
+                click.option(
                     "--full-every-points",
                     type=kind(click.INT),
                     metavar="N",
@@ -162,6 +201,12 @@ def _settings(
                     type=kind(HOURS),
                     metavar="SPAN",
                     help="How often it is meant to run (24h, 7d): status tells when it is late.",
+                ),
+                click.option(
+                    "--limit",
+                    metavar="RATES",
+                    help="How fast its sessions read and write in the repository: 10MB/s, or none "
+                    "(see 'repository edit').",
                 ),
                 click.option(
                     "--pre-script", metavar="COMMAND", help="Run before; its failure ends it."
@@ -237,7 +282,8 @@ def create(
     r"""Make a job: what to back up, where to, sealed for whom, kept how long.
 
     Without --keep-last and --keep-days points stay 14 days. Of each source at least three
-    points stay, whatever the rules say.
+    points stay, whatever the rules say. --keep-weekly, --keep-monthly and --keep-yearly keep
+    some of the new points longer; --keep-last does not count those.
 
     With --chain the job goes on where the server that began it has ended: its sources are the
     chain's, and its first session is an increment. The chain's newest secret is needed once,
@@ -497,9 +543,10 @@ def _job_lines(view: JobView) -> list[str]:
         ("file systems", "one" if view.one_file_system else "all"),
         ("compression", view.compression),
         ("block size", size(view.block_size)),
-        ("keep", _keeps(view)),
+        ("keep", _keeps(view).split("; ")),
         ("full", _fulls(view)),
         ("expected", f"every {view.expect_every_hours} h" if view.expect_every_hours else "-"),
+        ("limit", view.limit or "-"),
         ("pre script", view.pre_script or "-"),
         ("post script", view.post_script or "-"),
         ("on failure", view.on_failure or "-"),
@@ -519,12 +566,7 @@ def _reads(view: JobView) -> str:
 
 
 def _keeps(view: JobView | RetentionPlan) -> str:
-    rules = []
-    if view.keep_last is not None:
-        rules.append(f"the newest {view.keep_last}")
-    if view.keep_days is not None:
-        rules.append(f"{view.keep_days} days")
-    return " and ".join(rules) or "-"
+    return str(DEFAULT_RETENTION.changed({rule: getattr(view, rule) for rule in RULES}))
 
 
 def _unlinked(view: JobView) -> str:
@@ -546,7 +588,10 @@ def _fulls(view: JobView) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_door
 def remove(door: Door, name: str, yes: bool) -> None:
-    r"""Remove job NAME. Its points stay in their repository.
+    r"""Remove job NAME. Its points expire by its rules.
+
+    No session decides about them any longer: repository prune does, and lets the last ones go
+    as well. Held points stay, and so do as many of the newest as --keep-last says.
 
     \b
     Exit status:
@@ -558,8 +603,10 @@ def remove(door: Door, name: str, yes: bool) -> None:
     from strongroom.control import jobs
 
     with door.home_context() as ctx:
-        view = door.confirmed(lambda agreed: jobs.remove(ctx, name, yes=agreed), yes)
-    door.show({"job": view}, [f"removed job {name}; its points stay in {view.repository}"])
+        removed = door.confirmed(lambda agreed: jobs.remove(ctx, name, yes=agreed), yes)
+    door.show(removed, [f"removed job {name}"])
+    for notice in removed.notices:
+        door.speaker.say(notice)
 
 
 # --- re-wrap -------------------------------------------------------------------------------------
@@ -769,13 +816,32 @@ def _reencrypted_line(one: ReencryptedChain) -> str:
     metavar="N",
     help="As if points younger than N days were kept; none: as if not.",
 )
+@click.option(
+    "--keep-weekly",
+    type=OrNoneType(click.INT),
+    metavar="N",
+    help="As if weekly points were kept for N weeks; none: as if not.",
+)
+@click.option(
+    "--keep-monthly",
+    type=OrNoneType(click.INT),
+    metavar="N",
+    help="As if monthly points were kept for N months; none: as if not.",
+)
+@click.option(
+    "--keep-yearly",
+    type=OrNoneType(click.INT),
+    metavar="N",
+    help="As if yearly points were kept for N years; none: as if not.",
+)
 @pass_door
 def retention(door: Door, /, name: str, **settings: object) -> None:
     r"""Show which points of job NAME stay at this moment, which go, and why.
 
     Nothing is changed. Judged are the points in the job's repository, by the job's rules or,
     where one is given, by others; job edit makes them the job's. The next session judges
-    again, together with the points that it makes.
+    again, together with the points that it makes. Which points are weekly, monthly and yearly
+    was decided when they were made.
 
     \b
     Exit status:

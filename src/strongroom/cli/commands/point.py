@@ -12,6 +12,7 @@ from strongroom.cli.options import (
     confirmation_options,
     given_up_option,
     job_names,
+    limit_option,
     point_names,
     reading_options,
     repository_option,
@@ -127,8 +128,13 @@ def _notes(row: PointRow) -> str:
         ("given up", row.given_up),
         ("plain", not row.encrypted),
     )
+    words = [word for word, holds in notes if holds]
     copies = [f"copy in {printable(name)}" for name in row.copies]
-    return ", ".join([*(word for word, holds in notes if holds), *copies])
+    return ", ".join([*words, *_flags(row), *copies])
+
+
+def _flags(row: PointRow) -> list[str]:
+    return [f"{one.kind} until {one.until}" for one in row.flags]
 
 
 def _distinct(ids: Sequence[str]) -> int:
@@ -178,6 +184,7 @@ def _detail_lines(details: PointDetailsView) -> list[str]:
             ("files", number(row.files)),
             ("warnings", number(details.source_warnings)),
             ("held", yes_or_no(row.held)),
+            *([("kept as", _flags(row))] if row.flags else []),
             ("parent", details.parent or "-"),
             ("repository", details.repository),
             ("chain", row.chain),
@@ -245,9 +252,10 @@ def diff(door: Door, before: str, after: str, reading: Reading) -> None:
 
 @point.command("verify")
 @click.argument("which", metavar="P...", nargs=-1, required=True, shell_complete=point_names)
+@limit_option
 @reading_options
 @pass_door
-def verify(door: Door, which: tuple[str, ...], reading: Reading) -> None:
+def verify(door: Door, which: tuple[str, ...], limit: str | None, reading: Reading) -> None:
     r"""Open every block that restore points P use.
 
     \b
@@ -264,7 +272,12 @@ def verify(door: Door, which: tuple[str, ...], reading: Reading) -> None:
 
     with door.context() as ctx, door.work() as (progress, cancel):
         report = care.verify(
-            ctx, reading.access(door), which=which, progress=progress, cancel=cancel
+            ctx,
+            reading.access(door),
+            which=which,
+            limit=limit,
+            progress=progress,
+            cancel=cancel,
         )
     reports.show_verify(door, report)
 

@@ -26,8 +26,15 @@ if TYPE_CHECKING:
     metavar="N",
     help="How old, in days, a password may be. [default: 365]",
 )
+@click.option(
+    "--scrub-days",
+    type=click.IntRange(min=1),
+    default=90,
+    metavar="N",
+    help="How many days ago a scrub may have read what a repository holds. [default: 90]",
+)
 @pass_door
-def report(door: Door, html: bool, password_days: int) -> None:
+def report(door: Door, html: bool, password_days: int, scrub_days: int) -> None:
     r"""Say who can open what, and what is wrong with that.
 
     \b
@@ -38,7 +45,7 @@ def report(door: Door, html: bool, password_days: int) -> None:
     from strongroom.control import report as control
 
     with door.home_context() as ctx:
-        made = control.make(ctx, timedelta(days=password_days))
+        made = control.make(ctx, timedelta(days=password_days), timedelta(days=scrub_days))
     if html and not door.json:
         from strongroom.cli.page import report_page
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from strongroom.cli.chain_lines import chain_pairs
 from strongroom.cli.options import (
     FINGERPRINT,
+    SPAN,
     Reading,
     confirmation_options,
+    credential_names,
     floor_of,
     floor_options,
     job_names,
+    limit_option,
     reading_options,
     repository_argument,
     repository_names,
     repository_option,
     signer_option,
 )
-from strongroom.cli.output import Column, pairs, printable, size, table, when
+from strongroom.cli.output import Column, pairs, printable, size, table, when, yes
 from strongroom.cli.words import Group, pass_door
+from strongroom.errors import InvalidInputError
 from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import timedelta
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import RepositoryDetails
+    from strongroom.control.views import RepositoryDetails, VaultView
 
 
 @click.group("repository", cls=Group)
@@ -36,7 +41,11 @@ def repository() -> None:
     r"""Where backups are kept: add, look at, check, tidy up.
 
     R is a repository's name. A word with a slash or scheme: is a location and needs no home:
-    /mnt/backup, ./backup, file:/mnt/backup.
+
+    \b
+      /mnt/backup  ./backup  file:/mnt/backup            a folder
+      s3://BUCKET/PREFIX[?endpoint=URL][&region=R][&profile=P]
+      gs://BUCKET/PREFIX  az://CONTAINER/PREFIX[?account=A]
 
     \b
     Exit status:
@@ -45,27 +54,82 @@ def repository() -> None:
     """
 
 
+def _immutability_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--batch-days",
+            metavar="G",
+            type=click.IntRange(min=0),
+            help="Extend locks once in G days, in one go; they last G longer. 10 by default.",
+        ),
+        click.option(
+            "--immutable-days",
+            metavar="N",
+            type=click.IntRange(min=0),
+            help="Let nobody remove anything before the newest point that needs it is N days "
+            "old; 0 locks nothing.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+_standing_limit = click.option(
+    "--limit",
+    metavar="RATES",
+    help="How fast this machine reads and writes there, all together: 10MB/s, or "
+    "'10MB/s mon-fri 8:00-18:00; 50MB/s'; none for no limit.",
+)
+
+
 @repository.command("add")
 @click.argument("name")
 @click.argument("location")
+@click.option(
+    "--credential",
+    metavar="NAME",
+    shell_complete=credential_names,
+    help="Open the bucket with this credential of the catalog.",
+)
+@click.option("--vault", is_flag=True, help="Take nothing that is not encrypted.")
+@_immutability_options
+@_standing_limit
 @pass_door
-def add(door: Door, name: str, location: str) -> None:
+def add(
+    door: Door,
+    name: str,
+    location: str,
+    credential: str | None,
+    vault: bool,
+    immutable_days: int | None,
+    batch_days: int | None,
+    limit: str | None,
+) -> None:
     r"""Create a repository at LOCATION, or attach to the one that is there.
 
-    If repository NAME was moved to LOCATION, its jobs go on there.
+    If repository NAME was moved to LOCATION, its jobs go on there. A bucket has to be there, and
+    is tried first: one whose server overwrites what is to be written once is refused. A folder
+    that is to be a vault with --immutable-days needs a guard ('strongroom guard run'), a bucket
+    Object Lock.
 
     \b
     Exit status:
       0   it is known as NAME from now on
-      2   NAME or LOCATION cannot be one
-      13  the storage did not answer
-      14  nothing can be written there
+      2   NAME, LOCATION or RATES cannot be one
+      10  there is no such bucket or credential
+      13  the storage, or its guard, did not answer
+      14  nothing can be written there, or it breaks a promise or loses a lock
       15  NAME is taken by another, or LOCATION holds something else
     """
-    from strongroom.control import repositories
+    from strongroom.control import repositories, vaults
 
+    if not vault and (immutable_days is not None or batch_days is not None):
+        raise InvalidInputError("--immutable-days and --batch-days go with --vault")
+    asked = vaults.wanted(immutable_days, batch_days) if vault else None
     with door.context() as ctx:
-        added = repositories.add(ctx, name, location)
+        added = repositories.add(
+            ctx, name, location, credential=credential, vault=asked, limit=limit
+        )
     place = added.repository.location
     if added.moved:
         door.show(added, [f"repository {name} is at {place} now"])
@@ -75,6 +139,183 @@ def add(door: Door, name: str, location: str) -> None:
     if added.chains:
         count = counted(added.chains, "chain is", "chains are")
         door.speaker.hint(f"{count} there: 'strongroom repository rescan {name}' takes them in")
+
+
+@repository.command("edit")
+@click.argument("name", shell_complete=repository_names)
+@click.option(
+    "--vault/--no-vault", default=None, help="Take nothing that is not encrypted, or anything."
+)
+@_immutability_options
+@_standing_limit
+@click.option("--yes-weaken", is_flag=True, help="Agree to what protects less; do not ask.")
+@pass_door
+def edit(
+    door: Door,
+    name: str,
+    vault: bool | None,
+    immutable_days: int | None,
+    batch_days: int | None,
+    limit: str | None,
+    yes_weaken: bool,
+) -> None:
+    r"""Change what is set of repository NAME, or make it a vault. What is not named stays.
+
+    What is locked in a vault stays locked, whatever is changed.
+
+    RATES are rules with ; between them: a rate, days and hours at which it holds (mon-fri,
+    sat,sun, 22:00-6:00, by this machine's clock). Of rules that hold at once the lowest counts.
+    Where none holds nothing is limited.
+
+    kB, MB and GB are 1000 bytes and so on, KiB, MiB and GiB 1024; kbit, Mbit and Gbit are bits.
+    All that goes on at a time shares the rate. What runs already goes on as it began.
+
+    \b
+    Exit status:
+      0    it is as was asked for
+      2    it or RATES cannot be like that, or nobody agreed to what protects less
+      10   there is no such repository
+      13   the storage, or its guard, did not answer
+      14   a job there is not encrypted, or the storage loses what it locked
+      130  the answer was no
+    """
+    from strongroom.control import repositories, vaults
+
+    with door.home_context() as ctx:
+        if limit is not None:
+            edited = repositories.edit(ctx, name, limit=limit)
+        if limit is not None and (vault, immutable_days, batch_days) == (None, None, None):
+            did = (
+                "changed repository {}" if edited.changed else "repository {} is like that already"
+            )
+            door.show({"repository": edited.repository}, [did.format(name)])
+            return
+        changed = door.confirmed(
+            lambda agreed: vaults.edit(
+                ctx,
+                name,
+                vault=vault,
+                immutable_days=immutable_days,
+                batch_days=batch_days,
+                yes_weaken=agreed,
+            ),
+            yes_weaken,
+            "--yes-weaken",
+        )
+    door.show({"repository": changed}, [f"repository {name}: {_vault_words(changed.vault)}"])
+    if (
+        changed.vault is not None
+        and changed.vault.immutable_days
+        and not changed.vault.locked_until
+    ):
+        door.speaker.hint(f"'strongroom repository protect {name}' locks what is there already")
+
+
+@repository.command("protect")
+@click.argument("name", shell_complete=repository_names)
+@click.option("--anew", is_flag=True, help="Lock everything again, due or not.")
+@pass_door
+def protect(door: Door, name: str, anew: bool) -> None:
+    r"""Extend the locks of all that the newest points of vault NAME need, where due.
+
+    Sessions do it by themselves; this is for a job that does not run, and for a server that lost
+    what it knew. Whether locks hold is seen by trying to remove something.
+
+    \b
+    Exit status:
+      0   all that the newest points need is locked long enough
+      2   NAME locks nothing
+      10  there is no such repository
+      13  the storage, or its guard, did not answer
+      14  the storage does not keep what was locked
+      20  a chain is damaged or not to be believed
+    """
+    from strongroom.control import vaults
+
+    with door.home_context() as ctx:
+        result = vaults.protect(ctx, name, anew=anew)
+    lines = [
+        f"chain {one.chain[:12]}: {counted(one.extended, 'lock')} extended, "
+        f"locked until {when(one.locked_until)}"
+        for one in result.chains
+    ]
+    door.show(result, lines or [f"repository {name} holds no chain yet"])
+    if result.hidden:
+        door.speaker.warn(vaults.hidden_words(name, len(result.hidden)))
+
+
+@repository.command("unhide")
+@click.argument("name", shell_complete=repository_names)
+@click.option("--dry-run", is_flag=True, help="Say which, and change nothing.")
+@pass_door
+def unhide(door: Door, name: str, dry_run: bool) -> None:
+    r"""Bring back what somebody hid in vault NAME and could not remove.
+
+    In a bucket with versions, whoever has its credentials can put a delete marker or another
+    version on a locked object. What was put first is there, and is shown again.
+
+    \b
+    Exit status:
+      0   nothing is hidden any longer
+      2   NAME locks nothing
+      10  there is no such repository
+      13  the storage did not answer
+      14  the storage refused
+    """
+    from strongroom.control import vaults
+
+    with door.home_context() as ctx:
+        result = vaults.unhide(ctx, name, dry_run=dry_run)
+    did = "are back" if result.done else "would be brought back"
+    door.show(result, [*result.objects, f"{counted(len(result.objects), 'object')} {did}"])
+
+
+def _vault_words(vault: VaultView | None) -> str:
+    if vault is None:
+        return "no vault"
+    if vault.immutable_days is None:
+        return "takes encrypted backups only"
+    until = f"; newest points locked until {when(vault.locked_until)}" if vault.locked_until else ""
+    return (
+        f"takes encrypted backups only, immutable for {vault.immutable_days} days, locks extended "
+        f"every {vault.batch_days}{until}"
+    )
+
+
+@repository.command("check")
+@repository_argument
+@repository_option
+@click.option(
+    "--credential",
+    metavar="NAME",
+    shell_complete=credential_names,
+    help="Open the bucket with this credential of the catalog.",
+)
+@pass_door
+def check(door: Door, where: str, credential: str | None) -> None:
+    r"""Try whether the place R keeps what a repository needs, before or after it is one.
+
+    R may be a place that is no repository yet. Objects of some 35 MB are made there under a name
+    that nobody has, and removed again.
+
+    \b
+    Exit status:
+      0   every promise is kept
+      2   the request cannot be right
+      10  there is no such repository, bucket or credential
+      13  the storage did not answer
+      14  a promise is broken, or nothing can be written there
+    """
+    from strongroom.control import place_checks
+
+    with door.context() as ctx:
+        result = place_checks.check(ctx, where, credential=credential)
+    columns = [Column("PROMISE"), Column("KEPT"), Column("MEANS", flexible=True)]
+    rows = [(one.promise, yes(one.kept), one.problem or one.means) for one in result.promises]
+    if result.error is None:
+        door.show(result.fields, table(columns, rows))
+        return
+    door.show_with_error(result.fields, table(columns, rows), result.error)
 
 
 @repository.command("list")
@@ -90,11 +331,24 @@ def list_(door: Door) -> None:
 
     with door.context() as ctx:
         views = repositories.list_all(ctx) if ctx.has_catalog else ()
-    columns = [Column("NAME", flexible=True), Column("LOCATION", flexible=True), Column("JOBS")]
-    rows = [(view.name, view.location, str(len(view.jobs))) for view in views]
+    columns = [
+        Column("NAME", flexible=True),
+        Column("LOCATION", flexible=True),
+        Column("JOBS"),
+        Column("VAULT"),
+    ]
+    rows = [
+        (view.name, view.location, str(len(view.jobs)), _vault_cell(view.vault)) for view in views
+    ]
     door.show({"repositories": views}, table(columns, rows) if rows else [])
     if not views:
         door.speaker.hint("'strongroom repository add NAME LOCATION' makes the first repository")
+
+
+def _vault_cell(vault: VaultView | None) -> str:
+    if vault is None:
+        return "no"
+    return "encrypted only" if vault.immutable_days is None else f"{vault.immutable_days} days"
 
 
 @repository.command("show")
@@ -170,6 +424,8 @@ def _detail_lines(details: RepositoryDetails) -> Iterator[str]:
             ("location", details.location),
             ("id", details.repository_id),
             ("free", free),
+            ("vault", _vault_words(details.vault)),
+            *([("limit", details.limit)] if details.limit else []),
             ("chains", str(len(details.chains))),
         ]
     )
@@ -222,15 +478,33 @@ def trust(door: Door, where: str, fingerprint: str, revoke: bool, yes: bool) -> 
 @repository_argument
 @repository_option
 @signer_option
+@limit_option
+@click.option(
+    "--every",
+    type=SPAN,
+    metavar="SPAN",
+    help="Read only what is due for everything to be read once in SPAN: 30d, 4w.",
+)
 @pass_door
-def scrub(door: Door, where: str, signers: tuple[str, ...]) -> None:
+def scrub(
+    door: Door,
+    where: str,
+    signers: tuple[str, ...],
+    limit: str | None,
+    every: timedelta | None,
+) -> None:
     r"""Read every stored byte of repository R and compare it with what was recorded.
 
     Needs no key. Says which restore points a damaged object hurts.
 
+    With --every a scrub that runs daily reads its share of the packs; what was missed is made
+    up for, and damage is told again until it is gone. Everything else is read each time. What
+    was read when is kept in the home of the machine that scrubs, which is made for it.
+
     \b
     Exit status:
-      0    every byte is what was written
+      0    every byte that was read is what was written
+      2    the request cannot be right
       10   there is no repository
       13   the storage did not answer
       20   something is damaged, missing or forged
@@ -240,15 +514,24 @@ def scrub(door: Door, where: str, signers: tuple[str, ...]) -> None:
     from strongroom.control import care
 
     with door.context() as ctx, door.work() as (progress, cancel):
-        report = care.scrub(ctx, where, signers=signers, progress=progress, cancel=cancel)
+        report = care.scrub(
+            ctx,
+            where,
+            signers=signers,
+            limit=limit,
+            every=every,
+            progress=progress,
+            cancel=cancel,
+        )
     reports.show_scrub(door, report)
 
 
 @repository.command("verify")
 @repository_argument
+@limit_option
 @reading_options
 @pass_door
-def verify(door: Door, where: str, reading: Reading) -> None:
+def verify(door: Door, where: str, limit: str | None, reading: Reading) -> None:
     r"""Open every block that the points of repository R use, with their keys.
 
     \b
@@ -267,7 +550,7 @@ def verify(door: Door, where: str, reading: Reading) -> None:
 
     with door.context() as ctx, door.work() as (progress, cancel):
         access = replace(reading.access(door), where=where)
-        report = care.verify(ctx, access, progress=progress, cancel=cancel)
+        report = care.verify(ctx, access, limit=limit, progress=progress, cancel=cancel)
     reports.show_verify(door, report)
 
 
@@ -372,7 +655,7 @@ def prune(
       2    there is no terminal to ask on, and no --yes
       10   there is no repository
       13   the storage did not answer
-      14   the storage refused
+      14   the storage refused, or the clock jumped: see clock confirm
       15   somebody changed the repository meanwhile
       20   the repository is not to be believed
       130  stopped on request
@@ -459,18 +742,25 @@ def compact(
 
 @repository.command("remove")
 @click.argument("name", shell_complete=repository_names)
+@click.option("--yes-weaken", is_flag=True, help="Forget a vault and what it demands; do not ask.")
 @pass_door
-def remove(door: Door, name: str) -> None:
+def remove(door: Door, name: str, yes_weaken: bool) -> None:
     r"""Forget repository NAME. What is stored in it stays, and can be added again.
 
     \b
     Exit status:
-      0   it is forgotten
-      10  there is no such repository
-      15  a job writes to it
+      0    it is forgotten
+      2    it is a vault, and nobody agreed
+      10   there is no such repository
+      15   a job writes to it
+      130  the answer was no
     """
     from strongroom.control import repositories
 
     with door.home_context() as ctx:
-        view = repositories.remove(ctx, name)
+        view = door.confirmed(
+            lambda agreed: repositories.remove(ctx, name, yes_weaken=agreed),
+            yes_weaken,
+            "--yes-weaken",
+        )
     door.show({"repository": view}, [f"forgot repository {name}; {view.location} stays as it is"])

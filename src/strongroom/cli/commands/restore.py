@@ -14,6 +14,7 @@ from strongroom.cli.options import (
     Reading,
     content_of,
     given_up_option,
+    limit_option,
     point_names,
     reading_options,
 )
@@ -67,6 +68,7 @@ _LONGEST_LIST = 64 << 20
 )
 @click.option("--salvage", is_flag=True, help="Restore what is not damaged and list the rest.")
 @given_up_option
+@limit_option
 @reading_options
 @pass_door
 def restore(
@@ -81,6 +83,7 @@ def restore(
     verify: bool,
     salvage: bool,
     given_up: bool,
+    limit: str | None,
     reading: Reading,
 ) -> None:
     r"""Bring back restore point P, or part of it, to PATH.
@@ -125,6 +128,7 @@ def restore(
             progress=progress,
             cancel=cancel,
             stream=sys.stdout.buffer if to_output else None,
+            limit=limit,
         )
     _show(door, result, request)
 

@@ -34,7 +34,7 @@ def status(door: Door, max_age: timedelta | None) -> None:
     \b
     Exit status:
       0   all is well
-      3   a job failed or is overdue
+      3   a job failed or is overdue, or a copy job did not copy all
     """
     from strongroom.control import status as control
 

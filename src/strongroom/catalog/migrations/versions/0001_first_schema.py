@@ -18,6 +18,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_accepted_signers")),
     )
     op.create_table(
+        "chain_locks",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("locked_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", "chain_id", name=op.f("pk_chain_locks")),
+    )
+    op.create_table(
+        "removed_jobs",
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=False),
+        sa.Column("keep_last", sa.Integer(), nullable=True),
+        sa.Column("keep_days", sa.Integer(), nullable=True),
+        sa.Column("keep_weekly", sa.Integer(), nullable=True),
+        sa.Column("keep_monthly", sa.Integer(), nullable=True),
+        sa.Column("keep_yearly", sa.Integer(), nullable=True),
+        sa.Column("weekly_on", sa.String(length=16), nullable=False),
+        sa.Column("monthly_on", sa.String(length=16), nullable=False),
+        sa.Column("yearly_in", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", name=op.f("pk_removed_jobs")),
+    )
+    op.create_table(
         "guarded_jobs",
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_guarded_jobs")),
@@ -29,6 +51,20 @@ def upgrade() -> None:
         sa.Column("entry_hash", sa.LargeBinary(length=32), nullable=False),
         sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_heads")),
+    )
+    op.create_table(
+        "scrubs",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("begun_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_scrubs")),
+    )
+    op.create_table(
+        "scrubbed_packs",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("pack_id", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("read_at", sa.BigInteger(), nullable=False),
+        sa.Column("whole", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("repository_id", "pack_id", name=op.f("pk_scrubbed_packs")),
     )
     op.create_table(
         "passwords",
@@ -53,13 +89,45 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_recovery_keys")),
     )
     op.create_table(
+        "credentials",
+        sa.Column("credential_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("credential_id", name=op.f("pk_credentials")),
+        sa.UniqueConstraint("name", name=op.f("uq_credentials_name")),
+    )
+    op.create_table(
         "repositories",
         sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("location", sa.Text(), nullable=False),
         sa.Column("added_at", sa.BigInteger(), nullable=False),
+        sa.Column("credential_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("traffic_limit", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["credential_id"],
+            ["credentials.credential_id"],
+            name=op.f("fk_repositories_credential_id"),
+        ),
         sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_repositories")),
         sa.UniqueConstraint("name", name=op.f("uq_repositories_name")),
+    )
+    op.create_index(
+        op.f("ix_repositories_credential_id"), "repositories", ["credential_id"], unique=False
+    )
+    op.create_table(
+        "vaults",
+        sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("immutable_days", sa.Integer(), nullable=True),
+        sa.Column("batch_days", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"],
+            ["repositories.repository_id"],
+            name=op.f("fk_vaults_repository_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_vaults")),
     )
     op.create_table(
         "sessions",
@@ -209,9 +277,16 @@ def upgrade() -> None:
         sa.Column("block_size", sa.Integer(), nullable=False),
         sa.Column("keep_last", sa.Integer(), nullable=True),
         sa.Column("keep_days", sa.Integer(), nullable=True),
+        sa.Column("keep_weekly", sa.Integer(), nullable=True),
+        sa.Column("keep_monthly", sa.Integer(), nullable=True),
+        sa.Column("keep_yearly", sa.Integer(), nullable=True),
+        sa.Column("weekly_on", sa.String(length=16), nullable=False),
+        sa.Column("monthly_on", sa.String(length=16), nullable=False),
+        sa.Column("yearly_in", sa.String(length=16), nullable=False),
         sa.Column("full_every_points", sa.Integer(), nullable=True),
         sa.Column("full_every_days", sa.Integer(), nullable=True),
         sa.Column("expect_every_hours", sa.Integer(), nullable=True),
+        sa.Column("traffic_limit", sa.Text(), nullable=True),
         sa.Column("pre_script", sa.Text(), nullable=True),
         sa.Column("post_script", sa.Text(), nullable=True),
         sa.Column("on_failure", sa.Text(), nullable=True),
@@ -373,6 +448,8 @@ def upgrade() -> None:
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
         sa.Column("files", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("flags", sa.String(length=32), nullable=False),
+        sa.Column("flagged_on", sa.String(length=10), nullable=True),
         sa.ForeignKeyConstraint(
             ["chain_id"], ["chains.chain_id"], name=op.f("fk_points_chain_id"), ondelete="CASCADE"
         ),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom.crypto import kdf
+from strongroom.engine import extension, reencryption
+from strongroom.errors import StorageUnavailableError
 from tests.e2e.conftest import SameProcess
 
 if TYPE_CHECKING:
@@ -237,7 +239,9 @@ def test_a_plain_copy_of_sealed_points_is_refused(machine: SameProcess) -> None:
     create = ("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
     refused = machine.run(*create, "--no-encryption", status=14)
 
-    assert "no copy of them is made that is not" in refused.stderr
+    assert "--encrypt password:NAME" in refused.stderr
+    forced = machine.run(*create, "--encrypt", "none", "--force", status=14)
+    assert "restore it" in forced.stderr
     assert machine.json("job", "copy", "list")["copy_jobs"] == []
 
 
@@ -348,3 +352,147 @@ def test_an_expired_copy_takes_no_keys_of_the_original_with_it(
     chains = machine.json("chain", "list")["chains"]
     assert [one["state"] for one in chains] == ["known", "known"]
     machine.run("repository", "verify", "main")
+
+
+# --- copies with a key of their own ----------------------------------------------------------
+
+
+OWN_KEY = ("job", "copy", "create", "own", "--from", "docs", "--to", "offsite")
+
+
+@pytest.fixture
+def own(machine: SameProcess) -> SameProcess:
+    """That machine, with a copy job whose key is sealed for another password."""
+    machine.run("password", "add", "theirs", "--password-env", "OTHER")
+    machine.run(*OWN_KEY, "--encrypt", "password:theirs")
+    return machine
+
+
+def test_the_source_password_does_not_open_a_copy_with_its_own_key_and_its_own_does(
+    own: SameProcess, keyless: SameProcess
+) -> None:
+    first = own.json("job", "copy", "run", "own")["chains"]
+    change(own, "second")
+    ran = own.json("job", "run", "docs")
+    again = own.json("job", "copy", "run", "own")["chains"]
+
+    assert ran["state"] == "success"
+    assert [len(one[0]["points"]) for one in (first, again)] == [1, 2]
+    assert first[0]["objects"] > 0
+    assert again[0]["objects"] == 0
+    offsite = place(own, "offsite")
+    opened = ("docs@latest", "--repository", offsite)
+    keyless.run("restore", *opened, "--password-env", "PASSWORD", "--to", "out", status=12)
+    assert restored(keyless, *opened, "--password-env", "OTHER") == "second"
+    kept = points(keyless, "--repository", offsite, "--password-env", "OTHER")
+    original = points(own)
+    assert [row["id"] for row in kept] == [row["id"] for row in original]
+    assert [row["taken_at"] for row in kept] == [row["taken_at"] for row in original]
+    main = place(own, "repository")
+    keyless.run(
+        "restore", "docs@latest", "--repository", main, "--password-env", "OTHER", "--to", "out",
+        status=12,
+    )  # fmt: skip
+
+
+def test_a_copy_with_its_own_key_follows_what_the_source_lets_go(own: SameProcess) -> None:
+    own.run("job", "copy", "run", "own")
+    oldest = points(own)[0]["id"]
+    change(own, "second")
+    own.run("job", "run", "docs")
+    own.run("job", "run", "docs", "--full")
+    assert len(points(own, "--repository", "offsite")) == 3
+    own.run("point", "remove", oldest, "--yes")
+    own.run("job", "copy", "run", "own")
+
+    rows = points(own, "--repository", "offsite")
+    assert [row["id"] for row in rows] == [row["id"] for row in points(own)]
+    assert oldest not in {row["id"] for row in rows}
+    own.run("repository", "prune", "offsite", "--yes")
+    own.run("repository", "scrub", "offsite")
+    assert len(points(own, "--repository", "offsite")) == 2
+    # Both chains are new then, and have the points of those before.
+    own.run("job", "reencrypt", "docs", "--yes")
+    again = own.json("job", "copy", "run", "own")["chains"]
+    assert sorted(len(one["points"]) for one in again) == [0, 0, 1, 1]
+    assert len(points(own, "--repository", "offsite")) == 2
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_copy_with_its_own_key_goes_on_where_it_was_cut_short(
+    own: SameProcess, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageUnavailableError("the line is down")
+
+    if published:
+        own.run("job", "copy", "run", "own")
+        change(own, "second")
+        machine_points = 2
+    else:
+        machine_points = 1
+    before = points(own, "--repository", "offsite")
+    with monkeypatch.context() as patch:
+        patch.setattr(reencryption._Reencryption, "write_journal", fail)
+        patch.setattr(extension._Extension, "append", fail)
+        if published:
+            ran = own.json("job", "run", "docs", status=3)
+            assert "the line is down" in ran["warnings"][0]
+        else:
+            own.run("job", "copy", "run", "own", status=13)
+    assert points(own, "--repository", "offsite") == before
+    stored = {path.name for path in place(own, "offsite").glob("chains/*/packs/**/*")}
+    assert stored
+
+    own.run("job", "copy", "run", "own")
+
+    now = {path.name for path in place(own, "offsite").glob("chains/*/packs/**/*")}
+    assert now == stored
+    assert len(points(own, "--repository", "offsite")) == machine_points
+    assert restored(own, "docs@latest", "--repository", "offsite") == (
+        "second" if published else "first"
+    )
+
+
+def test_points_whose_secret_is_not_kept_need_it_to_be_sealed_again(own: SameProcess) -> None:
+    own.run("job", "copy", "run", "own")
+    own.run("password", "edit", "mine", "--write-only")
+    change(own, "second")
+    ran = own.json("job", "run", "docs", status=3)
+    assert "copy own failed" in ran["warnings"][0]
+    refused = own.run("job", "copy", "run", "own", status=12)
+    assert "--password-file" in refused.stderr
+
+    own.run("job", "copy", "run", "own", "--password-env", "PASSWORD")
+
+    assert restored(own, "docs@latest", "--repository", "offsite") == "second"
+
+
+def test_points_of_a_guarded_job_are_guarded_in_its_copy(own: SameProcess) -> None:
+    own.run("job", "edit", "docs", "--secret-to-read")
+    own.run("job", "copy", "run", "own", status=12)
+    own.run("job", "copy", "run", "own", "--password-env", "PASSWORD")
+    opened = ("docs@latest", "--repository", "offsite")
+    own.run("restore", *opened, "--to", own.folder / "never", status=12)
+    assert restored(own, *opened, "--password-env", "OTHER") == "first"
+
+
+def test_points_are_seen_once_where_a_job_writes_beside_their_copy(own: SameProcess) -> None:
+    own.run(
+        "job", "create", "other", "--repository", "offsite", "--source", f"files:{data(own)}",
+        "--encrypt", "none",
+    )  # fmt: skip
+    own.run("job", "copy", "run", "own")
+    assert [row["job"] for row in points(own)] == ["docs"]
+    assert restored(own, points(own)[0]["id"]) == "first"
+
+
+def test_what_a_copy_with_its_own_key_needs_is_said(own: SameProcess) -> None:
+    assert own.json("job", "copy", "show", "own")["copy_job"]["encrypt"] == "password:theirs"
+    used = own.run("password", "remove", "theirs", status=15)
+    assert "copy job own" in used.stderr
+    own.run(*OWN_KEY[:3], "b", *OWN_KEY[4:], "--encrypt", "password:none-such", status=10)
+    own.run(*OWN_KEY[:3], "b", *OWN_KEY[4:], "--encrypt", "nonsense", status=2)
+    own.run("job", "copy", "run", "own", "--check", status=2)
+    own.run("job", "copy", "create", "asis", "--from", "docs", "--to", "offsite")
+    own.run("job", "copy", "run", "asis", "--password-env", "PASSWORD", status=2)

@@ -294,6 +294,10 @@ class Story:
         look("job", "copy", "show", "away")
         look("repository", "copy", "main", "offsite", "--with-config")
         run("job", "copy", "remove", "away")
+        sealed = ("--encrypt", "password:mine")
+        run("job", "copy", "create", "own", "--from", "office", "--to", "offsite", *sealed)
+        run("job", "copy", "run", "own", *self.password("third"))
+        run("job", "copy", "remove", "own")
         run("repository", "remove", "offsite")
 
     def the_holder_of_the_kit_is_asked(self) -> None:

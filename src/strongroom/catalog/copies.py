@@ -56,7 +56,9 @@ def remember(database: Database, row: CopyRow, point_ids: Iterable[bytes]) -> No
             (row.repository_id, row.chain_id),
         )
         database.execute_many(
-            "INSERT INTO copied_points (repository_id, point_id, chain_id) VALUES (?, ?, ?)",
+            # A chain that was re-encrypted and the one before have the same points.
+            "INSERT INTO copied_points (repository_id, point_id, chain_id) VALUES (?, ?, ?) "
+            "ON CONFLICT (repository_id, point_id) DO UPDATE SET chain_id = excluded.chain_id",
             [(row.repository_id, point_id, row.chain_id) for point_id in point_ids],
         )
 

@@ -35,6 +35,7 @@ _GIVEN_BACK: Final = frozenset(
 _COUNTED_BY_SESSIONS: Final = {
     "jobs": ("counter",),
     "copy_jobs": ("ran_at", "problem"),
+    "copied_clones": ("header",),
     "kms": ("synced_at",),
     "kms_keys": ("state", "checked_at", "proven_at"),
 }

@@ -161,6 +161,12 @@ def is_guarded(database: Database, job_id: bytes) -> bool:
     return row is not None
 
 
+def guard(database: Database, job_id: bytes) -> None:
+    """Let the points of a copy, whose id this is, be read with a given secret only."""
+    if not is_guarded(database, job_id):
+        database.execute("INSERT INTO guarded_jobs (job_id) VALUES (?)", (job_id,))
+
+
 def counter(database: Database, job_id: bytes) -> int:
     """Return the number of the job's newest session that is known to have published; 0: none."""
     row = database.one("SELECT counter FROM jobs WHERE job_id = ?", (job_id,))

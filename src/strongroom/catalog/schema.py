@@ -336,9 +336,31 @@ copy_jobs = Table(
         index=True,
     ),
     Column("after_run", Boolean(create_constraint=False), nullable=False),
+    # Whom its own key is sealed for; none of them where ciphertext is copied as it is.
+    Column("password_id", LargeBinary(16), ForeignKey("passwords.password_id"), index=True),
+    Column("kms_id", LargeBinary(16), ForeignKey("kms.kms_id"), index=True),
+    Column("local_half", Boolean(create_constraint=False), nullable=False),
+    Column("recovery", Boolean(create_constraint=False), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("ran_at", BigInteger),
     Column("problem", Text),
+)
+
+copied_clones = Table(
+    "copied_clones",
+    metadata,
+    Column("chain_id", LargeBinary(16), primary_key=True),
+    Column(
+        "copy_id",
+        LargeBinary(16),
+        ForeignKey("copy_jobs.copy_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    # Of no table: it may expire before its clone.
+    Column("old_chain_id", LargeBinary(16), nullable=False),
+    # The object to store, until it is stored for certain.
+    Column("header", LargeBinary),
+    UniqueConstraint("copy_id", "old_chain_id"),
 )
 
 copies = Table(

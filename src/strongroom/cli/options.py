@@ -138,6 +138,15 @@ def content_of(file: Path, largest: int) -> bytes:
     return data
 
 
+def encrypt_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Complete what `--encrypt` takes."""
+    scheme, colon, name = incomplete.partition(":")
+    if not colon:
+        return [word for word in ("password:", "kms:", "none") if word.startswith(scheme)]
+    complete = kms_names if scheme == "kms" else password_names
+    return [f"{scheme}:{found}" for found in complete(ctx, parameter, name)]
+
+
 # --- secrets ----------------------------------------------------------------------------------
 
 

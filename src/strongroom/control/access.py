@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import copied_clones, copy_jobs, heads, jobs, repositories
 from strongroom.catalog import copies as copy_rows
-from strongroom.catalog import copy_jobs, heads, jobs, repositories
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.clock import from_microseconds, rfc3339
@@ -319,6 +319,8 @@ def open_reading(
     recovered = _recovered(ctx, reading)
     _look_at_plain(reading, believed)
     _look_at_older(reading, keyrings, believed)
+    if access.where is None:
+        _leave_out_clones(ctx, reading)
     for chain in tuple(reading.chains):
         try:
             views = open_points([chain], lambda chain: keyrings.get(chain.chain_id))
@@ -403,6 +405,17 @@ def _use_copies(ctx: Context, reading: Reading) -> None:
         why = damaged.get(chain_id) or away.get(row.repository_id)
         if chain_id not in once and why is not None:
             _open_copy(ctx, reading, chain_id, why)
+
+
+def _leave_out_clones(ctx: Context, reading: Reading) -> None:
+    """Show no point twice: what is copied under a key of its own is read from its original."""
+    if not ctx.has_catalog:
+        return
+    there = {chain.chain_id for chain in reading.chains}
+    beside = {
+        row.chain_id for row in copied_clones.all_rows(ctx.database) if row.old_chain_id in there
+    }
+    reading.chains = [chain for chain in reading.chains if chain.chain_id not in beside]
 
 
 def _open_copy(ctx: Context, reading: Reading, chain_id: bytes, why: str) -> None:

@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
+from strongroom.catalog import copied_clones, heads, reencryptions, synthetic_fulls
 from strongroom.catalog import copies as copy_rows
-from strongroom.catalog import heads, reencryptions, synthetic_fulls
 from strongroom.catalog import points as point_rows
 from strongroom.control import (
     audit,
@@ -456,6 +456,7 @@ def _forget(ctx: Context, chain: Chain) -> None:
     shutil.rmtree(ctx.settings.cache / chain.chain_id.hex(), ignore_errors=True)
     with ctx.database.transaction():
         chain_rows.remove(ctx.database, chain.chain_id)
+        copied_clones.remove(ctx.database, chain.chain_id)
         heads.forget(ctx.database, chain.chain_id)
         orphans.settle(ctx, chain.header.job_id)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copy_jobs as rows
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit
+from strongroom.control import audit, keys
 from strongroom.control.views import CopyJobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -18,23 +18,48 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.copy_job import CopyJob
+from strongroom.model.job import KmsEncryption, NoEncryption, parse_encryption
 
 if TYPE_CHECKING:
+    from strongroom.control.access import Access
     from strongroom.control.context import Context
     from strongroom.control.copies import CopyResult
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
+    from strongroom.model.job import Job
 
 
 def create(
-    ctx: Context, name: str, job: str, repository: str, *, after_run: bool, plain: bool = False
+    ctx: Context,
+    name: str,
+    job: str,
+    repository: str,
+    *,
+    after_run: bool,
+    encrypt: str | None = None,
+    local_half: bool = False,
+    recovery: bool = True,
+    force: bool = False,
 ) -> CopyJobView:
     """Make a copy job.
 
+    Args:
+        ctx: Surroundings.
+        name: What it is called.
+        job: Whose points are copied.
+        repository: Where to.
+        after_run: Copy behind every session of the job.
+        encrypt: Whom a key of the copy's own is sealed for; `none` for a copy that is plain;
+            None copies what is stored as it is.
+        local_half: Whether a KMS's key needs a local half beside it.
+        recovery: Whether the recovery key opens a copy with its own key.
+        force: The operator insists on a plain copy.
+
     Raises:
         ConflictError: the name is taken.
-        NotFoundError: there is no such job or repository.
-        InvalidInputError: the job writes to that repository itself.
+        NotFoundError: there is no such job, repository, password or KMS.
+        InvalidInputError: the job writes to that repository itself, or it is plain and a key
+            of the copy's own was asked for.
         RefusedError: a plain copy of sealed backups was asked for.
     """
     if rows.find(ctx.database, name) is not None:
@@ -49,18 +74,69 @@ def create(
             f"job {job} writes to repository {repository} itself",
             hint="a copy is of use somewhere else: on another disk, at another place",
         )
-    if plain and (of.encrypted or _has_sealed(ctx, of.job_id)):
-        raise RefusedError(
-            f"the points of job {job} are encrypted, and no copy of them is made that is not",
-            hint="without --no-encryption the copy stays sealed, and the same secrets open it",
+    sealed = None if encrypt is None else parse_encryption(encrypt, local_half=local_half)
+    if isinstance(sealed, NoEncryption):
+        _refuse_plain(ctx, of, force)
+        sealed = None
+    elif sealed is not None and not of.encrypted:
+        raise InvalidInputError(
+            f"job {job} is not encrypted: a copy under a key of its own is made of sealed points",
+            hint=f"'job edit {job} --encrypt {encrypt}' encrypts what comes",
         )
     copy = CopyJob(
-        copy_id=random.token(16), name=name, job=of.name, repository=to.name, after_run=after_run
+        copy_id=random.token(16),
+        name=name,
+        job=of.name,
+        repository=to.name,
+        after_run=after_run,
+        encryption=sealed,
+        recovery=recovery,
     )
+    if sealed is not None:
+        _check_recipients(ctx, copy, of)
     with ctx.database.transaction():
         rows.insert(ctx.database, copy, ctx.clock.now())
-        audit.record(ctx, "copy-job.created", copy_job=name, job=job, repository=repository)
+        audit.record(
+            ctx,
+            "copy-job.created",
+            copy_job=name,
+            job=job,
+            repository=repository,
+            encrypt=None if sealed is None else str(sealed),
+        )
     return show(ctx, name)
+
+
+def _refuse_plain(ctx: Context, job: Job, force: bool) -> None:
+    """Go on if nothing of a job is sealed, so that a plain copy takes nothing from it."""
+    if not (job.encrypted or _has_sealed(ctx, job.job_id)):
+        return
+    if force:
+        raise RefusedError(
+            f"the points of job {job.name} are encrypted, and no copy of them can be plain: what "
+            "was sealed names its blocks by keyed hashes",
+            hint="for plain data restore it ('strongroom restore'), and back that up with a job "
+            "of '--encrypt none'",
+        )
+    raise RefusedError(
+        f"the points of job {job.name} are encrypted, and a copy that is not would give them to "
+        "whoever finds it",
+        hint="without --encrypt the copy stays sealed as it is; --encrypt password:NAME gives it "
+        "a key of its own",
+    )
+
+
+def _check_recipients(ctx: Context, copy: CopyJob, job: Job) -> None:
+    """Go on if there is whom a copy's own key is sealed for; a KMS makes a key for it."""
+    # Not at the top: copies of ciphertext have no use for it.
+    from strongroom.control import sealed_copies
+
+    copied_as = sealed_copies.as_job(copy, job)
+    if isinstance(copied_as.encryption, KmsEncryption):
+        from strongroom.control import kms_keys
+
+        kms_keys.ensure(ctx, copied_as)
+    keys.recipients(ctx, copied_as)
 
 
 def _has_sealed(ctx: Context, job_id: bytes) -> bool:
@@ -91,34 +167,76 @@ def remove(ctx: Context, name: str) -> CopyJobView:
 
 
 def run(
-    ctx: Context, name: str, *, check: bool = False, progress: Progress, cancel: Cancellation
+    ctx: Context,
+    name: str,
+    *,
+    check: bool = False,
+    given: Access | None = None,
+    progress: Progress,
+    cancel: Cancellation,
 ) -> CopyResult:
     """Copy now what a copy job is for.
 
+    Args:
+        ctx: Surroundings.
+        name: The copy job's.
+        check: Read what the copy has already, too.
+        given: Secrets that open the job's points, for a copy with a key of its own.
+        progress: Is told how it goes.
+        cancel: Stops it; what arrived is not sent again.
+
     Raises:
+        InvalidInputError: something was asked for that this copy has no use for.
         StrongroomError: what kept it from copying; the catalog remembers it.
     """
-    # Not at the top: sessions of jobs without copies have no use for it.
-    from strongroom.control import copies
-
     row = rows.get(ctx.database, name)
     job = jobs.get(ctx.database, row.copy.job)
-    try:
-        result = copies.copy(
-            ctx,
-            job.repository,
-            row.copy.repository,
-            jobs_named=(job.job_id.hex(),),
-            check=check,
-            progress=progress,
-            cancel=cancel,
+    own_key = row.copy.encryption is not None
+    if own_key and check:
+        raise InvalidInputError(
+            f"copy {name} has a key of its own, and its original holds nothing to mend it with",
+            hint=f"'strongroom repository scrub {row.copy.repository}' finds damage",
         )
+    if not own_key and given is not None and given.expects_sealed:
+        raise InvalidInputError(
+            f"copy {name} copies what is stored as it is: no secret is needed",
+            hint="say it without one",
+        )
+    try:
+        result = _copied(ctx, row.copy, job, check, given, progress, cancel)
     except StrongroomError as error:
         rows.ran(ctx.database, row.copy.copy_id, ctx.clock.now(), str(error))
         raise
     problem = str(result.error) if result.error is not None else None
     rows.ran(ctx.database, row.copy.copy_id, ctx.clock.now(), problem)
     return result
+
+
+def _copied(
+    ctx: Context,
+    copy: CopyJob,
+    job: Job,
+    check: bool,
+    given: Access | None,
+    progress: Progress,
+    cancel: Cancellation,
+) -> CopyResult:
+    # Not at the top: sessions of jobs without copies have no use for these.
+    if copy.encryption is not None:
+        from strongroom.control import sealed_copies
+
+        return sealed_copies.run(ctx, copy, job, given=given, progress=progress, cancel=cancel)
+    from strongroom.control import copies
+
+    return copies.copy(
+        ctx,
+        job.repository,
+        copy.repository,
+        jobs_named=(job.job_id.hex(),),
+        check=check,
+        progress=progress,
+        cancel=cancel,
+    )
 
 
 def after_session(
@@ -151,6 +269,15 @@ def users_of(ctx: Context, repository: str) -> list[str]:
     return [f"copy job {row.copy.name}" for row in rows.of_repository(ctx.database, repository)]
 
 
+def sealed_for(ctx: Context, *, password: str = "", kms: str = "") -> list[str]:
+    """Return the copy jobs whose own key is sealed for a password or a KMS, in words."""
+    found = [
+        *(rows.of_password(ctx.database, password) if password else []),
+        *(rows.of_kms(ctx.database, kms) if kms else []),
+    ]
+    return [f"copy job {row.copy.name}" for row in found]
+
+
 def _view(row: rows.CopyJobRow) -> CopyJobView:
     copy = row.copy
     return CopyJobView(
@@ -158,6 +285,7 @@ def _view(row: rows.CopyJobRow) -> CopyJobView:
         job=copy.job,
         repository=copy.repository,
         after_run=copy.after_run,
+        encrypt=None if copy.encryption is None else str(copy.encryption),
         ran_at=row.ran_at,
         problem=row.problem,
     )

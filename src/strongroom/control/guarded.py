@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
-from strongroom.catalog import jobs, passwords, points
+from strongroom.catalog import copy_jobs, jobs, passwords, points
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import attempts, audit, keys, known_chains
 from strongroom.errors import NoRecipientMatchedError, SecretRequiredError
@@ -41,8 +41,7 @@ def concerned(ctx: Context, chains: Iterable[Chain], which: Sequence[str]) -> li
 def _may_hold(ctx: Context, chain: Chain, text: str) -> bool:
     name, at, _ = text.partition("@")
     if at:
-        job = jobs.by_id(ctx.database, chain.header.job_id)
-        return job is not None and job.name == name.partition("/")[0]
+        return _job_name(ctx, chain) == name.partition("/")[0]
     return any(live.point.point_id.hex().startswith(text) for live in chain.live_points())
 
 
@@ -72,8 +71,17 @@ def refuse(ctx: Context, chains: Sequence[Chain]) -> None:
 
 
 def _owner(ctx: Context, chain: Chain) -> str:
+    name = _job_name(ctx, chain)
+    return f"job {name}" if name is not None else "a removed job"
+
+
+def _job_name(ctx: Context, chain: Chain) -> str | None:
+    """Return the job whose points a chain has, be it a copy under a key of its own."""
     job = jobs.by_id(ctx.database, chain.header.job_id)
-    return f"job {job.name}" if job is not None else "a removed job"
+    if job is not None:
+        return job.name
+    copy = copy_jobs.by_id(ctx.database, chain.header.job_id)
+    return None if copy is None else copy.copy.job
 
 
 # --- guesses --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import msgspec
 
 from strongroom.catalog import chains, jobs, missing_links, points
 from strongroom.catalog import kms as rows
-from strongroom.control import audit, keys, kms_keys, kms_views
+from strongroom.control import audit, copy_jobs, keys, kms_keys, kms_views
 from strongroom.control.views import (
     KmsEndpointTest,
     KmsResult,
@@ -223,6 +223,7 @@ def remove(ctx: Context, name: str) -> KmsView:
     audit.require(ctx)
     row = rows.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_kms(ctx.database, row.kms_id)]
+    users += copy_jobs.sealed_for(ctx, kms=name)
     users += _chains_that_need(ctx, row)
     if users:
         raise InUseError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from strongroom.catalog import chains, jobs, missing_links, passwords, points
-from strongroom.control import attempts, audit, config_backup, keys, rekeying
+from strongroom.control import attempts, audit, config_backup, copy_jobs, keys, rekeying
 from strongroom.control.views import PasswordResult, PasswordView
 from strongroom.crypto import hpke, random
 from strongroom.crypto.kdf import derive_seed
@@ -346,6 +346,7 @@ def remove(ctx: Context, name: str) -> None:
     row = passwords.get(ctx.database, name)
     users = [f"job {job.name}" for job in jobs.of_password(ctx.database, row.password_id)]
     users += config_backup.users_of(ctx.database, password_id=row.password_id)
+    users += copy_jobs.sealed_for(ctx, password=name)
     users += _needed_by(ctx, row)
     if users:
         raise InUseError(

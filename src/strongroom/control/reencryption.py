@@ -10,15 +10,16 @@ goes on where this one was cut short, with what was published since as well.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains, heads, jobs, reencryptions
 from strongroom.catalog import points as point_rows
-from strongroom.control import audit, guarded, job_lock, keys, vaults
+from strongroom.control import audit, job_lock, keys, vaults
 from strongroom.control.access import unlockers_of
 from strongroom.control.chain_choice import ChainChoice
+from strongroom.control.chain_keys import open_chain
 from strongroom.control.known_chains import (
     compare_with_seen,
     keep_envelope,
@@ -37,7 +38,6 @@ from strongroom.errors import (
     ConflictError,
     IntegrityError,
     InvalidInputError,
-    NoRecipientMatchedError,
     NotFoundError,
     RefusedError,
     UnlockError,
@@ -47,7 +47,6 @@ from strongroom.format.journal import SessionBody
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository import promises, rekey, unpublished
-from strongroom.repository.keyring import Keyring, openers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from strongroom.format.journal import EntryRef
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
+    from strongroom.repository.keyring import Keyring
     from strongroom.repository.locks import Lock
     from strongroom.repository.repository import Repository
 
@@ -307,31 +307,8 @@ def _look(ctx: Context, plan: _Plan, unlockers: Sequence[Unlocker]) -> None:
             "its points up"
         )
     plan.what = carried(chain)
-    plan.keyring = _opened(ctx, chain, unlockers)
+    plan.keyring = open_chain(ctx, chain, unlockers)
     reencryption.check_keys(plan.what, plan.keyring)
-
-
-def _opened(ctx: Context, chain: Chain, unlockers: Sequence[Unlocker]) -> Keyring:
-    """Return all keys of a chain that are kept or that secrets open, perhaps none."""
-    kept = {} if guarded.is_guarded(ctx, chain) else keys.kept_chain_keys(ctx, chain)
-    keyring = Keyring(chain.origin_id, kept, openers=openers_of(chain.envelopes()))
-    with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
-        for unlocker in unlockers:
-            try:
-                opened = chain.unlock(unlocker, keys.trust(ctx))
-            except NoRecipientMatchedError:
-                continue
-            keyring.chain_keys |= opened.chain_keys
-            keyring.closed |= opened.closed
-            audit.record(
-                ctx,
-                "keys.unwrapped",
-                by=unlocker.describe(),
-                chains=[chain.chain_id.hex()],
-            )
-        if unlockers and not keyring.chain_keys:
-            raise NoRecipientMatchedError(f"nothing at hand opens chain {chain.name}")
-    return keyring
 
 
 def _ask(name: str, views: Sequence[ReencryptedChain], yes: bool) -> None:
@@ -482,7 +459,7 @@ class _Work:
                 "began, and what was made is sealed for those before",
                 hint="--abandon drops it; then begin anew",
             )
-        chain_key = _opened(ctx, new, self._unlockers).chain_keys.get(chain_key_id)
+        chain_key = open_chain(ctx, new, self._unlockers).chain_keys.get(chain_key_id)
         if chain_key is not None:
             return new, chain_key
         raise UnlockError(

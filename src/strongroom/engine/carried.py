@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from strongroom.errors import MalformedError, PointDamagedError
+from strongroom.format.codec import decode
 from strongroom.format.journal import SessionBody
+from strongroom.format.pack import Directory
 from strongroom.repository.reach import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from strongroom.format.journal import Entry
     from strongroom.format.tables import SessionRecord
@@ -75,11 +77,28 @@ def used_by(chain: Chain, entries: Sequence[Entry]) -> Carried:
             if not bits:
                 continue
             found.directories[slot, ordinal] = encoded
-            found.byte_count += sum(
-                length
-                for place, length in zip(directory.places, directory.lengths, strict=True)
-                if bits >> place & 1
-            )
+            found.byte_count += _used_bytes(directory, bits)
     if found.used.keys() - found.directories.keys():
         raise PointDamagedError(f"chain {chain.name} uses packs that no ledger knows")
     return found
+
+
+def of_slots(found: Carried, slots: Collection[int]) -> Carried:
+    """Return the part of it that some slots make up; entries and points are the same."""
+    part = Carried(
+        found.entries,
+        found.live,
+        {slot: record for slot, record in found.records.items() if slot in slots},
+        {key: bits for key, bits in found.used.items() if key[0] in slots},
+        {key: encoded for key, encoded in found.directories.items() if key[0] in slots},
+    )
+    part.byte_count = sum(
+        _used_bytes(decode(Directory, encoded, "a directory"), part.used[key])
+        for key, encoded in part.directories.items()
+    )
+    return part
+
+
+def _used_bytes(directory: Directory, bits: int) -> int:
+    columns = zip(directory.places, directory.lengths, strict=True)
+    return sum(length for place, length in columns if bits >> place & 1)

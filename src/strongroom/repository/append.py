@@ -36,6 +36,7 @@ def append_entry(
     clock: Clock,
     check: Callable[[Entry], None] | None = None,
     seen: int = 0,
+    lowest: int = 1,
 ) -> Entry:
     """Publish `body` as the chain's next entry.
 
@@ -47,6 +48,7 @@ def append_entry(
         check: Called with every entry newer than `seen` before the number is taken; what it
             raises ends the attempt with nothing published.
         seen: The newest entry that the caller has already judged.
+        lowest: The number is not below this. What carries a history may leave numbers out.
 
     Raises:
         ConflictError: the chain is a copy: nobody adds to it.
@@ -62,11 +64,12 @@ def append_entry(
             if number > seen and check is not None:
                 check(chain.entry(number))
         # Each time anew: another server may have taken the chain over meanwhile.
-        name = _name_of(chain, signer, body, newest + 1)
+        number = max(newest + 1, lowest)
+        name = _name_of(chain, signer, body, number)
         previous = chain.entry(newest).hash if newest else chain.root_hash
         encoded = encode_entry(
             chain.chain_id,
-            newest + 1,
+            number,
             previous,
             to_microseconds(clock.now()),
             name,
@@ -75,16 +78,14 @@ def append_entry(
         )
         signature = signer.sign(SIGNING_DOMAIN, encoded) if signer else b""
         try:
-            chain.storage.put(
-                layout.entry(chain.chain_id, newest + 1), frame_entry(encoded, signature)
-            )
+            chain.storage.put(layout.entry(chain.chain_id, number), frame_entry(encoded, signature))
         except ObjectExistsError:
             copy_marks.refuse_unfinished(chain.storage, chain.chain_id)
             # Somebody else took the number; what they said is judged first.
             seen = max(seen, newest)
             continue
         chain.refresh()
-        return chain.entry(newest + 1)
+        return chain.entry(number)
 
 
 def _name_of(chain: Chain, signer: SigningKey | None, body: Body, number: int) -> bytes:

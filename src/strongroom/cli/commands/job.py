@@ -13,11 +13,11 @@ from strongroom.cli.options import (
     SIZE,
     OrNoneType,
     confirmation_options,
+    encrypt_names,
     job_names,
     kms_names,
     kms_option,
     link_later_option,
-    password_names,
     recovery_key_option,
     repository_names,
     secret_options,
@@ -90,14 +90,6 @@ def job() -> None:
     """
 
 
-def _encrypt_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    scheme, colon, name = incomplete.partition(":")
-    if not colon:
-        return [word for word in ("password:", "kms:", "none") if word.startswith(scheme)]
-    complete = kms_names if scheme == "kms" else password_names
-    return [f"{scheme}:{found}" for found in complete(ctx, parameter, name)]
-
-
 def _settings(
     kind: Callable[[click.ParamType[Any]], click.ParamType[Any]],
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -109,7 +101,7 @@ def _settings(
                 click.option(
                     "--encrypt",
                     metavar="password:NAME|kms:NAME|none",
-                    shell_complete=_encrypt_names,
+                    shell_complete=encrypt_names,
                     help="What the backups are sealed for. There is no default.",
                 ),
                 click.option(

@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.options import copy_job_names, job_names, repository_names
+from strongroom.cli.options import (
+    copy_job_names,
+    encrypt_names,
+    job_names,
+    kms_option,
+    recovery_key_option,
+    repository_names,
+    secret_options,
+)
 from strongroom.cli.output import Column, pairs, table, when
 from strongroom.cli.words import Group, pass_door
 
 if TYPE_CHECKING:
-    from strongroom.cli.door import Door
+    from pathlib import Path
+
+    from strongroom.cli.door import Door, SecretPlace
     from strongroom.control.views import CopyJobView
 
 
@@ -55,12 +65,44 @@ def copy() -> None:
     default=True,
     help="Copy behind every session of JOB (so it is by default), or only when it is run.",
 )
-@click.option("--no-encryption", is_flag=True, help="Copy points that are not encrypted.")
+@click.option(
+    "--encrypt",
+    metavar="password:NAME|kms:NAME",
+    shell_complete=encrypt_names,
+    help="Give the copy a key of its own, sealed for this; by default it stays as it is.",
+)
+@click.option(
+    "--with-local-half",
+    "local_half",
+    is_flag=True,
+    help="Have a KMS's key need a half on this machine too (see docs/keys.md).",
+)
+@click.option(
+    "--recovery/--no-recovery",
+    default=True,
+    help="Seal it for the recovery key as well, if there is one (so it is), or not.",
+)
+@click.option("--no-encryption", is_flag=True, help="The same as --encrypt none.")
+@click.option("--force", is_flag=True, help="Insist on --encrypt none.")
 @pass_door
 def create(
-    door: Door, name: str, job: str, repository: str, after_run: bool, no_encryption: bool
+    door: Door,
+    name: str,
+    job: str,
+    repository: str,
+    after_run: bool,
+    encrypt: str | None,
+    local_half: bool,
+    recovery: bool,
+    no_encryption: bool,
+    force: bool,
 ) -> None:
-    r"""Make copy job NAME. Sealed points stay sealed: no key is needed, none is asked for.
+    r"""Make copy job NAME. Sealed points stay sealed.
+
+    By default they are copied as they are: no key is needed, and what opens them opens the
+    copy. With --encrypt every block is sealed again under new keys: what opens the points does
+    not open the copy, nor the reverse. Then the points' secret is needed to copy: that is the
+    stored one, or one that is given to job copy run. No copy of encrypted points is plain.
 
     A copy that fails makes a session end with warnings; its points are made all the same.
 
@@ -68,17 +110,32 @@ def create(
     Exit status:
       0   it is made
       2   the request cannot be right
-      10  there is no such job or repository
-      14  no copy of encrypted points is made that is not encrypted
+      10  there is no such job, repository, password or KMS
+      12  the keystore lost what the copy was to be sealed for
+      13  the KMS did not answer
+      14  no copy of encrypted points is plain; or the KMS refused
       15  the name is taken
     """
     from strongroom.control import copy_jobs
 
+    if no_encryption and encrypt is not None:
+        raise click.UsageError(
+            "--no-encryption and --encrypt exclude each other", click.get_current_context()
+        )
     with door.home_context() as ctx:
         view = copy_jobs.create(
-            ctx, name, job, repository, after_run=after_run, plain=no_encryption
+            ctx,
+            name,
+            job,
+            repository,
+            after_run=after_run,
+            encrypt="none" if no_encryption else encrypt,
+            local_half=local_half,
+            recovery=recovery,
+            force=force,
         )
-    door.show({"copy_job": view}, [f"created copy job {name}: {job} to {repository}"])
+    sealed = f", sealed for {view.encrypt}" if view.encrypt else ""
+    door.show({"copy_job": view}, [f"created copy job {name}: {job} to {repository}{sealed}"])
     door.speaker.hint(f"'strongroom job copy run {name}' copies what is there already")
 
 
@@ -129,6 +186,7 @@ def show(door: Door, name: str) -> None:
             ("copy job", view.name),
             ("from", f"job {view.job}"),
             ("to", f"repository {view.repository}"),
+            ("encrypt", view.encrypt or "as it is"),
             ("when", _when(view)),
             ("last", _last(view, brief=False)),
         ]
@@ -139,15 +197,30 @@ def show(door: Door, name: str) -> None:
 @copy.command("run")
 @click.argument("name", shell_complete=copy_job_names)
 @click.option("--check", is_flag=True, help="Read what the copy has, too, and replace damage.")
+@secret_options(what="a password of the points", into="places", several=True)
+@kms_option()
+@recovery_key_option()
 @pass_door
-def run(door: Door, name: str, check: bool) -> None:
+def run(
+    door: Door,
+    name: str,
+    check: bool,
+    places: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
+) -> None:
     r"""Copy now what copy job NAME is for.
+
+    A copy with a key of its own opens the points and seals them again. Where what opens them
+    is not stored, because their password is write-only or the job is guarded, say it here.
 
     \b
     Exit status:
       0    the copy has all that the job's chains promise
+      2    it takes no secret, or, with a key of its own, no --check
       10   there is no such copy job, or its job has no points yet
       11   somebody is at work on the job there
+      12   the points do not open with what is at hand; give their secret
       13   the storage did not answer
       14   the storage refused, or is full
       20   the source is damaged or not to be believed; what is whole was copied
@@ -155,9 +228,13 @@ def run(door: Door, name: str, check: bool) -> None:
     """
     from strongroom.cli import reports
     from strongroom.control import copy_jobs
+    from strongroom.control.access import Access
 
+    given = Access(secrets=tuple(map(door.secret, places)), recovery_keys=recovery_keys, kms=kms)
     with door.home_context() as ctx, door.work() as (progress, cancel):
-        result = copy_jobs.run(ctx, name, check=check, progress=progress, cancel=cancel)
+        result = copy_jobs.run(
+            ctx, name, check=check, given=given, progress=progress, cancel=cancel
+        )
     reports.show_copy(door, result)
 
 

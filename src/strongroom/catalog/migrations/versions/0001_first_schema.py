@@ -405,6 +405,10 @@ def upgrade() -> None:
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("repository_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("after_run", sa.Boolean(), nullable=False),
+        sa.Column("password_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("kms_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("local_half", sa.Boolean(), nullable=False),
+        sa.Column("recovery", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("ran_at", sa.BigInteger(), nullable=True),
         sa.Column("problem", sa.Text(), nullable=True),
@@ -416,12 +420,33 @@ def upgrade() -> None:
             ["repositories.repository_id"],
             name=op.f("fk_copy_jobs_repository_id"),
         ),
+        sa.ForeignKeyConstraint(
+            ["password_id"], ["passwords.password_id"], name=op.f("fk_copy_jobs_password_id")
+        ),
+        sa.ForeignKeyConstraint(["kms_id"], ["kms.kms_id"], name=op.f("fk_copy_jobs_kms_id")),
         sa.PrimaryKeyConstraint("copy_id", name=op.f("pk_copy_jobs")),
         sa.UniqueConstraint("name", name=op.f("uq_copy_jobs_name")),
     )
     op.create_index(op.f("ix_copy_jobs_job_id"), "copy_jobs", ["job_id"], unique=False)
     op.create_index(
         op.f("ix_copy_jobs_repository_id"), "copy_jobs", ["repository_id"], unique=False
+    )
+    op.create_index(op.f("ix_copy_jobs_password_id"), "copy_jobs", ["password_id"], unique=False)
+    op.create_index(op.f("ix_copy_jobs_kms_id"), "copy_jobs", ["kms_id"], unique=False)
+    op.create_table(
+        "copied_clones",
+        sa.Column("chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("copy_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("old_chain_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("header", sa.LargeBinary(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["copy_id"],
+            ["copy_jobs.copy_id"],
+            name=op.f("fk_copied_clones_copy_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_copied_clones")),
+        sa.UniqueConstraint("copy_id", "old_chain_id", name=op.f("uq_copied_clones_copy_id")),
     )
     op.create_table(
         "points",

@@ -258,6 +258,7 @@ class Story:
             look(*words.split(), last)
         look("point", "diff", first, last)
         run("point", "verify", last, fresh=True)
+        run("point", "export", last, "--to", self.at("exported.strongroom"))
         run("point", "hold", first)
         run("point", "release", first)
         run("point", "remove", first, "--yes")

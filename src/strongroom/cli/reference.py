@@ -130,6 +130,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "point show": _view("PointDetailsView"),
     "point files": Answer("strongroom.engine.listing.ListedFile", "files", many=True),
     "point diff": Answer("strongroom.engine.diff.Change", "changes", many=True),
+    "point export": Answer("strongroom.control.exports.ExportResult"),
     "point verify": Answer(
         "strongroom.engine.verify.VerifyReport",
         note="`ok`, and `error` beside the fields where something is damaged",

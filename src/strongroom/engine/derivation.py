@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.clock import to_microseconds
 from strongroom.crypto.aead import seal_value
-from strongroom.errors import MalformedError
+from strongroom.errors import BlockDamagedError, MalformedError
 from strongroom.format.codec import decode, encode
 from strongroom.format.header import session_context
 from strongroom.format.journal import (
@@ -46,9 +46,11 @@ from strongroom.format.tables import (
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout
 from strongroom.repository.compaction import thinned_parts
+from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.pages import PageCollector
+from strongroom.repository.progress import Silent
 from strongroom.repository.promises import updated_history
-from strongroom.repository.stored_packs import find_pack
+from strongroom.repository.stored_packs import Form, find_pack
 from strongroom.storage.base import Composed, ObjectRange
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from strongroom.format.journal import Entry
     from strongroom.repository.chain import Chain
     from strongroom.repository.writer import SealedKeys
+    from strongroom.storage.base import Part
 
 _WHOLE_FROM: Final = 0.9
 """A pack of which this much is used moves as it is."""
@@ -130,7 +133,55 @@ def move_packs(
     return moved
 
 
+def carry_packs(
+    old: Chain, new: Chain, what: Carried, progress: Progress, cancel: Cancellation
+) -> int:
+    """Bring every used block into the new chain, in another place, each compared on the way.
+
+    Returns:
+        How many bytes were stored.
+
+    Raises:
+        IntegrityError: a pack is missing or is not what was signed.
+        CancelledError: on request.
+    """
+    progress.begin("copying blocks", what.byte_count)
+    stored = 0
+    for slot, ordinal in sorted(what.used):
+        cancel.check()
+        key, parts, expected = _plan_pack(old, new, what, slot, ordinal)
+        data = bytearray()
+        for part in parts:
+            if isinstance(part, ObjectRange):
+                data += old.storage.get(part.key, part.offset, part.length)
+            else:
+                data += part
+        new.storage.put(key, data)
+        named = layout.pack_form(key)
+        assert named is not None
+        form = Form(key, len(data), named[1])
+        state = check_pack(new.storage, form, new.origin_id, expected, Silent(), cancel)
+        if state.problems:
+            raise BlockDamagedError(
+                f"{layout.pack(old.chain_id, expected.directory.pack_id)} is not what was signed: "
+                f"{'; '.join(state.problems)}",
+                object=layout.pack(old.chain_id, expected.directory.pack_id),
+            )
+        stored += len(data)
+        progress.advance(len(data))
+    progress.finish()
+    return stored
+
+
 def _move_pack(old: Chain, new: Chain, what: Carried, slot: int, ordinal: int) -> Composed:
+    key, parts, _ = _plan_pack(old, new, what, slot, ordinal)
+    return new.storage.compose(key, parts)
+
+
+def _plan_pack(
+    old: Chain, new: Chain, what: Carried, slot: int, ordinal: int
+) -> tuple[str, list[Part], Expected]:
+    """Return what a pack is to be called, what its used blocks are made of, and the ledger."""
     encoded, bits = what.directories[slot, ordinal], what.used[slot, ordinal]
     name = f"pack {ordinal} of a ledger"
     directory = decode(Directory, encoded, name).check(name)
@@ -140,16 +191,13 @@ def _move_pack(old: Chain, new: Chain, what: Carried, slot: int, ordinal: int) -
         raise MalformedError(f"{pack.key} has another directory than was signed")
     lengths = dict(zip(directory.places, directory.lengths, strict=True))
     used = sum(lengths[place] for place in places)
-    if used >= _WHOLE_FROM * sum(lengths[place] for place in pack.offsets):
-        generation = pack.form.generation and 1
-        key = (
-            layout.thinned(new.chain_id, directory.pack_id, generation)
-            if generation
-            else layout.pack(new.chain_id, directory.pack_id)
-        )
-        return new.storage.compose(key, [ObjectRange(pack.key)])
-    key = layout.thinned(new.chain_id, directory.pack_id, 1)
-    return new.storage.compose(key, thinned_parts(pack, bits))
+    expected = Expected(what.records[slot].session_id, encoded, directory)
+    whole = used >= _WHOLE_FROM * sum(lengths[place] for place in pack.offsets)
+    if whole and not pack.form.generation:
+        key = layout.pack(new.chain_id, directory.pack_id)
+    else:
+        key = layout.thinned(new.chain_id, directory.pack_id, 1)
+    return key, [ObjectRange(pack.key)] if whole else thinned_parts(pack, bits), expected
 
 
 def publish(

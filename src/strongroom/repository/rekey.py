@@ -99,6 +99,7 @@ def prepare_derived(
     signer: SigningKey,
     created_at: int,
     previous: EntryRef | None,
+    storage: Storage | None = None,
 ) -> tuple[bytes, bytes]:
     """Store the ways into a chain that is made from sealed blocks of another one.
 
@@ -106,11 +107,12 @@ def prepare_derived(
     keys, signed anew, and its links are the same.
 
     Args:
-        old: The chain whose blocks it is made from, in the same repository.
+        old: The chain whose blocks it is made from.
         recipients: Id of the chain key that its sessions will seal to; empty in a plain chain.
         signer: The new chain's identity.
         created_at: Microseconds since 1970.
         previous: The job's newest session entry.
+        storage: Where the new chain is to be; with the old one by default.
 
     Returns:
         The new chain's id, and its header as the object to store.
@@ -118,6 +120,7 @@ def prepare_derived(
     Raises:
         EnvelopeDamagedError: the chain key in force has no intact envelope.
     """
+    target = storage if storage is not None else old.storage
     chain_id = random.token(16)
     envelopes = old.envelopes()
     if old.sealed and recipients not in envelopes:
@@ -128,7 +131,7 @@ def prepare_derived(
         own = msgspec.structs.replace(
             envelope, chain_id=chain_id, generation=1, identity=signer.public.raw
         )
-        store_envelope(old.storage, own, signer)
+        store_envelope(target, own, signer)
     for info in old.storage.list(layout.links(old.chain_id)):
         ends = layout.link_keys(info.key)
         if ends is None:
@@ -136,7 +139,7 @@ def prepare_derived(
         with suppress(IntegrityError):  # it closes what is behind it there, and here
             found = headers.read_link(get_framed(old.storage, info.key, MAX_SMALL), info.key)
             own_link = msgspec.structs.replace(found, chain_id=chain_id)
-            old.storage.put(layout.link(chain_id, *ends), headers.frame_link(own_link))
+            target.put(layout.link(chain_id, *ends), headers.frame_link(own_link))
     header = headers.ChainHeader(
         FORMAT,
         old.header.suite,

@@ -3,6 +3,7 @@
     /srv/backup   ./backup   ~/backup   file:/srv/backup      a folder
     s3://BUCKET/PREFIX?endpoint=URL   gs://…   az://…         a bucket
     sftp://USER@HOST:PORT/srv/backup                          a folder of an SSH server
+    /media/stick/letters.strongroom                           a file: an archive of a point
 
 A word with a `/` or a scheme is a location; any other word is the name of a repository. A new
 kind of place is a module and a line in `_ELSEWHERE`.
@@ -86,7 +87,12 @@ def open_storage(
     place = _elsewhere(location)
     if place is not None:
         return place.open(credential, create=create)
-    storage = LocalStorage(_folder(location))
+    folder = _folder(location)
+    if folder.is_file():
+        from strongroom.storage.archive import ArchiveStorage
+
+        return ArchiveStorage(folder)
+    storage = LocalStorage(folder)
     if create:
         storage.make_root()
     return storage

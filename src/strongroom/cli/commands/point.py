@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -250,6 +251,45 @@ def diff(door: Door, before: str, after: str, reading: Reading) -> None:
     with door.context() as ctx:
         changes = points.diff(ctx, reading.access(door), before, after)
         door.stream("changes", changes, change_line)
+
+
+@point.command("export")
+@click.argument("which", metavar="P", shell_complete=point_names)
+@click.option(
+    "--to",
+    "target",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The archive to make; it must not be there.",
+)
+@reading_options
+@pass_door
+def export(door: Door, which: str, target: Path, reading: Reading) -> None:
+    r"""Write restore point P into one file that opens with the same secrets.
+
+    The file is a ZIP archive of a repository with this point alone, sealed as it is. Every
+    command that reads takes it as a place: 'restore P --repository FILE'.
+
+    \b
+    Exit status:
+      0    it was written
+      10   there is no such point
+      12   a key that it needs is not at hand
+      14   another server signs the point, or the file cannot be written
+      15   FILE is there already
+      20   the point is damaged or not to be believed
+      130  stopped on request; nothing is left
+    """
+    from strongroom.control import exports
+
+    with door.home_context() as ctx, door.work() as (progress, cancel):
+        result = exports.export(
+            ctx, reading.access(door), which, target, progress=progress, cancel=cancel
+        )
+    door.show(result, [f"wrote point {result.point} to {target}, {size(result.stored_bytes)}"])
+    if not result.encrypted:
+        door.speaker.warn("the point is not encrypted, and neither is the file")
 
 
 @point.command("verify")

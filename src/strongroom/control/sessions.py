@@ -30,6 +30,7 @@ from strongroom.errors import (
     CancelledError,
     ClockJumpedError,
     IntegrityError,
+    LockedError,
     NotARepositoryError,
     RefusedError,
     StorageFullError,
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from strongroom.model.gfs import Flagged
 
 _LEVELS = {Level.NONE: None, Level.FAST: 1, Level.BALANCED: 3, Level.HIGH: 9}
+_PATIENCE_SECONDS = 600
+"""A prune is over in less; a session of the same job is not waited for."""
 _LEAST_FREE = 32 << 20
 """With less room than this a session does not begin: its journal entry has to fit at the end."""
 _KEPT_FREE = 2 * _LEAST_FREE
@@ -275,21 +278,35 @@ class SessionRun:
             self.warnings += kms_keys.before_session(self.ctx, self.job)
 
     def _acquired(self, repository: Repository) -> locks.Lock:
-        """Return the job's lock.
+        """Return the job's lock; a prune that has it is waited for.
 
         Raises:
-            LockedError: another session has it.
+            LockedError: another session has it, or a prune for long.
+            CancelledError: on request.
         """
-        return job_lock.acquire(
-            self.ctx,
-            self.job,
-            repository,
-            holder=self.session_id,
-            command="job run",
-            hint="wait for it to end; if nothing runs there, 'strongroom job run "
-            f"{self.job.name} --break-lock' takes the lock away from it",
-            break_lock=self.break_lock,
-        )
+        clock = self.ctx.clock
+        until = clock.monotonic() + _PATIENCE_SECONDS
+        told = False
+        while True:
+            try:
+                return job_lock.acquire(
+                    self.ctx,
+                    self.job,
+                    repository,
+                    holder=self.session_id,
+                    command="job run",
+                    hint="wait for it to end; if nothing runs there, 'strongroom job run "
+                    f"{self.job.name} --break-lock' takes the lock away from it",
+                    break_lock=self.break_lock,
+                )
+            except LockedError as error:
+                if error.fields.get("command") != locks.PRUNING or clock.monotonic() >= until:
+                    raise
+            if not told:
+                self.ctx.report(f"job {self.job.name} waits for '{locks.PRUNING}' to end")
+                told = True
+            self.cancel.check()
+            clock.sleep(1)
 
     # --- deciding ----------------------------------------------------------------------------
 

@@ -60,6 +60,8 @@ _KEPT: Final = 4
 miss all of it."""
 _MOST_RECORD_BYTES: Final = 64 * 1024
 _MOST_COMMAND: Final = 1000
+PRUNING: Final = "repository prune"
+"""What a lock says that a prune holds: sessions wait for it to end."""
 _ATTEMPTS: Final = 100
 """Each lost to somebody else's progress; more than this and the storage is lying."""
 
@@ -376,6 +378,7 @@ def _locked(name: str, record: _Held) -> errors.LockedError:
         host=host,
         pid=record.holder.pid,
         session=session,
+        command=command,
         since=rfc3339(record.started_at),
     )
 

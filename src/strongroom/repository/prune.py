@@ -648,7 +648,7 @@ class _Prune:
                 layout.job_lock(self._chain.header.job_id),
                 random.token(16).hex(),
                 self._clock,
-                command="repository prune",
+                command=locks.PRUNING,
             )
         except LockedError as error:
             return self._result(plan, left=str(error))

@@ -14,7 +14,8 @@ from strongroom.control import jobs, repositories, sessions
 from strongroom.control.sessions import SessionResult
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
-from strongroom.errors import SessionFailedError
+from strongroom.errors import LockedError, SessionFailedError
+from strongroom.repository import layout, locks
 
 BEHIND = "behind its own history"
 
@@ -168,3 +169,34 @@ def test_a_failing_failure_command_is_told_and_logged_beside_the_error(job_of_fi
     newest = session_rows.newest(job_of_files.ctx.database, job_of_files.the_job().job_id)
     assert newest is not None
     assert newest.warnings == tuple(told)
+
+
+# --- waiting ---------------------------------------------------------------------------------
+
+
+def test_a_session_waits_for_a_prune_and_for_no_other_session(
+    job_of_files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(job_of_files)
+    ctx = job_of_files.ctx
+    [storage] = job_of_files.storages.values()
+    name = layout.job_lock(bytes.fromhex(jobs.show(ctx, "nightly").job_id))
+    pruning = locks.acquire(storage, name, "ab" * 16, ctx.clock, command=locks.PRUNING)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            pruning.release()
+
+    monkeypatch.setattr(ctx.clock, "sleep", sleep)
+    assert run(job_of_files).state == "success"
+    assert slept == [1, 1, 1]
+    assert any("waits for 'repository prune'" in line for line in job_of_files.said)
+
+    with (
+        locks.acquire(storage, name, "cd" * 16, ctx.clock, command="job run"),
+        pytest.raises(LockedError),
+    ):
+        run(job_of_files)
+    assert slept == [1, 1, 1]

@@ -177,7 +177,7 @@ def test_a_change_that_waits_for_the_next_session_is_made_first(
     passwords.add(installation.ctx, "other", secret(NEWER))
     storage, opened = installation.storage, installation.ctx.storage
 
-    def away(*_: object) -> None:
+    def away(*_: object, **__: object) -> None:
         raise errors.StorageUnavailableError("away")
 
     installation.ctx.storage = away  # type: ignore[method-assign, assignment]

@@ -33,11 +33,12 @@ KEYS = "docs/keys.md"
 BUCKETS = "docs/operations/object-storage.md"
 PAGES = [
     "README.md",
-    # What those of a KMS print are policies of its server: tests/contract runs under them.
+    # What those of a KMS print are policies of its server: tests/contract runs under them. What
+    # that of SFTP prints is for somebody else's server.
     *sorted(
         str(page.relative_to(ROOT))
         for page in ROOT.glob("docs/operations/*.md")
-        if not page.name.startswith("kms-") and str(page.relative_to(ROOT)) != BUCKETS
+        if not page.name.startswith(("kms-", "sftp")) and str(page.relative_to(ROOT)) != BUCKETS
     ),
     "docs/development/first-hour.md",
 ]

@@ -74,6 +74,12 @@ def echo() -> Iterator[int]:
             thread.join()
 
 
+_WITHOUT_SECRETS = frozenset(
+    {"guard run", "guard confirm-clock", "repository protect", "repository unhide"}
+)
+"""What sets locks, or looks after them, on objects as they lie: the story tells how it fails."""
+
+
 @dataclass
 class Story:
     """Some machines, from the first command to the last."""
@@ -422,7 +428,7 @@ def _told(folder: Path, hsm: Path) -> Story:
 
 def _check_that_every_command_did_its_work(story: Story) -> None:
     well = {command for command, statuses in story.seen.ended.items() if statuses & {0, 3}}
-    assert LEAVES - well == set()
+    assert LEAVES - well == _WITHOUT_SECRETS
 
 
 def _check_that_secrets_of_every_kind_were_held(story: Story) -> None:

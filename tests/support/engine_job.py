@@ -82,6 +82,8 @@ class Point:
 class EngineJob:
     """One job, its chain, and what its machine remembers."""
 
+    secret_is_stored = False
+
     def __init__(
         self,
         storage: Storage,
@@ -113,7 +115,6 @@ class EngineJob:
         self.chunker_seed = random.number(1, 2**63 - 1)
         self.metakeys: dict[bytes, MetaKey] = {}
         self.counter = 0
-        self.secret_is_stored = False
         """Whether sessions have the chain key at hand, as where a job's secret is stored."""
 
     @property

@@ -75,8 +75,8 @@ def command(port: int, folder: Path) -> list[str]:
         *given,
         f"-s3.config={folder / 's3.json'}",
         "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=128",
-        "-volume.max=20",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=60",
     ]
 
 

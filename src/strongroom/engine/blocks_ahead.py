@@ -7,12 +7,14 @@ it goes on while the writer waits for the kernel.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from strongroom.format.block import BlockAddress, BlockClass
+from strongroom.storage.location import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,14 +23,20 @@ if TYPE_CHECKING:
 
     from strongroom.repository.reader import BlockReader
 
-WORKERS: Final = 8
-"""Threads that open blocks: more than processors, for a place elsewhere lets each of them wait."""
+_WORKERS: Final = min(4, max(2, os.cpu_count() or 2))
+_WORKERS_ELSEWHERE: Final = 8
+"""More than processors, for a place elsewhere lets each of them wait; each holds memory, too."""
 _AHEAD_BYTES: Final = 32 << 20
 _KEPT_BYTES: Final = 64 << 20
 _FIRST_GUESS: Final = 1 << 20
 _LEAST_GUESS: Final = 8 << 10
 _STEPS: Final = 256
 """Addresses looked at in one go: some may be open already, and cost no room."""
+
+
+def workers_for(reader: BlockReader) -> int:
+    """Return how many threads are to open blocks from where a reader finds them."""
+    return _WORKERS_ELSEWHERE if is_elsewhere(reader.location) else _WORKERS
 
 
 class BlocksAhead:
@@ -40,7 +48,7 @@ class BlocksAhead:
         *,
         ahead_bytes: int = _AHEAD_BYTES,
         kept_bytes: int = _KEPT_BYTES,
-        workers: int = WORKERS,
+        workers: int | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -48,12 +56,12 @@ class BlocksAhead:
             reader: Opens the blocks.
             ahead_bytes: What is open and not yet taken is about this much at most.
             kept_bytes: Content kept because it may be wanted again, what is ahead included.
-            workers: Threads that open.
+            workers: Threads that open; as many as the place is good for by default.
         """
         self._reader = reader
         self._ahead_bytes = ahead_bytes
         self._kept_bytes = kept_bytes
-        self._pool = ThreadPoolExecutor(workers, "open")
+        self._pool = ThreadPoolExecutor(workers or workers_for(reader), "open")
         self._wanted: deque[Iterator[BlockAddress]] = deque()
         self._blocks: OrderedDict[BlockAddress, Future[bytes]] = OrderedDict()
         self._lock = threading.Condition()

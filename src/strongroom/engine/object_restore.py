@@ -23,7 +23,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from strongroom.engine.blocks_ahead import WORKERS, BlocksAhead
+from strongroom.engine.blocks_ahead import BlocksAhead, workers_for
 from strongroom.engine.index_reader import (
     ContentGap,
     DiskRun,
@@ -235,7 +235,7 @@ class _ObjectRestore:
         work = self._work
         on_gap = (lambda _: None) if work.request.salvage else None
         pending: deque[Future[int]] = deque()
-        with ThreadPoolExecutor(WORKERS, "restore") as pool:
+        with ThreadPoolExecutor(workers_for(work.reader), "restore") as pool:
             try:
                 for batch in _batches(self._located(runs(work, self._root, on_gap))):
                     work.cancel.check()

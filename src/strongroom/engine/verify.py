@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from strongroom.engine.blocks_ahead import WORKERS
+from strongroom.engine.blocks_ahead import workers_for
 from strongroom.engine.index_reader import (
     effect_of,
     effect_together,
@@ -362,7 +362,7 @@ class _ChainVerification:
             by_pack.setdefault((pair[0], pair[1] >> PLACE_BITS), []).append(pair)
         self._progress.begin("open blocks")
         pending: deque[Future[list[tuple[Pair, StrongroomError]]]] = deque()
-        with ThreadPoolExecutor(WORKERS, "open") as pool:
+        with ThreadPoolExecutor(workers_for(self._views[0].reader()), "open") as pool:
             try:
                 for pack in sorted(by_pack):
                     self._cancel.check()

@@ -88,6 +88,11 @@ class BlockReader:
         self._opened_bytes = 0
         self._cache_bytes = cache_bytes
 
+    @property
+    def location(self) -> str:
+        """Where the blocks are, as the operator would write it."""
+        return self._chain.storage.location
+
     def read(self, address: BlockAddress, block_class: BlockClass) -> bytes:
         """Return the content of a block.
 

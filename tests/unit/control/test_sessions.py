@@ -83,7 +83,7 @@ def test_a_session_that_died_after_it_published_does_not_set_the_server_back(
 ) -> None:
     run(job_of_files)
     with monkeypatch.context() as patched:
-        patched.setattr(sessions._Session, "_record_success", lambda *_: pytest.exit("killed"))
+        patched.setattr(sessions.SessionRun, "_record_success", lambda *_: pytest.exit("killed"))
         with pytest.raises(pytest.exit.Exception):
             run(job_of_files)
 

@@ -13,6 +13,8 @@ KIB = 1 << 10
 class Blocks:
     """A reader of made-up blocks, that tells how many bytes of them were opened."""
 
+    location = "/memory"
+
     def __init__(self, sizes: list[int], damaged: frozenset[int] = frozenset()) -> None:
         self.sizes = sizes
         self.damaged = damaged

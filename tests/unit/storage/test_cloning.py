@@ -102,7 +102,7 @@ def test_composing_that_fails_says_why_and_leaves_nothing(
 
     storage.close()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a"]
-    assert open_descriptors() == descriptors
+    assert open_descriptors() <= descriptors  # what others left may have gone meanwhile
     storage.compose("b/c", [ObjectRange("a")])
 
 

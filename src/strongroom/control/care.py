@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
-    from strongroom.model.floor import FloorChange
+    from strongroom.model.floor import Floor, FloorChange
     from strongroom.repository.chain import Chain, Head, Trust
     from strongroom.repository.scrub_report import ScrubReport
 
@@ -307,6 +307,20 @@ def _cared_for(
                 yield chain
 
 
+def _prune_plans(
+    ctx: Context,
+    repository: Repository,
+    signers: tuple[str, ...],
+    least: Floor,
+    warnings: list[str],
+) -> Iterator[tuple[Chain, PrunePlan]]:
+    """Yield what may go from each chain that is cared for."""
+    quarantine = timedelta(hours=ctx.settings.quarantine_hours)
+    for chain in _cared_for(ctx, repository, signers, warnings):
+        with _left_alone(chain.name, warnings):
+            yield chain, plan_prune(repository, chain, ctx.clock, quarantine, least)
+
+
 @contextmanager
 def _left_alone(name: str, warnings: list[str]) -> Iterator[None]:
     """Go on with the others where one chain is damaged, or was removed since it was listed."""
@@ -360,8 +374,6 @@ def prune(
             copies.set_floor(ctx, repository, where, floor)
     # What a vault keeps would only be stored once more beside it.
     compacting = compacting and not vaults.is_immutable(ctx, where)
-    believed = keys.readers_trust(ctx, signers)
-    quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     plans: list[PrunePlan] = []
     outcomes: list[Pruned] = []
     compaction: list[CompactionPlan] = []
@@ -378,19 +390,8 @@ def prune(
         if blocked is not None:
             warnings.append(blocked)
         expired, ended = orphans.expire(ctx, repository, warnings, dry_run=dry_run)
-    known = known_heads(ctx, repository)
-    for chain_id in repository.chain_ids():
-        try:
-            chain = repository.chain(chain_id)
-            if not _may_prune(chain, believed, known, warnings):
-                continue
-            plan = plan_prune(repository, chain, ctx.clock, quarantine, least)
-        except NotFoundError:
-            continue  # removed since it was listed
-        except (IntegrityError, UnsupportedVersionError) as error:
-            # One chain that is damaged does not keep the others from being cared for.
-            warnings.append(f"chain {chain_id.hex()[:12]} is left alone: {error}")
-            continue
+    for chain, plan in _prune_plans(ctx, repository, signers, least, warnings):
+        chain_id = chain.chain_id
         plans.append(_shown(plan))
         if dry_run and compacting and not plan.whole_chain:
             compaction.append(plan_compaction(chain))
@@ -424,7 +425,6 @@ def prune(
                     compacted.append(_compacted(ctx, chain, dead, progress, cancel, warnings))
     if not dry_run:
         remove_leftovers(repository)
-    if not dry_run:
         audit.record(
             ctx,
             "repository.pruned",

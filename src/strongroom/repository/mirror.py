@@ -53,7 +53,9 @@ from strongroom.model.phrases import counted
 from strongroom.repository import copy_marks, layout, locks
 from strongroom.repository.chain import Chain, Head, get_framed
 from strongroom.repository.packs import Expected, check_pack
+from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach, UsedPack, used_packs
+from strongroom.repository.scrub_report import Damage
 from strongroom.repository.state import StateBlocks
 from strongroom.repository.stored_packs import Form, forms_of_all, read_form
 
@@ -76,17 +78,6 @@ _ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopyDamage:
-    """Something that was not copied, because it is not what was signed."""
-
-    object: str
-    """Its key at the source."""
-    what: str
-    points: tuple[str, ...]
-    """Ids of the restore points that need it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CopiedChain:
     """What one copy of a chain did, or would do."""
 
@@ -104,7 +95,7 @@ class CopiedChain:
     stored_bytes: int
     replaced: tuple[str, ...]
     """Keys at the target that held something else than what belongs there."""
-    damaged: tuple[CopyDamage, ...]
+    damaged: tuple[Damage, ...]
 
     @property
     def nothing(self) -> bool:
@@ -170,7 +161,7 @@ class MirrorPlan:
     def stored_bytes(self) -> int:
         return sum(self.sizes.get(key, 0) for key in self.keys)
 
-    def outcome(self, *, done: bool, damaged: Iterable[CopyDamage] = ()) -> CopiedChain:
+    def outcome(self, *, done: bool, damaged: Iterable[Damage] = ()) -> CopiedChain:
         """Return what is to be said of it."""
         return CopiedChain(
             chain=self.source.chain_id.hex(),
@@ -185,10 +176,10 @@ class MirrorPlan:
             damaged=(*self.damages(self.missing), *damaged),
         )
 
-    def damages(self, lacking: Iterable[UsedPack]) -> list[CopyDamage]:
+    def damages(self, lacking: Iterable[UsedPack]) -> list[Damage]:
         """Tell of packs that are missing at the source."""
         return [
-            CopyDamage(
+            Damage(
                 object=layout.pack(self.source.chain_id, one.directory.pack_id),
                 what="is missing",
                 points=self.points_using(one, one.directory.places),
@@ -637,10 +628,10 @@ class _Carrier:
 
     # --- packs -------------------------------------------------------------------------------
 
-    def _bring_packs(self) -> list[CopyDamage]:
+    def _bring_packs(self) -> list[Damage]:
         """Bring the packs, several at once; return those that are damaged at the source."""
-        damaged: list[CopyDamage] = []
-        pending: set[Future[CopyDamage | None]] = set()
+        damaged: list[Damage] = []
+        pending: set[Future[Damage | None]] = set()
         with ThreadPoolExecutor(_THREADS, "copy") as threads:
             try:
                 for pack in self._plan.packs:
@@ -655,7 +646,7 @@ class _Carrier:
                 threads.shutdown(wait=True, cancel_futures=True)
         return sorted(damaged, key=lambda one: one.object)
 
-    def _bring_pack(self, one: PackToBring) -> CopyDamage | None:
+    def _bring_pack(self, one: PackToBring) -> Damage | None:
         form, pack = one.form, one.pack
         with self._large if form.size > _LARGE else nullcontext():
             data = self._read(form.key)
@@ -664,7 +655,7 @@ class _Carrier:
                 Form(form.key, len(data), form.generation),
                 self._plan.source.origin_id,
                 Expected(pack.session_id, pack.encoded, pack.directory),
-                _Silent(),
+                Silent(),
                 self._cancel,
             )
             problems = list(state.problems)
@@ -674,7 +665,7 @@ class _Carrier:
             if problems:
                 # Where not even the directory holds, nobody can say which blocks still do.
                 places = [*state.damaged, *lost] or pack.directory.places
-                return CopyDamage(
+                return Damage(
                     object=form.key,
                     what="; ".join(problems),
                     points=self._plan.points_using(pack, places),
@@ -776,18 +767,6 @@ class _Held:
 
     def free_bytes(self) -> int | None:
         return None
-
-
-class _Silent:
-    """Tells nobody: what is checked in memory is told of when it is stored."""
-
-    def begin(self, stage: str, total_bytes: int | None = None) -> None: ...
-
-    def advance(self, byte_count: int = 0, files: int = 0) -> None: ...
-
-    def reading(self, what: str) -> None: ...
-
-    def finish(self) -> None: ...
 
 
 def _check_tables(data: bytes, key: str, refs: Iterable[PageRef]) -> None:

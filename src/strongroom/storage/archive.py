@@ -35,20 +35,66 @@ _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 _LOCAL_MAGIC: Final = b"PK\x03\x04"
 
 
-class ArchiveStorage:
-    """The objects of an archive that is there; nothing can be written to it."""
+class _Archive:
+    """What an archive that is there and one on its way have in common: what is in it is read."""
 
     def __init__(self, path: Path) -> None:
-        """Find nothing yet; the first call opens the file."""
         self._path = path
         self._lock = threading.Lock()
-        self._file: int | None = None
         self._objects: dict[ObjectKey, tuple[int, int]] = {}
         """Where each lies in the file, and how long it is."""
 
     @property
     def location(self) -> str:
         return str(self._path)
+
+    def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
+        check_key(key)
+        check_range(offset, length)
+        with self._lock:
+            file = self._opened()
+            begin, size = self._place(key)
+        rest = max(0, size - offset)
+        with _explaining(self.location):
+            return _read_at(file, begin + offset, rest if length is None else min(length, rest))
+
+    def size(self, key: ObjectKey) -> int:
+        check_key(key)
+        with self._lock:
+            self._opened()
+            return self._place(key)[1]
+
+    def exists(self, key: ObjectKey) -> bool:
+        check_key(key)
+        with self._lock:
+            self._opened()
+            return key in self._objects
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with self._lock:
+            self._opened()
+            found = {key: size for key, (_, size) in self._objects.items()}
+        for key in sorted(found):
+            if key.startswith(prefix):
+                yield ObjectInfo(key, found[key])
+
+    def _opened(self) -> int:
+        """Return the file's descriptor; the lock is held."""
+        raise NotImplementedError
+
+    def _place(self, key: ObjectKey) -> tuple[int, int]:
+        if key not in self._objects:
+            raise errors.ObjectMissingError(f"{self.location} has no object {key}", key=key)
+        return self._objects[key]
+
+
+class ArchiveStorage(_Archive):
+    """The objects of an archive that is there; nothing can be written to it."""
+
+    def __init__(self, path: Path) -> None:
+        """Find nothing yet; the first call opens the file."""
+        super().__init__(path)
+        self._file: int | None = None
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
         check_key(key)
@@ -59,35 +105,6 @@ class ArchiveStorage:
         check_key(target)
         del parts
         raise self._read_only()
-
-    def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
-        check_key(key)
-        check_range(offset, length)
-        file, objects = self._opened()
-        if key not in objects:
-            raise self._missing(key)
-        begin, size = objects[key]
-        rest = max(0, size - offset)
-        wanted = rest if length is None else min(length, rest)
-        with _explaining(self.location):
-            return _read_at(file, begin + offset, wanted)
-
-    def size(self, key: ObjectKey) -> int:
-        check_key(key)
-        _, objects = self._opened()
-        if key not in objects:
-            raise self._missing(key)
-        return objects[key][1]
-
-    def exists(self, key: ObjectKey) -> bool:
-        check_key(key)
-        return key in self._opened()[1]
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        _, objects = self._opened()
-        for key in sorted(objects):
-            if key.startswith(prefix):
-                yield ObjectInfo(key, objects[key][1])
 
     def delete(self, key: ObjectKey) -> None:
         check_key(key)
@@ -103,21 +120,17 @@ class ArchiveStorage:
                 os.close(self._file)
                 self._file = None
 
-    def _opened(self) -> tuple[int, dict[ObjectKey, tuple[int, int]]]:
-        with self._lock:
-            if self._file is None:
-                with _explaining(self.location):
-                    file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    self._objects = _members(file, self.location)
-                except BaseException:
-                    os.close(file)
-                    raise
-                self._file = file
-            return self._file, self._objects
-
-    def _missing(self, key: ObjectKey) -> errors.ObjectMissingError:
-        return errors.ObjectMissingError(f"{self.location} has no object {key}", key=key)
+    def _opened(self) -> int:
+        if self._file is None:
+            with _explaining(self.location):
+                file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._objects = _members(file, self.location)
+            except BaseException:
+                os.close(file)
+                raise
+            self._file = file
+        return self._file
 
     def _read_only(self) -> errors.RefusedError:
         return errors.RefusedError(
@@ -126,7 +139,7 @@ class ArchiveStorage:
         )
 
 
-class ArchiveBeingWritten:
+class ArchiveBeingWritten(_Archive):
     """An archive on its way: what was put can be read; `finish` names it."""
 
     def __init__(self, path: Path) -> None:
@@ -137,18 +150,12 @@ class ArchiveBeingWritten:
         """
         if path.exists():
             raise errors.ObjectExistsError(f"{path} is there already", hint="choose another name")
-        self._path = path
+        super().__init__(path)
         self._passing = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        self._lock = threading.Lock()
-        self._objects: dict[ObjectKey, tuple[int, int]] = {}
         with _explaining(str(path)):
             self._file = os.open(self._passing, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._stream = os.fdopen(self._file, "w+b", closefd=True)
         self._zip = zipfile.ZipFile(self._stream, "w", zipfile.ZIP_STORED, allowZip64=True)
-
-    @property
-    def location(self) -> str:
-        return str(self._path)
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
         check_key(key)
@@ -167,35 +174,6 @@ class ArchiveBeingWritten:
     def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
         return by_copying(self, target, parts)
 
-    def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
-        check_key(key)
-        check_range(offset, length)
-        with self._lock:
-            if key not in self._objects:
-                raise errors.ObjectMissingError(f"{self.location} has no object {key}", key=key)
-            begin, size = self._objects[key]
-            rest = max(0, size - offset)
-            with _explaining(self.location):
-                wanted = rest if length is None else min(length, rest)
-                return _read_at(self._file, begin + offset, wanted)
-
-    def size(self, key: ObjectKey) -> int:
-        check_key(key)
-        if key not in self._objects:
-            raise errors.ObjectMissingError(f"{self.location} has no object {key}", key=key)
-        return self._objects[key][1]
-
-    def exists(self, key: ObjectKey) -> bool:
-        check_key(key)
-        return key in self._objects
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with self._lock:
-            found = {key: size for key, (_, size) in self._objects.items()}
-        for key in sorted(found):
-            if key.startswith(prefix):
-                yield ObjectInfo(key, found[key])
-
     def delete(self, key: ObjectKey) -> None:
         check_key(key)
         if key in self._objects:
@@ -204,6 +182,9 @@ class ArchiveBeingWritten:
     def free_bytes(self) -> int | None:
         room = os.statvfs(self._path.parent)
         return room.f_bavail * room.f_frsize
+
+    def _opened(self) -> int:
+        return self._file
 
     def finish(self) -> int:
         """Make the archive durable and name it; return its size in bytes.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from strongroom.errors import MalformedError, PointDamagedError
+from strongroom.errors import PointDamagedError
 from strongroom.format.codec import decode
-from strongroom.format.journal import SessionBody
 from strongroom.format.pack import Directory
-from strongroom.repository.reach import Reach
+from strongroom.repository.reach import Reach, bytes_at, union_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -59,25 +58,16 @@ def used_by(chain: Chain, entries: Sequence[Entry]) -> Carried:
     Raises:
         IntegrityError: something of it is not what was signed.
     """
-    found = Carried(list(entries), {})
     reach = Reach(chain)
-    for entry in entries:
-        body = entry.body
-        assert isinstance(body, SessionBody)
-        for slot, record in reach.sessions(body):
-            if found.records.setdefault(slot, record) != record:
-                raise MalformedError(f"slot {slot} of chain {chain.name} is two sessions")
-        for slot, ordinal, bits in reach.blocks(body):
-            key = (slot, ordinal)
-            found.used[key] = found.used.get(key, 0) | bits
-    found.used = {key: bits for key, bits in found.used.items() if bits}
+    records, used = union_of(reach, chain, entries)
+    found = Carried(list(entries), {}, records, {key: bits for key, bits in used.items() if bits})
     for slot, record in found.records.items():
         for ordinal, encoded, directory in reach.ledger(record.ledger):
             bits = found.used.get((slot, ordinal), 0)
             if not bits:
                 continue
             found.directories[slot, ordinal] = encoded
-            found.byte_count += _used_bytes(directory, bits)
+            found.byte_count += bytes_at(directory, bits)
     if found.used.keys() - found.directories.keys():
         raise PointDamagedError(f"chain {chain.name} uses packs that no ledger knows")
     return found
@@ -93,12 +83,7 @@ def of_slots(found: Carried, slots: Collection[int]) -> Carried:
         {key: encoded for key, encoded in found.directories.items() if key[0] in slots},
     )
     part.byte_count = sum(
-        _used_bytes(decode(Directory, encoded, "a directory"), part.used[key])
+        bytes_at(decode(Directory, encoded, "a directory"), part.used[key])
         for key, encoded in part.directories.items()
     )
     return part
-
-
-def _used_bytes(directory: Directory, bits: int) -> int:
-    columns = zip(directory.places, directory.lengths, strict=True)
-    return sum(length for place, length in columns if bits >> place & 1)

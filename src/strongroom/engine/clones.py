@@ -50,6 +50,7 @@ from strongroom.format.tables import (
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.promises import updated_history
+from strongroom.repository.reach import bytes_at
 from strongroom.repository.stored_packs import Form, find_pack, read_form
 from strongroom.repository.writer import SealedKeys, seal_keys
 
@@ -423,11 +424,7 @@ class OpenedPack:
         return cls(chain, session, key, page.directory, directory, what.used[slot, ordinal])
 
     def used_bytes(self) -> int:
-        return sum(
-            length
-            for place, length in zip(self.directory.places, self.directory.lengths, strict=True)
-            if self.bits >> place & 1
-        )
+        return bytes_at(self.directory, self.bits)
 
     def stored(self) -> StoredPack:
         """Return the object that holds the used blocks."""

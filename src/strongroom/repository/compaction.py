@@ -32,7 +32,7 @@ from strongroom.model.phrases import counted
 from strongroom.repository import layout, locks
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.progress import Silent
-from strongroom.repository.reach import Reach
+from strongroom.repository.reach import Reach, used_packs
 from strongroom.repository.stored_packs import Form, forms_of_all, read_form
 from strongroom.storage.base import Composed, LockingStorage, ObjectRange
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from strongroom.clock import Clock
-    from strongroom.format.tables import SessionRecord
     from strongroom.repository.chain import Chain
     from strongroom.repository.progress import Cancellation, Progress
+    from strongroom.repository.reach import UsedPack
     from strongroom.repository.stored_packs import StoredPack
     from strongroom.storage.base import Part, Storage
 
@@ -130,18 +130,20 @@ class CompactionResult:
 class _Pack:
     """A pack that entries use."""
 
-    expected: Expected
-    bits: int
+    used: UsedPack
     forms: list[Form]
 
     @property
+    def bits(self) -> int:
+        return self.used.used
+
+    @property
+    def expected(self) -> Expected:
+        return Expected(self.used.session_id, self.used.encoded, self.used.directory)
+
+    @property
     def live_bytes(self) -> int:
-        directory = self.expected.directory
-        return sum(
-            length
-            for place, length in zip(directory.places, directory.lengths, strict=True)
-            if self.bits >> place & 1
-        )
+        return self.used.used_bytes
 
 
 def plan_compaction(chain: Chain, dead_share: float = DEAD_SHARE) -> CompactionPlan:
@@ -264,28 +266,14 @@ def _packs(chain: Chain) -> Iterable[_Pack]:
     Raises:
         IntegrityError: something of it is not what was signed.
     """
-    reach = Reach(chain)
-    records: dict[int, SessionRecord] = {}
-    used: dict[tuple[int, int], int] = {}
-    for number in chain.listing:
-        body = chain.entry(number).body
-        if not isinstance(body, SessionBody):
-            continue
-        for slot, record in reach.sessions(body):
-            if records.setdefault(slot, record) != record:
-                raise MalformedError(f"slot {slot} of chain {chain.name} is two sessions")
-        for slot, ordinal, bits in reach.blocks(body):
-            used[slot, ordinal] = used.get((slot, ordinal), 0) | bits
+    entries = map(chain.entry, chain.listing)
+    sessions = [entry for entry in entries if isinstance(entry.body, SessionBody)]
     listed = chain.storage.list(layout.packs(chain.chain_id))
     stored = forms_of_all((info.key, info.size) for info in listed)
-    for slot, record in records.items():
-        for ordinal, encoded, directory in reach.ledger(record.ledger):
-            bits = used.pop((slot, ordinal), 0)
-            forms = stored.get(directory.pack_id)
-            if bits and forms:
-                yield _Pack(Expected(record.session_id, encoded, directory), bits, forms)
-    if any(used.values()):
-        raise MalformedError(f"chain {chain.name} uses {len(used)} packs that no ledger knows")
+    for used in used_packs(Reach(chain), chain, sessions):
+        forms = stored.get(used.directory.pack_id)
+        if forms:
+            yield _Pack(used, forms)
 
 
 def _thin(

@@ -429,13 +429,9 @@ class _Prune:
         reach = Reach(self._chain)
         needed = _Needed()
         for pack in used_packs(reach, self._chain, kept):
-            directory = pack.directory
-            needed.packs.add(directory.pack_id)
-            for place, length in zip(directory.places, directory.lengths, strict=True):
-                if pack.used >> place & 1:
-                    needed.live_bytes += length
-                else:
-                    needed.dead_bytes += length
+            needed.packs.add(pack.directory.pack_id)
+            needed.live_bytes += pack.used_bytes
+            needed.dead_bytes += sum(pack.directory.lengths) - pack.used_bytes
         for entry in stay:
             assert isinstance(entry.body, SessionBody | PromiseBody)
             for _ in reach.history(entry.body.history):

@@ -159,9 +159,25 @@ class UsedPack:
     used: int
     """Used places, as the bits of an integer."""
 
+    @property
+    def used_bytes(self) -> int:
+        """Stored bytes of used blocks."""
+        return bytes_at(self.directory, self.used)
 
-def used_packs(reach: Reach, chain: Chain, states: Iterable[Entry]) -> Iterator[UsedPack]:
-    """Yield every pack that one of these session entries needs, ledgers included.
+
+def bytes_at(directory: Directory, bits: int) -> int:
+    """Return how long the blocks are, together, that lie at some of a pack's places."""
+    columns = zip(directory.places, directory.lengths, strict=True)
+    return sum(length for place, length in columns if bits >> place & 1)
+
+
+def union_of(
+    reach: Reach, chain: Chain, states: Iterable[Entry]
+) -> tuple[dict[int, SessionRecord], dict[tuple[int, int], int]]:
+    """Return what the states of session entries use together.
+
+    Returns:
+        Sessions by slot; and used places, as the bits of an integer, by slot and pack ordinal.
 
     Raises:
         IntegrityError: something of a state is not what was signed.
@@ -175,7 +191,17 @@ def used_packs(reach: Reach, chain: Chain, states: Iterable[Entry]) -> Iterator[
             if records.setdefault(slot, record) != record:
                 raise MalformedError(f"slot {slot} of chain {chain.name} is two sessions")
         for slot, ordinal, bits in reach.blocks(body):
-            used[(slot, ordinal)] = used.get((slot, ordinal), 0) | bits
+            used[slot, ordinal] = used.get((slot, ordinal), 0) | bits
+    return records, used
+
+
+def used_packs(reach: Reach, chain: Chain, states: Iterable[Entry]) -> Iterator[UsedPack]:
+    """Yield every pack that one of these session entries needs, ledgers included.
+
+    Raises:
+        IntegrityError: something of a state is not what was signed.
+    """
+    records, used = union_of(reach, chain, states)
     for slot, record in records.items():
         for ordinal, encoded, directory in reach.ledger(record.ledger):
             bits = used.pop((slot, ordinal), 0)

@@ -26,6 +26,7 @@ from strongroom.crypto.envelope import SessionSecrets
 from strongroom.crypto.hpke import PublicKey
 from strongroom.engine import backup, derivation
 from strongroom.engine.carried import used_by
+from strongroom.engine.points import open_details
 from strongroom.errors import (
     ConflictError,
     NotFoundError,
@@ -342,7 +343,7 @@ def _newest_points(
         source = live.point.source_id
         if source not in wanted or source in found:
             continue
-        details = backup.open_details(chain, keyring, live.body, live.point)
+        details = open_details(chain, keyring, live.body, live.point)
         page = details.root.page
         if page is None or state.contains(*page):
             found[source] = details, live.point.point_id

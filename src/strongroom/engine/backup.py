@@ -25,6 +25,7 @@ from strongroom.engine.index_writer import PageStore
 from strongroom.engine.memory import keep_large_buffers
 from strongroom.engine.pack_sealing import CONTENTS_LABEL
 from strongroom.engine.pipeline import BlockPipeline, Compression
+from strongroom.engine.points import open_details
 from strongroom.engine.stream_backup import back_up_stream
 from strongroom.engine.tree_backup import back_up_tree, count_chunk_list, count_tree
 from strongroom.engine.wear import load_wear, save_wear
@@ -751,23 +752,6 @@ def seal_details(
         return encoded
     context = session_context(chain.origin_id, session_id) + result.point_id
     return seal_value(secrets.metakey, DETAILS_LABEL, context, encoded)
-
-
-def open_details(
-    chain: Chain, keyring: Keyring, body: SessionBody, point: PublicPoint
-) -> PointDetails:
-    """Return what a point says under seal.
-
-    Raises:
-        UnlockError: no key at hand opens it.
-        PointDamagedError: it was altered.
-    """
-    encoded = point.details
-    if chain.sealed:
-        record = chain.sessions(body).get(body.slot) or _record_of(body.session_id)
-        context = session_context(chain.origin_id, body.session_id) + point.point_id
-        encoded = open_value(keyring.metakey(record), DETAILS_LABEL, context, encoded)
-    return decode(PointDetails, encoded, f"point {point.point_id.hex()}")
 
 
 def points_of(results: Iterable[SourceResult]) -> list[bytes]:

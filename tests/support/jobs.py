@@ -55,6 +55,7 @@ class Job(EngineJob):
             layout.job_lock(self.chain().header.job_id),
             random.token(16).hex(),
             self.clock,
+            command=locks.RUNNING,
         ):
             return super().run(*arguments, **options)
 

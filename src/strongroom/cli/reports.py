@@ -166,6 +166,7 @@ def prune_lines(result: PruneResult) -> list[str]:
             f"chain {one.chain[:12]}: {counted(one.removed, 'object')} removed, "
             f"{size(one.freed_bytes)} freed, {counted(one.condemned, 'object')} condemned"
             f"{waits}{until}{_locked(one)}"
+            + (", beside a session at work" if one.beside is not None else "")
         )
     lines += [line for one in result.compacted for line in _compacted(one)]
     return lines or ["there is no chain to prune"]

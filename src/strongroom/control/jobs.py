@@ -380,7 +380,7 @@ def edit(
     notices = _notices(ctx, job, changed)
     _ensure_kms_key(ctx, changed)
     rekeyed = _rekey(ctx, job, changed, old, notices, link_later=link_later)
-    if changed == job and rekeyed is None:
+    if changed == job and not rekeyed:
         # To say for whom it is sealed already is how a link is made that was not made.
         return JobResult(job=_view(ctx, job), notices=tuple(notices), changed=False)
     with ctx.database.transaction():
@@ -392,8 +392,9 @@ def edit(
             job=changed.name,
             changes=_told_changes(job, changed),
         )
-    if rekeyed is not None:
-        rekeying.settle(ctx, rekeyed, keep_key=keys.keeps_secret(ctx, changed))
+    for one in rekeyed:
+        rekeying.settle(ctx, one, keep_key=keys.keeps_secret(ctx, changed))
+    if rekeyed:
         keys.link_made(ctx, changed)
     new_sources = [source for source in changed.sources if source not in job.sources]
     warnings = _warnings(ctx, changed, new_sources)
@@ -618,16 +619,16 @@ def _rekey(
     notices: list[str],
     *,
     link_later: bool,
-) -> rekeying.Rekeyed | None:
-    """Make key and link at once if the job's chain is sealed for others from now on."""
+) -> list[rekeying.Rekeyed]:
+    """Make keys and links at once if the job's chains are sealed for others from now on."""
     row = chains.current(ctx.database, job.job_id)
     if row is None or isinstance(job.encryption, NoEncryption) or not changed.encrypted:
-        return None
+        return []
     if changed.repository != job.repository:
-        return None
+        return []
     recipients = keys.recipients(ctx, changed)
     if frozenset(recipient.id for recipient in recipients) == row.recipient_ids:
-        return None
+        return []
     if job.secret_to_read and isinstance(job.encryption, KmsEncryption):
         from strongroom.control import guarded
 
@@ -636,7 +637,7 @@ def _rekey(
                 f"the next session of job {job.name} starts a new chain with a full: what is "
                 "there was sealed for others, and the job is guarded"
             )
-        return None
+        return []
     name = job.encryption.name
     hint = (
         "" if isinstance(job.encryption, KmsEncryption) else passwords.get(ctx.database, name).hint
@@ -652,15 +653,17 @@ def _rekey(
     )
     if isinstance(prepared, rekeying.Pending):
         notices.append(prepared.text)
-        return None
+        return []
     if prepared is None:
-        return None
-    rekeyed = rekeying.carry_out(ctx, prepared, recipients)
+        return []
+    older, left = rekeying.prepare_older(ctx, prepared)
+    rekeyed = [rekeying.carry_out(ctx, one, recipients) for one in (prepared, *older)]
     notices.append(
         "the next session is an increment; the new key opens what was there, too"
-        if rekeyed.linked
-        else rekeyed.text
+        if rekeyed[0].linked
+        else rekeyed[0].text
     )
+    notices += left
     return rekeyed
 
 

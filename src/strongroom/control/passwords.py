@@ -221,6 +221,12 @@ def _edit_secret(
         )
         for job in users
     ]
+    prepared = [one for one in opened if isinstance(one, rekeying.Prepared)]
+    notices = []
+    for one in tuple(prepared):
+        older, left = rekeying.prepare_older(ctx, one)
+        prepared += older
+        notices += left
     if text is None:
         text = secret.get(f"new password {row.name}", new=True)
         if (seed := _if_present(ctx, row, text)) is not None:
@@ -230,9 +236,7 @@ def _edit_secret(
     changed = replace(changed, version=row.version + 1, changed_at=now, verified_at=now)
     record, recipient = _make_record(ctx, changed, text)
     rekeyed = [
-        rekeying.carry_out(ctx, one, _recipients(ctx, one.job, recipient))
-        for one in opened
-        if isinstance(one, rekeying.Prepared)
+        rekeying.carry_out(ctx, one, _recipients(ctx, one.job, recipient)) for one in prepared
     ]
     pending = [one for one in opened if isinstance(one, rekeying.Pending)]
     _store(ctx, changed, record)
@@ -245,7 +249,7 @@ def _edit_secret(
         keys.link_made(ctx, job)
     if changed.write_only:
         _forget_secrets(ctx, changed)
-    notices = [one.text for one in pending]
+    notices += [one.text for one in pending]
     notices += [done.text for done in rekeyed if not done.linked]
     notices += [WRITE_ONLY_NOTICE] if changed.write_only and not row.write_only else []
     notices.append(
@@ -255,7 +259,7 @@ def _edit_secret(
     return PasswordResult(
         password=_view(ctx, changed),
         notices=tuple(notices),
-        rekeyed=tuple(done.job.name for done in rekeyed),
+        rekeyed=tuple(dict.fromkeys(done.job.name for done in rekeyed)),
         pending=tuple(one.job.name for one in pending),
     )
 

@@ -8,6 +8,10 @@ Three steps, so that what can fail does so before anything was changed here:
    afterwards does no harm: it opens what its recipients were meant to read.
 3. `settle` remembers it in keystore and catalog.
 
+The job's older chains, of fulls that began anew, get key and link as well, so that the newest
+secret opens them too (`prepare_older`). One that cannot now does not hold up the change: the old
+secret goes on to open it, and `job rewrap` makes up for it.
+
 Where the repository does not answer, a stored secret can wait: the job's next session makes key
 and link. A write-only one cannot, since the old password is at hand only now; unless the operator
 says that the link may follow later (`control.linking`). Then the new key is made without it, and
@@ -23,6 +27,7 @@ import msgspec
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import missing_links, passwords, repositories
+from strongroom.catalog import points as point_rows
 from strongroom.control import audit, keys, known_chains, vaults
 from strongroom.crypto.envelope import ChainKey
 from strongroom.crypto.recipients import PasswordUnlocker
@@ -31,6 +36,7 @@ from strongroom.errors import (
     NotFoundError,
     RefusedError,
     SecretNeededError,
+    StrongroomError,
     UnavailableError,
     UnlockError,
 )
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from strongroom.catalog.repositories import RepositoryRow
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
     from strongroom.crypto.recipients import Recipient, Unlocker
@@ -60,6 +67,8 @@ class Prepared:
     """None: the link follows later."""
     keyring: Keyring | None = None
     """What the old password opens, where it was given."""
+    unlocker: Unlocker | None = None
+    """That password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +165,44 @@ def prepare(
     return _with_password(ctx, job, chain, PasswordUnlocker(old.get(prompt, hint=hint)))
 
 
+def prepare_older(ctx: Context, present: Prepared) -> tuple[list[Prepared], list[str]]:
+    """Open the present keys of the job's older chains that have points and were not split off.
+
+    Args:
+        ctx: Surroundings.
+        present: The chain that the job goes on in. What opens it is tried with the others.
+
+    Returns:
+        The chains, and what is to be said of those that stay as they are.
+    """
+    job = present.job
+    opened, notices = [], []
+    for row in chain_rows.of_job(ctx.database, job.job_id):
+        if row.current or row.detached or not row.sealed:
+            continue
+        if not point_rows.of_chain(ctx.database, row.chain_id):
+            continue
+        try:
+            chain = _open_in(ctx, repositories.by_id(ctx.database, row.repository_id), row.chain_id)
+            own = chain.signs_as(ctx.identity.public) is not None
+            older = _stored_key(ctx, chain) if own and not job.secret_to_read else None
+            if own and older is None and present.unlocker is not None:
+                found = _opened(ctx, chain, present.unlocker)
+                older = found[0] if found is not None else None
+        except StrongroomError as error:
+            why = str(error)
+        else:
+            if older is not None:
+                opened.append(Prepared(job, chain, older))
+                continue
+            why = "nothing at hand opens its key"
+        notices.append(
+            f"points of the older chain {row.chain_id.hex()[:12]} go on to need the secret of "
+            f"their time: {why}; 'strongroom job rewrap {job.name}' can seal it for the new one"
+        )
+    return opened, notices
+
+
 def open_chain(ctx: Context, job: Job, chain_id: bytes) -> Chain:
     """Return a chain of the job, compared with the head that is known of it.
 
@@ -163,7 +210,12 @@ def open_chain(ctx: Context, job: Job, chain_id: bytes) -> Chain:
         RolledBackError: the repository shows an older state than was seen before.
         ForkedError: it shows another history.
     """
-    repository = repositories.get(ctx.database, job.repository)
+    return _open_in(ctx, repositories.get(ctx.database, job.repository), chain_id)
+
+
+def _open_in(ctx: Context, repository: RepositoryRow | None, chain_id: bytes) -> Chain:
+    if repository is None:
+        raise NotFoundError("the repository of the chain is not in the catalog any more")
     chain = Repository.open(vaults.storage_of(ctx, repository)).chain(chain_id)
     known_chains.compare_with_seen(ctx, chain)
     return chain
@@ -187,7 +239,7 @@ def _with_password(ctx: Context, job: Job, chain: Chain, unlocker: Unlocker) -> 
                 f"this password does not open the present key of chain {chain.name}",
                 hint="the password before the change is what is needed; nothing was changed",
             )
-    return Prepared(job, chain, *opened)
+    return Prepared(job, chain, *opened, unlocker)
 
 
 def _counted(ctx: Context, job: Job, chain: Chain) -> AbstractContextManager[None]:

@@ -294,7 +294,7 @@ class SessionRun:
                     self.job,
                     repository,
                     holder=self.session_id,
-                    command="job run",
+                    command=locks.RUNNING,
                     hint="wait for it to end; if nothing runs there, 'strongroom job run "
                     f"{self.job.name} --break-lock' takes the lock away from it",
                     break_lock=self.break_lock,

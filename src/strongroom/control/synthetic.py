@@ -330,6 +330,8 @@ def _newest_points(
 ) -> list[tuple[bytes, PointDetails, bytes]]:
     """Return of each source the newest point that the chain's state carries: details and id.
 
+    In the order of the job's sources, as any session's points are.
+
     Raises:
         NotFoundError: there is none.
     """
@@ -337,7 +339,7 @@ def _newest_points(
     assert newest is not None
     assert isinstance(newest.body, SessionBody)
     state = StateBlocks(chain, newest.body)
-    wanted = {source.source_id for source in job.sources}
+    wanted = [source.source_id for source in job.sources]
     found: dict[bytes, tuple[PointDetails, bytes]] = {}
     for live in reversed(chain.live_points()):
         source = live.point.source_id
@@ -352,4 +354,4 @@ def _newest_points(
             f"chain {chain.name} has no point of a source that job {job.name} has now",
             hint=f"'strongroom job run {job.name}' makes one",
         )
-    return [(source, details, point_id) for source, (details, point_id) in found.items()]
+    return [(source, *found[source]) for source in wanted if source in found]

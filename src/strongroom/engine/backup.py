@@ -59,6 +59,7 @@ from strongroom.format.point import (
 from strongroom.format.tables import SessionRecord
 from strongroom.repository import layout, locks
 from strongroom.repository.append import append_entry
+from strongroom.repository.reach import Reach
 from strongroom.repository.reader import BlockReader
 from strongroom.repository.state import StateBlocks
 from strongroom.repository.usage import BlockUsage
@@ -607,7 +608,7 @@ class _Run:
                 layout.care_lock(self.chain.chain_id),
                 random.token(16).hex(),
                 self.clock,
-                command="job run",
+                command=locks.RUNNING,
             ):
                 done = reseal(
                     self.chain,
@@ -647,11 +648,11 @@ class _Run:
     def _adopt_dead(self) -> list[WrittenSession]:
         """Declare sessions dead that left packs and never published, and take those over."""
         adopted = []
-        for session_id in self.notes.sessions():
-            if session_id == self.plan.session_id:
-                continue
+        noted = [one for one in self.notes.sessions() if one != self.plan.session_id]
+        known = self._known_sessions() if noted else frozenset()
+        for session_id in noted:
             pack_ids = self.notes.packs(session_id)
-            if not pack_ids or self._has_published(session_id):
+            if not pack_ids or known is None or session_id in known:
                 self.notes.forget(session_id)
                 continue
             entry = append_entry(
@@ -679,12 +680,21 @@ class _Run:
             )
         return adopted
 
-    def _has_published(self, session_id: bytes) -> bool:
+    def _known_sessions(self) -> frozenset[bytes] | None:
+        """Return the sessions that published, and those whose packs an entry leads to already.
+
+        Care may rewrite or remove what entries lead to, beside this session: of a dead one only
+        that is taken over which nobody has taken over before. None if damage hides who did.
+        """
+        damaged: list[IntegrityError] = []
+        reach = Reach(self.chain, lambda _, error: damaged.append(error))
+        found: set[bytes] = set()
         for number in self.chain.listing:
             body = self.chain.entry(number).body
-            if isinstance(body, SessionBody) and body.session_id == session_id:
-                return True
-        return False
+            if isinstance(body, SessionBody):
+                found.add(body.session_id)
+                found.update(record.session_id for _, record in reach.sessions(body))
+        return None if damaged else frozenset(found)
 
     def _rebuild_cache(self) -> None:
         """Learn again where content lies, from the sealed contents of the state's packs."""

@@ -62,6 +62,8 @@ _MOST_RECORD_BYTES: Final = 64 * 1024
 _MOST_COMMAND: Final = 1000
 PRUNING: Final = "repository prune"
 """What a lock says that a prune holds: sessions wait for it to end."""
+RUNNING: Final = "job run"
+"""What a lock says that a session holds: prune works beside it."""
 _ATTEMPTS: Final = 100
 """Each lost to somebody else's progress; more than this and the storage is lying."""
 

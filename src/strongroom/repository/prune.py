@@ -12,15 +12,19 @@ What is needed is judged against every kept entry and not only against the neigh
 ones that go. Pages that states share are read once, so it costs little more, and it holds even
 where a condemnation made a session build on an older entry than the one before it.
 
-All of it happens under the job's lock. So no session is at work, and what no entry leads to was
-left by one that is dead. If the lock was broken and it does live, it finds its objects condemned
-and does not publish. Packs of a dead session survive the quarantine: the next session of the job
-may take them over until then.
+Where no session is at work, prune holds the job's lock, and what no entry leads to was left by one
+that is dead. If the lock was broken and it does live, it finds its objects condemned and does not
+publish. Packs of a dead session survive the quarantine: the next session of the job may take them
+over until then.
+
+Beside a session at work only those entries go whose points are given up, and what they lead to:
+whatever the session may refer to is used by the newest state, which stays, or no entry leads to it
+yet. So that stays as well, and so do sealed keys and a chain that has expired.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -57,7 +61,7 @@ from strongroom.repository.moments import claimed_moment
 from strongroom.repository.reach import Reach, used_packs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from datetime import datetime, timedelta
 
     from strongroom.clock import Clock
@@ -160,6 +164,8 @@ class PruneResult:
     """When the last of those may go."""
     left: str | None
     """Why nothing was done: who holds the job."""
+    beside: str | None
+    """The session that is at work on the job: what may be its own stays meanwhile."""
 
 
 def plan_prune(
@@ -317,8 +323,8 @@ class _Prune:
         self._prefix = layout.chain(chain.chain_id)
         self._mirror = copy_marks.is_mirror(self._storage, chain.chain_id)
 
-    def decide(self) -> _ChainPlan:
-        """Return what may go as the chain is now."""
+    def decide(self, *, beside: bool = False) -> _ChainPlan:
+        """Return what may go as the chain is now, beside a session at work or without one."""
         chain = self._chain
         chain.refresh()
         live = chain.live_points()
@@ -326,7 +332,7 @@ class _Prune:
         below = self._below_floor()
         if live and self._mirror and self._dropped_elsewhere(below, remarks):
             live = []
-        over = not live and (chain.ended or self._goes_on_elsewhere(remarks))
+        over = not beside and not live and (chain.ended or self._goes_on_elsewhere(remarks))
         entries = self._sort(over, below)
         spared = [entry for entry in entries.kept if entry.number in entries.spared]
         whole = over and not spared and not self._named_elsewhere(remarks)
@@ -339,6 +345,9 @@ class _Prune:
         ]
         needed = self._needed(entries.kept, stay)
         removals = self._removals(entries, needed, whole)
+        if beside:
+            led_to = self._led_to(entries)
+            removals = [one for one in removals if led_to(one.object)]
         plan = _ChainPlan(
             chain=chain.chain_id.hex(),
             job=chain.header.job_id.hex(),
@@ -438,6 +447,32 @@ class _Prune:
                 pass
         needed.tables = reach.objects
         return needed
+
+    def _led_to(self, entries: _Sorted) -> Callable[[str], bool]:
+        """Return what tells whether entries that go lead to an object, or it is one of them."""
+        # Perhaps part of it is gone already, in an earlier prune that did not end.
+        reach = Reach(self._chain, _ignore)
+        packs: set[bytes] = set()
+        for number in entries.gone:
+            body = self._chain.entry(number).body
+            if isinstance(body, SessionBody | PromiseBody):
+                for _ in reach.history(body.history):
+                    pass
+            if isinstance(body, SessionBody):
+                for _, record in reach.sessions(body):
+                    packs.update(one.pack_id for _, _, one in reach.ledger(record.ledger))
+                for _ in reach.blocks(body):
+                    pass
+        gone = {*map(_entry_name, entries.gone)}
+
+        def led_to(name: str) -> bool:
+            kind, _, tail = name.partition("/")
+            if kind == "packs":
+                form = layout.pack_form(tail)
+                return form is not None and form[0] in packs
+            return name in gone or (kind == "tables" and _id_of(tail, 16) in reach.objects)
+
+        return led_to
 
     def _bearers(self, entries: _Sorted) -> dict[int, set[bytes]]:
         found: dict[int, set[bytes]] = {}
@@ -638,35 +673,54 @@ class _Prune:
     def carry_out(self, plan: _ChainPlan, signer: SigningKey | None) -> PruneResult:
         """See the function of this name."""
         agreed = {one.object for one in plan.removals}
+        session: str | None = None
         try:
-            lock = locks.acquire(
-                self._storage,
-                layout.job_lock(self._chain.header.job_id),
-                random.token(16).hex(),
-                self._clock,
-                command=locks.PRUNING,
-            )
+            lock = self._acquire(layout.job_lock(self._chain.header.job_id))
         except LockedError as error:
-            return self._result(plan, left=str(error))
+            if self._mirror or error.fields.get("command") != locks.RUNNING:
+                return self._result(plan, left=str(error))
+            session = str(error)
+            try:
+                # Of several prunes beside sessions one is enough; sessions do not ask for it.
+                lock = self._acquire(layout.care_lock(self._chain.chain_id))
+            except LockedError as other:
+                return self._result(plan, left=str(other))
         with lock:
-            self._chain.refresh()
-            if self._top() != plan.top:
-                plan = self.decide()
-            condemned = 0
-            for _ in range(_ATTEMPTS):
-                try:
-                    condemned += self._condemn(plan, agreed, signer)
-                except _MovedError as moved:
-                    condemned += moved.condemned
-                    plan = self.decide()
+            done = self._act(plan, agreed, signer, lock, beside=session is not None)
+        return replace(done, beside=session)
+
+    def _acquire(self, name: str) -> locks.Lock:
+        return locks.acquire(
+            self._storage, name, random.token(16).hex(), self._clock, command=locks.PRUNING
+        )
+
+    def _act(
+        self,
+        plan: _ChainPlan,
+        agreed: Collection[str],
+        signer: SigningKey | None,
+        lock: locks.Lock,
+        *,
+        beside: bool,
+    ) -> PruneResult:
+        self._chain.refresh()
+        if beside or self._top() != plan.top:
+            plan = self.decide(beside=beside)
+        condemned = 0
+        for _ in range(_ATTEMPTS):
+            try:
+                condemned += self._condemn(plan, agreed, signer)
+            except _MovedError as moved:
+                condemned += moved.condemned
+                plan = self.decide(beside=beside)
+                continue
+            if condemned:
+                # What was condemned has its date now, and may have been taken into use
+                # just before it was.
+                plan = self.decide(beside=beside)
+                if self._fresh(plan, agreed):
                     continue
-                if condemned:
-                    # What was condemned has its date now, and may have been taken into use
-                    # just before it was.
-                    plan = self.decide()
-                    if self._fresh(plan, agreed):
-                        continue
-                return self._remove(plan, agreed, condemned, lock)
+            return self._remove(plan, agreed, condemned, lock)
         raise ConflictError(f"chain {self._chain.name} is changed again and again; prune later")
 
     def _fresh(self, plan: PrunePlan, agreed: Collection[str]) -> list[Removal]:
@@ -779,6 +833,7 @@ class _Prune:
             locked=len(locked),
             locked_until=max((one.until for one in locked), default=None),
             left=None,
+            beside=None,
         )
 
     def _result(self, plan: PrunePlan, left: str) -> PruneResult:
@@ -792,6 +847,7 @@ class _Prune:
             locked=0,
             locked_until=None,
             left=left,
+            beside=None,
         )
 
 

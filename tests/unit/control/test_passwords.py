@@ -23,6 +23,7 @@ from strongroom.errors import (
 )
 from strongroom.keystore import PasswordRecord
 from strongroom.repository.chain import Trust
+from tests.support.installation import PASSWORD, Installation, secret
 
 if TYPE_CHECKING:
     from strongroom.repository.keyring import Keyring
@@ -116,6 +117,58 @@ def test_a_change_makes_key_and_link_at_once_and_the_newest_opens_all(shop, firs
     assert len(opened(shop, first).chain_keys) == 1
     with pytest.raises(UnlockError):
         opened(shop, first).secrets(records[-1])
+
+
+@pytest.mark.parametrize("write_only", [False, True])
+@pytest.mark.parametrize("changed", ["the password", "which password"])
+def test_the_newest_opens_what_earlier_fulls_began_as_well(
+    tmp_path, second, write_only: bool, changed: str
+) -> None:
+    there = Installation.with_password_alone(tmp_path)
+    if write_only:
+        passwords.edit(there.ctx, "office", write_only=True)
+    older = [there.point_of("first"), there.point_of("second", full=True)]
+    newest = there.point_of("third", full=True)
+    assert len(there.chain_ids()) == 3
+    if changed == "the password":
+        result = passwords.edit(there.ctx, "office", secret=secret(second), old=secret(PASSWORD))
+        assert result.rekeyed == ("nightly",)
+    else:
+        passwords.add(there.ctx, "other", secret(second))
+        changes = jobs.JobChanges(encrypt="password:other")
+        jobs.edit(there.ctx, "nightly", changes, old=secret(PASSWORD), yes_weaken=True)
+
+    bare = there.bare(recovery_keys=(), secrets=(secret(second),))
+
+    for number, (point, content) in enumerate(
+        zip([*older, newest], ["first", "second", "third"], strict=True)
+    ):
+        bare.restore(point, tmp_path / f"restored-{number}")
+        assert (tmp_path / f"restored-{number}" / "file").read_text() == content
+
+
+def test_a_chain_that_was_split_off_stays_closed_to_what_comes_later(tmp_path, second) -> None:
+    there = Installation.with_password_alone(tmp_path)
+    before = there.point_of("before")
+    jobs.detach(there.ctx, "nightly")
+    there.point_of("after")
+    passwords.edit(there.ctx, "office", secret=secret(second))
+
+    with pytest.raises(UnlockError):
+        there.bare(recovery_keys=(), secrets=(secret(second),)).restore(before, tmp_path / "out")
+
+
+def test_an_older_chain_that_cannot_be_linked_holds_up_nothing(tmp_path, second) -> None:
+    there = Installation.with_password_alone(tmp_path)
+    there.point_of("before")
+    (lost,) = there.chain_ids()
+    there.point_of("after", full=True)
+    there.storage.hide(f"headers/{lost}")
+
+    result = passwords.edit(there.ctx, "office", secret=secret(second))
+
+    assert result.rekeyed == ("nightly",)
+    assert any(f"older chain {lost[:12]}" in notice for notice in result.notices)
 
 
 def test_the_old_seed_goes_once_the_link_is_made(shop, second) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from dataclasses import asdict, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,8 +33,10 @@ from tests.support.engine_job import look_at, source
 from tests.support.jobs import Job, a_job, next_chain, write_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from strongroom.repository.prune import PruneResult
     from strongroom.storage.base import Storage
 
 DAY = timedelta(hours=24)
@@ -277,19 +280,119 @@ def test_what_a_dead_session_left_goes(job: Job, tmp_path: Path) -> None:
     assert job.contents()[job.points()[-1].id] == look_at(tmp_path / "tree")
 
 
-def test_nothing_goes_while_a_session_is_at_work(job: Job) -> None:
+def test_nothing_goes_while_the_chain_itself_is_at_work_on(job: Job) -> None:
     job.remove(job.points()[0])
     before = kinds(job)
     lock = layout.job_lock(job.chain().header.job_id)
 
-    with locks.acquire(job.storage, lock, "the-session", job.clock):
+    with locks.acquire(job.storage, lock, "the-copy", job.clock, command="job reencrypt"):
         result = job.prune()
 
     assert (result.condemned, result.removed) == (0, 0)
     assert result.left is not None
-    assert "the-session" in result.left
+    assert "the-copy" in result.left
     assert kinds(job) == before
     assert job.prune().removed > 0
+
+
+# --- beside a session at work ----------------------------------------------------------------
+
+
+class During:
+    """A storage that lets something happen once, before its n-th put of a pack."""
+
+    def __init__(self, inner: Storage, nth: int, happens: Callable[[], object]) -> None:
+        self._inner = inner
+        self._left = nth
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def put(self, key: str, data: Any) -> None:
+        if "/packs/" in key:
+            self._left -= 1
+            if self._left == 0:
+                self._happens()
+        self._inner.put(key, data)
+
+
+def run_while(job: Job, happens: Callable[[], object], nth: int = 1) -> None:
+    """Run a session in whose middle something happens."""
+    inner, happened = job.storage, []
+    job.storage = During(inner, nth, lambda: happened.append(happens()))  # type: ignore[assignment]
+    try:
+        job.run()
+    finally:
+        job.storage = inner
+    assert happened
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_what_was_given_up_goes_beside_a_session_at_work(
+    job: Job, tmp_path: Path, nth: int
+) -> None:
+    job.remove(*job.points()[:2])
+    planned = {one.object for one in job.plan_prune().removals}
+    pruned: list[PruneResult] = []
+    care = copy(job)
+    write_tree(tmp_path / "tree", {"same": b"same" * 90_000, "new": random.token(9_000)})
+
+    run_while(job, lambda: pruned.append(care.prune()), nth)
+
+    (result,) = pruned
+    assert result.left is None
+    assert result.beside is not None
+    assert "job run" in result.beside
+    assert result.removed > 4
+    assert {one.split("/")[0] for one in planned & {*kinds(job)}} <= {"keys"}
+    assert job.contents()[job.points()[-1].id] == look_at(tmp_path / "tree")
+    assert len(job.contents()) == 3
+    assert job.scrub().ok
+    assert job.prune().left is None
+    assert job.scrub().ok
+
+
+def test_beside_a_session_nothing_goes_that_no_entry_leads_to(job: Job, tmp_path: Path) -> None:
+    left = die_before_publishing(job, tmp_path)
+    job.prune(DAY)  # condemns it, too
+    care = copy(job)
+    late = TurnedClock(job.clock.now())
+    late.advance(2 * DAY)
+
+    run_while(job, lambda: care.prune(DAY, late))
+
+    assert {*left} & {*job.keys_of("packs")}
+    assert job.contents()[job.points()[-1].id] == look_at(tmp_path / "tree")
+    assert job.scrub().ok
+
+
+def test_an_expired_chain_stays_whole_beside_a_session_of_its_job(job: Job, tmp_path: Path) -> None:
+    job.retire(*job.points())
+    assert job.plan_prune().whole_chain
+    lock = layout.job_lock(job.chain().header.job_id)
+    points = [entry.number for entry in map(job.chain().entry, job.chain().listing)]
+
+    with locks.acquire(job.storage, lock, "session", job.clock, command=locks.RUNNING):
+        job.prune()
+
+    assert job.chain().newest_session is not None
+    assert job.chain().listing[-2] in points
+
+
+def test_one_prune_beside_a_session_is_enough(job: Job) -> None:
+    job.remove(job.points()[0])
+    lock, care = layout.job_lock(job.chain().header.job_id), layout.care_lock(job.chain_id)
+
+    with (
+        locks.acquire(job.storage, lock, "session", job.clock, command=locks.RUNNING),
+        locks.acquire(job.storage, care, "other", job.clock, command=locks.PRUNING),
+    ):
+        result = job.prune()
+
+    assert result.left is not None
+    assert "other" in result.left
+    assert result.removed == 0
 
 
 def test_a_session_that_lost_its_lock_finds_its_packs_condemned(job: Job) -> None:
@@ -322,22 +425,21 @@ def test_a_session_published_since_the_plan_was_made_is_taken_into_account(
     assert job.contents()[job.points()[-1].id] == moment
 
 
-def test_packs_taken_over_twice_stay_as_long_as_one_use_of_them_does(
-    job: Job, tmp_path: Path
-) -> None:
-    """The note of a dead session can outlive its taking over; its packs then have two slots."""
+def test_what_an_entry_leads_to_is_not_taken_over_again(job: Job, tmp_path: Path) -> None:
+    """The note of a dead session can outlive its taking over; care may be at its packs by then."""
     notes = tmp_path / "cache" / "packs"
     die_before_publishing(job, tmp_path)
     saved = {path: path.read_bytes() for path in notes.glob("*.packs")}
     job.run()
+    assert job.taken_over() == 1
     for path, content in saved.items():
         path.write_bytes(content)
+
     job.run()
-    job.remove(*job.points()[:-1])
 
-    job.prune()
-
-    assert job.contents() == {job.points()[0].id: look_at(tmp_path / "tree")}
+    assert job.taken_over() == 1
+    assert not [*notes.glob("*.packs")]
+    assert job.contents()[job.points()[-1].id] == look_at(tmp_path / "tree")
     assert job.scrub().ok
 
 

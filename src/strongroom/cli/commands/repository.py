@@ -695,6 +695,7 @@ def prune(
 
     The plan is shown first. What is condemned is removed by a later prune, when no running
     session or restore can still use it. Packs that are dead in part are rewritten.
+    Sessions go on meanwhile; what may be theirs stays until a later prune.
     With a floor, points that the signer gave up stay as long as it says; this
     machine remembers it, and --given-up reads them.
 

@@ -49,7 +49,7 @@ def _of_state(chain: Chain, body: SessionBody) -> set[ObjectKey]:
     )
     found: set[ObjectKey] = set()
     for slot, record in records.items():
-        for ordinal, _, directory in reach.ledger(record.ledger):
+        for ordinal, _, directory in reach.ledger(record):
             if (slot, ordinal) in used:
                 used.discard((slot, ordinal))
                 stored = forms.get(directory.pack_id)

@@ -439,7 +439,7 @@ class _ChainRepair:
                 for _ in reach.blocks(body):
                     pass
                 for _slot, record in reach.sessions(body):
-                    for _ in reach.ledger(record.ledger):
+                    for _ in reach.ledger(record):
                         pass
         for key, data in found.items():
             object_id = bytes.fromhex(key.rpartition("/")[2])

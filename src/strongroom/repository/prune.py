@@ -57,7 +57,7 @@ from strongroom.repository.moments import claimed_moment
 from strongroom.repository.reach import Reach, used_packs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from strongroom.clock import Clock
@@ -488,27 +488,41 @@ class _Prune:
 
         Where an original expired between two copies, nobody brought what took the last promise
         back. The newest session of the job names every other chain that has promised points, so
-        one of the same signer that leaves this one out says the same.
+        one of the same signer that leaves this one out says the same. It names those of its own
+        repository: where its history does not lead back to this chain, it was published in
+        another one, or in an archive, and says nothing of this.
         """
         bodies = self._session_bodies()
         own = max((body.counter for body in bodies), default=0)
-        newest = max(
-            (
-                body
-                for other, body in self._others([])
-                if body is not None and other.identity == self._chain.identity
-            ),
-            key=lambda body: body.counter,
-            default=None,
-        )
-        if newest is None or newest.counter <= own:
+        others = {
+            other.chain_id: (other, body)
+            for other, body in self._others([])
+            if body is not None and other.identity == self._chain.identity
+        }
+        newest = max(others.values(), key=lambda one: one[1].counter, default=None)
+        if newest is None or newest[1].counter <= own:
             return False
-        if any(ref.chain_id == self._chain.chain_id for ref in newest.older):
+        if any(ref.chain_id == self._chain.chain_id for ref in newest[1].older):
+            return False
+        if not self._leads_here(newest[0].chain_id, others):
             return False
         if any(point.point_id in spare for body in bodies for point in body.points):
             remarks.append("its original expired; the floor keeps all of this copy")
             return False
         return True
+
+    def _leads_here(
+        self, chain_id: bytes, others: Mapping[bytes, tuple[Chain, SessionBody]]
+    ) -> bool:
+        """Tell whether a chain began, over others or at once, where the job was in this one."""
+        passed: set[bytes] = set()
+        while chain_id in others and chain_id not in passed:
+            passed.add(chain_id)
+            before = others[chain_id][0].header.previous
+            if before is None:
+                return False
+            chain_id = before.chain_id
+        return chain_id == self._chain.chain_id
 
     def _session_bodies(self) -> list[SessionBody]:
         bodies = (self._chain.entry(number).body for number in self._chain.listing)

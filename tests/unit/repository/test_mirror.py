@@ -542,6 +542,22 @@ def test_a_copy_whose_original_expired_goes_as_a_whole(
     assert copied(newer, target).contents() == newer.contents()
 
 
+def test_what_a_job_published_in_another_place_says_nothing_of_a_copy(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    """It names the chains that are with it: so does an archive of one point, and a new home."""
+    mirror(job, target)
+    newer = next_chain(job, elsewhere=True)
+    publish(newer, tmp_path)
+    mirror(newer, target)
+    beyond = next_chain(newer)
+    publish(beyond, tmp_path)
+    mirror(beyond, target)
+
+    assert copied(job, target).plan_prune().nothing
+    assert copied(newer, target).plan_prune().whole_chain
+
+
 def test_nobody_else_can_say_that_an_original_expired(
     job: Job, target: AdversaryStorage, tmp_path: Path
 ) -> None:

@@ -378,15 +378,15 @@ class _Copying:
             if layout.configuration_of(key) is None or self._destination.storage.exists(key):
                 continue
             try:
-                problem = configuration.check(self._origin.storage, key)
+                data, problem = configuration.checked(self._origin.storage, key)
             except UnsupportedVersionError as error:
-                problem = str(error)
+                data, problem = b"", str(error)
             if problem is not None:
                 self.warnings.append(f"{key} is not copied: {problem}")
                 continue
             count += 1
             if not dry_run:
-                self._destination.storage.put(key, self._origin.storage.get(key))
+                self._destination.storage.put(key, data)
         return count
 
     def _problem(self, chain_id: bytes, error: StrongroomError) -> None:

@@ -167,6 +167,8 @@ class Chain:
             data = get_framed(storage, key, MAX_SMALL)
         except ObjectMissingError:
             raise NotFoundError(f"there is no chain {chain_id.hex()}") from None
+        self.stored_header = data
+        """The header as it was read, once: a storage may say something else the next time."""
         self.header, encoded, signature = headers.read_header(data, key)
         if self.header.chain_id != chain_id:
             raise ForgedError(f"{key} is the header of another chain: swapped in storage")

@@ -39,13 +39,13 @@ from strongroom.errors import (
     UnvouchedError,
 )
 from strongroom.format import header as headers
-from strongroom.format.codec import MAX_ENTRY, MAX_SMALL, unframe
+from strongroom.format.codec import MAX_SMALL, unframe
 from strongroom.format.journal import (
     IdentityBody,
     PromiseBody,
     SessionBody,
     SuccessionBody,
-    read_entry,
+    frame_entry,
 )
 from strongroom.format.paging import check_page
 from strongroom.format.versions import TABLES
@@ -132,8 +132,8 @@ class MirrorPlan:
     entries: list[int] = field(default_factory=list)
     hidden: bool = False
     """A reader would miss a promised entry between two of them."""
-    ways: list[str] = field(default_factory=list)
-    """Keys of envelopes and links."""
+    ways: dict[str, bytes] = field(default_factory=dict)
+    """Envelopes and links, as they were judged, by their keys."""
     superseded: list[str] = field(default_factory=list)
     """Keys of envelopes at the target that a re-wrap replaced."""
     header: bool = False
@@ -530,14 +530,17 @@ class _Planner:
                         continue
                     plan.replaced.append(key)
                 with suppress(IntegrityError, UnsupportedVersionError):
-                    chain.read_envelope(get_framed(chain.storage, key, MAX_SMALL), key)
-                    plan.ways.append(key)
+                    data = get_framed(chain.storage, key, MAX_SMALL)
+                    envelope = chain.read_envelope(data, key)
+                    if parts == (envelope.chain_key_id, envelope.generation):
+                        plan.ways[key] = data
             elif key.startswith(layout.links(chain.chain_id)) and key not in plan.there:
                 ends = layout.link_keys(key)
                 with suppress(IntegrityError, UnsupportedVersionError):
-                    link = headers.read_link(get_framed(chain.storage, key, MAX_SMALL), key)
+                    data = get_framed(chain.storage, key, MAX_SMALL)
+                    link = headers.read_link(data, key)
                     if (link.chain_id, (link.newer_id, link.older_id)) == (chain.chain_id, ends):
-                        plan.ways.append(key)
+                        plan.ways[key] = data
         for key in plan.there:
             parts = layout.envelope_parts(key) if key.startswith(self._envelopes) else None
             if parts is not None and parts[1] < best.get(parts[0], 0):
@@ -605,8 +608,8 @@ class _Carrier:
         if plan.keys and self._declare:
             copy_marks.declare(self._target, self._chain_id, self._clock)
         self._progress.begin(f"copy {plan.source.name}", plan.stored_bytes)
-        for key in plan.ways:
-            self._bring(key, self._read_small(key))
+        for key, data in plan.ways.items():
+            self._bring(key, data)
         damaged = self._bring_packs()
         for object_id, refs in plan.pages.items():
             self._cancel.check()
@@ -616,10 +619,7 @@ class _Carrier:
             self._bring(key, data)
         self._bring_entries()
         if plan.header:
-            key = layout.header(self._chain_id)
-            data = self._read_small(key)
-            headers.read_header(data, key)
-            self._bring(key, data)
+            self._bring(layout.header(self._chain_id), plan.source.stored_header)
         for key in plan.superseded:
             with suppress(ObjectLockedError):  # a vault lets a later copy have it
                 self._target.delete(key)
@@ -691,32 +691,17 @@ class _Carrier:
             marks = [mark]
         for number in plan.entries:
             self._cancel.check()
-            key = layout.entry(chain_id, number)
-            self._bring(key, self._entry(number, key))
+            # As it was judged: the source may answer otherwise when it is asked again.
+            entry = plan.source.entry(number)
+            self._bring(layout.entry(chain_id, number), frame_entry(entry.encoded, entry.signature))
         for mark in marks:
             self._target.delete(mark)
-
-    def _entry(self, number: int, key: str) -> bytes:
-        """Return an entry as it is stored, if it is the one that was judged."""
-        try:
-            data = get_framed(self._source, key, MAX_ENTRY)
-        except ObjectMissingError as error:
-            raise _SourceMovedError(error) from error
-        if read_entry(data, key).hash != self._plan.source.entry(number).hash:
-            raise ForkedError(f"{key} changed at the source while it was being copied")
-        return data
 
     # --- objects -----------------------------------------------------------------------------
 
     def _read(self, key: str) -> bytes:
         try:
             return self._source.get(key)
-        except ObjectMissingError as error:
-            raise _SourceMovedError(error) from error
-
-    def _read_small(self, key: str) -> bytes:
-        try:
-            return get_framed(self._source, key, MAX_SMALL)
         except ObjectMissingError as error:
             raise _SourceMovedError(error) from error
 

@@ -34,6 +34,7 @@ from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
 from tests.support.engine_job import AheadClock, look_at, source
+from tests.support.fickle_storage import FickleStorage
 from tests.support.jobs import Job, a_job, next_chain, write_tree
 
 if TYPE_CHECKING:
@@ -299,6 +300,30 @@ def test_a_pack_damaged_at_the_target_is_replaced_where_that_is_looked_for(
     assert result is not None
     assert set(result.replaced) == {key, entry}
     assert copied(job, target).scrub().ok
+
+
+def test_what_travels_is_what_was_judged_whatever_the_source_says_when_asked_again(
+    job: Job, target: AdversaryStorage
+) -> None:
+    honest = job.storage
+    job.storage = fickle = FickleStorage(honest, 99)
+    progress, cancel = NullProgress(), Cancellation()
+    plan = plan_mirror(
+        job.chain(), Repository.open(target), job.trust, progress=progress, cancel=cancel
+    )
+    assert plan is not None
+    plan.pages = {}  # compared page by page when they travel
+    fickle.honest_reads = 0
+
+    carry_out(plan, job.trust, job.clock, progress=progress, cancel=cancel)
+
+    brought = {
+        **objects(target, f"headers/{job.chain_id.hex()}"),
+        **objects(target, layout.journal(job.chain_id)),
+        **objects(target, layout.envelopes(job.chain_id)),
+    }
+    assert brought == {key: honest.get(key) for key in brought}
+    assert {key.split("/")[-2] for key in brought} == {"headers", "journal", "envelopes"}
 
 
 def test_a_damaged_source_does_not_take_the_place_of_what_is_right(

@@ -33,7 +33,7 @@ from strongroom.repository import layout, locks
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach, used_packs
-from strongroom.repository.stored_packs import Form, forms_of_all, read_form
+from strongroom.repository.stored_packs import Form, forms_of_all, next_generation, read_form
 from strongroom.storage.base import Composed, LockingStorage, ObjectRange
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def _thin(
     try:
         before = read_form(storage, current, chain.origin_id)
         _check_source(before, pack)
-        generation = 1 + max(form.generation for form in pack.forms)
+        generation = next_generation(pack.forms)
         key = layout.thinned(chain.chain_id, before.directory.pack_id, generation)
         parts = thinned_parts(before, pack.bits)
         done = storage.compose(key, parts)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from strongroom.clock import Clock
     from strongroom.storage.base import Storage
 
+_MOST_NOTES = 10**9
+"""More than are ever written of one copy."""
+
 
 def is_mirror(storage: Storage, chain_id: bytes) -> bool:
     """Tell whether a chain is kept by copying."""
@@ -100,7 +103,9 @@ def condemn(
 ) -> None:
     """Note what is about to be removed from a copy."""
     note = frame_note(to_microseconds(clock.now()), list(objects), to_microseconds(not_before))
-    number = max(_numbers(storage, chain_id), default=0)
+    # One that somebody planted under the last number there is leaves room below it.
+    numbers = (one for one in _numbers(storage, chain_id) if one < _MOST_NOTES)
+    number = max(numbers, default=0)
     while True:
         number += 1
         try:

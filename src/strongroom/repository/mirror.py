@@ -57,7 +57,7 @@ from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach, UsedPack, used_packs
 from strongroom.repository.scrub_report import Damage
 from strongroom.repository.state import StateBlocks
-from strongroom.repository.stored_packs import Form, forms_of_all, read_form
+from strongroom.repository.stored_packs import Form, forms_of_all, next_generation, read_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -417,7 +417,7 @@ class _Planner:
                 plan.missing.append(pack)
                 continue
             # Beside what compaction made of it at the target, under a number of its own.
-            generation = max((form.generation for form in copied), default=0) + 1
+            generation = next_generation(copied)
             key = (
                 layout.thinned(chain_id, pack_id, max(generation, source[0].generation))
                 if source[0].generation

@@ -546,6 +546,34 @@ def test_chains_read_the_same_at_both_ends(job: Job, target: AdversaryStorage) -
     assert Chain(target, job.chain_id).head() == job.head()
 
 
+def test_a_note_planted_under_the_last_number_there_is_keeps_no_quarantine_from_ending(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    mirror(job, target)
+    job.remove(job.points()[0])
+    publish(job, tmp_path)
+    mirror(job, target)
+    there = copied(job, target)
+    target.plant(layout.mirror_note(job.chain_id, 9_999_999_999), b"junk")
+
+    there.prune()
+
+    assert there.plan_prune().nothing
+
+
+def test_who_misses_entries_is_told_of_a_mark_that_hides_them(
+    job: Job, storage: AdversaryStorage
+) -> None:
+    head = job.head()
+    mark = layout.copied_up_to(job.chain_id, 1)
+    storage.plant(mark, b"upto")
+
+    with pytest.raises(RolledBackError) as caught:
+        job.chain().check_head(head)
+
+    assert mark in str(caught.value.hint)
+
+
 def test_a_copy_whose_original_expired_goes_as_a_whole(
     job: Job, target: AdversaryStorage, tmp_path: Path
 ) -> None:

@@ -136,6 +136,10 @@ class MirrorPlan:
     """Envelopes and links, as they were judged, by their keys."""
     superseded: list[str] = field(default_factory=list)
     """Keys of envelopes at the target that a re-wrap replaced."""
+    keeps_ways: bool = False
+    """Whether the target's envelopes stay, whatever the source has re-wrapped."""
+    kept_ways: list[str] = field(default_factory=list)
+    """Keys of envelopes of the source that would have replaced some of the target's."""
     header: bool = False
     replaced: list[str] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -205,6 +209,7 @@ def plan_mirror(
     *,
     known: Head | None = None,
     check: bool = False,
+    keeps_ways: bool = False,
     progress: Progress,
     cancel: Cancellation,
 ) -> MirrorPlan | None:
@@ -216,6 +221,8 @@ def plan_mirror(
         trust: Whose signatures count.
         known: The newest entry known of it from elsewhere.
         check: Read what the target has already, and replace what is not what was signed.
+        keeps_ways: Replace no envelope of the target's that is intact: who can sign could shut
+            out everybody else by it.
         progress: Is told how reading the target goes.
         cancel: Stops that.
 
@@ -228,7 +235,7 @@ def plan_mirror(
             has another history.
         IntegrityError: the source is damaged or withheld in part.
     """
-    return _Planner(source, target, trust, known, check, progress, cancel).plan()
+    return _Planner(source, target, trust, known, check, keeps_ways, progress, cancel).plan()
 
 
 def carry_out(
@@ -273,7 +280,13 @@ def carry_out(
                     raise moved.error from None
                 newer = Chain(plan.source.storage, plan.source.chain_id)
                 found = plan_mirror(
-                    newer, plan.target, trust, known=plan.head, progress=progress, cancel=cancel
+                    newer,
+                    plan.target,
+                    trust,
+                    known=plan.head,
+                    keeps_ways=plan.keeps_ways,
+                    progress=progress,
+                    cancel=cancel,
                 )
                 if found is None or found.head == plan.head:
                     raise moved.error from None
@@ -302,6 +315,7 @@ class _Planner:
         trust: Trust,
         known: Head | None,
         check: bool,
+        keeps_ways: bool,
         progress: Progress,
         cancel: Cancellation,
     ) -> None:
@@ -311,6 +325,7 @@ class _Planner:
         self._trust = trust
         self._known = known
         self._check = check
+        self._keeps_ways = keeps_ways
         self._progress = progress
         self._cancel = cancel
 
@@ -333,6 +348,7 @@ class _Planner:
             points=tuple(one.point.point_id.hex() for one in live),
             head=head,
             kept=[kept[number] for number in sorted(kept)],
+            keeps_ways=self._keeps_ways,
         )
         prefix = layout.chain(chain.chain_id)
         plan.sizes = {info.key: info.size for info in chain.storage.list(prefix)}
@@ -518,6 +534,12 @@ class _Planner:
             if parts is not None and self._intact(key):
                 highest[parts[0]] = max(highest.get(parts[0], 0), parts[1])
         best = {key_id: one.generation for key_id, one in chain.read_envelopes()[0].items()}
+        if self._keeps_ways:
+            for key_id, generation in highest.items():
+                if best.get(key_id, 0) > generation:
+                    plan.kept_ways.append(
+                        layout.envelope(chain.chain_id, key_id, best.pop(key_id), "a")
+                    )
         for key in plan.sizes:
             if key.startswith(self._envelopes):
                 parts = layout.envelope_parts(key)

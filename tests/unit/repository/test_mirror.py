@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom.crypto import random
+from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.crypto.signing import SigningKey
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
@@ -24,7 +25,7 @@ from strongroom.errors import (
 )
 from strongroom.format.block import BlockClass
 from strongroom.model.floor import Floor
-from strongroom.repository import copy_marks, layout
+from strongroom.repository import copy_marks, layout, rekey
 from strongroom.repository.chain import Chain, Trust
 from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
 from strongroom.repository.prune import carry_out as carry_out_prune
@@ -80,6 +81,7 @@ def mirror(
     known: Head | None = None,
     check: bool = False,
     declare: bool = True,
+    keeps_ways: bool = False,
     cancel: Cancellation | None = None,
 ) -> CopiedChain | None:
     """Copy the job's chain as a machine does that knows the signer's fingerprint alone."""
@@ -91,6 +93,7 @@ def mirror(
         trust,
         known=known,
         check=check,
+        keeps_ways=keeps_ways,
         progress=progress,
         cancel=cancel,
     )
@@ -538,6 +541,31 @@ def test_retention_at_the_copy_follows_what_the_original_signed(
     assert [info.key for info in target.list(layout.mirror_notes(job.chain_id))] == [
         layout.mirror_note(job.chain_id, 1)
     ]
+
+
+def test_a_keeper_with_a_floor_lets_nobody_who_signs_shut_others_out(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    """A server that was broken into could seal every chain key for nobody but its intruder."""
+    mirror(job, target)
+    before = objects(target, layout.envelopes(job.chain_id))
+    intruder = make_recovery_recipient(random.seed(), "intruder", job.signer.public)
+    assert job.chain_key is not None
+    chain = job.chain()
+    held = chain.envelopes()[job.chain_key.id]
+    rekey.replace_envelope(chain, job.chain_key, held, [intruder], job.signer)
+    publish(job, tmp_path)
+
+    kept = mirror(job, target, keeps_ways=True)
+
+    assert kept is not None
+    assert kept.newest_entry == job.head().number
+    assert objects(target, layout.envelopes(job.chain_id)) == before
+    # Nobody else loses what a re-wrap is for.
+    mirror(job, target)
+    assert objects(target, layout.envelopes(job.chain_id)) == objects(
+        job.storage, layout.envelopes(job.chain_id)
+    )
 
 
 def test_chains_read_the_same_at_both_ends(job: Job, target: AdversaryStorage) -> None:

@@ -39,7 +39,8 @@ from strongroom.errors import (
     UnvouchedError,
 )
 from strongroom.format import header as headers
-from strongroom.format.codec import MAX_SMALL, unframe
+from strongroom.format import pack as packs
+from strongroom.format.codec import MAX_BODY, MAX_SMALL, unframe
 from strongroom.format.journal import (
     IdentityBody,
     PromiseBody,
@@ -73,6 +74,8 @@ if TYPE_CHECKING:
 _THREADS: Final = 4
 _LARGE: Final = 48 << 20
 """Packs beyond this are held in memory one at a time."""
+_MOST_PACK: Final = packs.MAX_PACK + packs.MAX_TRAILER + packs.FOOTER_LENGTH
+_MOST_TABLES: Final = MAX_BODY + 64
 _ATTEMPTS: Final = 5
 """Each lost to a prune of the source that came between."""
 
@@ -636,6 +639,8 @@ class _Carrier:
         for object_id, refs in plan.pages.items():
             self._cancel.check()
             key = layout.tables(self._chain_id, object_id)
+            if plan.sizes.get(key, 0) > _MOST_TABLES:
+                raise MalformedError(f"{key} is longer than any object of its kind")
             data = self._read(key)
             _check_tables(data, key, refs)
             self._bring(key, data)
@@ -670,6 +675,10 @@ class _Carrier:
 
     def _bring_pack(self, one: PackToBring) -> Damage | None:
         form, pack = one.form, one.pack
+        if form.size > _MOST_PACK:
+            what = f"has {form.size} bytes, more than any pack"
+            places = pack.directory.places
+            return Damage(object=form.key, what=what, points=self._plan.points_using(pack, places))
         with self._large if form.size > _LARGE else nullcontext():
             data = self._read(form.key)
             state = check_pack(

@@ -246,7 +246,8 @@ class _Objects:
     def replace(self, key: str, data: bytes) -> bool:
         """Put good bytes in the place of damaged ones, or of nothing; tell if that was done."""
         there = self.storage.exists(key)
-        if there and self.storage.get(key) == data:
+        # What is there may be as large as a disk.
+        if there and self.storage.size(key) == len(data) and self.storage.get(key) == data:
             return False
         if not self.dry_run:
             try:

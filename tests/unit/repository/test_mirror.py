@@ -31,6 +31,7 @@ from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
 from strongroom.repository.prune import carry_out as carry_out_prune
 from strongroom.repository.prune import plan_prune, remove_leftovers
 from strongroom.repository.repository import Repository
+from strongroom.storage.base import ObjectInfo
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
@@ -39,7 +40,7 @@ from tests.support.fickle_storage import FickleStorage
 from tests.support.jobs import Job, a_job, next_chain, write_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from strongroom.repository.chain import Head
@@ -327,6 +328,32 @@ def test_what_travels_is_what_was_judged_whatever_the_source_says_when_asked_aga
     }
     assert brought == {key: honest.get(key) for key in brought}
     assert {key.split("/")[-2] for key in brought} == {"headers", "journal", "envelopes"}
+
+
+def test_an_object_larger_than_any_of_its_kind_is_not_read(
+    job: Job, target: AdversaryStorage
+) -> None:
+    """A file of holes takes no room, and more memory than there is."""
+
+    class Vast(AdversaryStorage):
+        def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+            for info in super().list(prefix):
+                vast = "/packs/" in info.key
+                yield ObjectInfo(info.key, 1 << 40) if vast else info
+
+        def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+            assert "/packs/" not in key
+            return super().get(key, offset, length)
+
+    points = job.points()
+    job.storage = Vast(job.storage)
+
+    copy = mirror(job, target)
+
+    assert copy is not None
+    assert {point for one in copy.damaged for point in one.points} == {
+        point.id.hex() for point in points
+    }
 
 
 def test_a_damaged_source_does_not_take_the_place_of_what_is_right(

@@ -34,6 +34,7 @@ from strongroom.errors import (
     ObjectExistsError,
     ObjectLockedError,
     ObjectMissingError,
+    PointDamagedError,
     StrongroomError,
     UnsupportedVersionError,
     UnvouchedError,
@@ -402,7 +403,45 @@ class _Planner:
             has = _newest_believed(copy, trust)
             if has is not None:
                 chain.check_head(has)
+                self._refuse_forgetting(copy)
         return chain.live_points()
+
+    def _refuse_forgetting(self, copy: Chain) -> None:
+        """Go on if the source's history still has every entry that the copy's has.
+
+        What is remembered stays so (docs/format.md, "History"). A signer who lets the past be
+        forgotten would have what a keeper's floor keeps be nobody's.
+
+        Raises:
+            ForkedError: the source's history has another entry, or none.
+        """
+        known, newest = _newest_history(copy), self._chain.promise_entry
+        if known is None or newest is None or newest.hash == known.hash:
+            return
+        forgotten = []
+        if self._chain.hash_of(known.number) != known.hash:
+            forgotten.append(known.number)
+        try:
+            forgotten += [
+                number
+                for number, now, then in self._chain.history(newest).differences(
+                    copy.history(known)
+                )
+                if then is not None and (now is None or now.entry_hash != then.entry_hash)
+            ]
+        except PointDamagedError:
+            # Pages at the target, which are about to be replaced: what they led to is there.
+            forgotten += [
+                number
+                for number in copy.numbers()
+                if number < known.number and self._chain.hash_of(number) != _hash_at(copy, number)
+            ]
+        if forgotten:
+            raise ForkedError(
+                f"the history of chain {self._chain.name} at {self._chain.storage.location} has "
+                f"another entry {min(forgotten)} than its copy, or none: two histories exist",
+                number=min(forgotten),
+            )
 
     # --- what is needed ------------------------------------------------------------------------
 
@@ -599,6 +638,25 @@ def _newest_believed(copy: Chain, trust: Trust) -> Head | None:
         except (IntegrityError, UnsupportedVersionError):
             continue
     return None
+
+
+def _newest_history(copy: Chain) -> Entry | None:
+    """Return the newest intact entry of a copy that carries a history."""
+    for number in reversed(copy.numbers()):
+        try:
+            entry = copy.entry(number)
+        except (IntegrityError, UnsupportedVersionError):
+            continue
+        if isinstance(entry.body, SessionBody | PromiseBody):
+            return entry
+    return None
+
+
+def _hash_at(copy: Chain, number: int) -> bytes | None:
+    try:
+        return copy.entry(number).hash
+    except (IntegrityError, UnsupportedVersionError):
+        return None
 
 
 # --- acting ----------------------------------------------------------------------------------

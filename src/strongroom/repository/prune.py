@@ -404,14 +404,18 @@ class _Prune:
         bound = promise.number if over else newest.number if newest else 0
         for number in chain.listing:
             entry = chain.entry(number)
-            if number in kept or not _is_given_up(entry, history.get(number)):
+            if number in kept:
                 continue
-            if isinstance(entry.body, SessionBody):
-                if any(point.point_id in spare for point in entry.body.points):
-                    found.kept.append(entry)
-                    found.spared.append(number)
-                else:
-                    found.given_up.append(number)
+            if isinstance(entry.body, SessionBody) and any(
+                point.point_id in spare for point in entry.body.points
+            ):
+                # Whatever the newest history says of it, or says nothing.
+                found.kept.append(entry)
+                found.spared.append(number)
+            elif not _is_given_up(entry, history.get(number)):
+                continue
+            elif isinstance(entry.body, SessionBody):
+                found.given_up.append(number)
             elif number < bound and isinstance(
                 entry.body, PromiseBody | CondemnationBody | DeathBody
             ):

@@ -24,10 +24,15 @@ from strongroom.errors import (
     UnvouchedError,
 )
 from strongroom.format.block import BlockClass
+from strongroom.format.journal import PromiseBody
+from strongroom.format.paging import Table, TableRoot
+from strongroom.format.tables import HISTORY_SPAN, HistoryRecord
 from strongroom.model.floor import Floor
 from strongroom.repository import copy_marks, layout, rekey
+from strongroom.repository.append import append_entry
 from strongroom.repository.chain import Chain, Trust
 from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
+from strongroom.repository.pages import PageCollector
 from strongroom.repository.prune import carry_out as carry_out_prune
 from strongroom.repository.prune import plan_prune, remove_leftovers
 from strongroom.repository.repository import Repository
@@ -568,6 +573,47 @@ def test_retention_at_the_copy_follows_what_the_original_signed(
     assert [info.key for info in target.list(layout.mirror_notes(job.chain_id))] == [
         layout.mirror_note(job.chain_id, 1)
     ]
+
+
+def forget(job: Job, changes: Mapping[int, HistoryRecord | None]) -> None:
+    """Sign a history that has forgotten entries, or has others in their place."""
+    chain = job.chain()
+    newest = chain.promise_entry
+    assert newest is not None
+    pages = PageCollector(chain)
+    records = dict(chain.history(newest).items())
+    records[newest.number] = HistoryRecord(newest.hash, [], [])
+    table = Table(HistoryRecord, HISTORY_SPAN, TableRoot(), pages.load)
+    root = table.updated({**records, **changes}, pages.add)
+    pages.store()
+    append_entry(chain, PromiseBody(root, "nothing was ever here"), job.signer, job.clock)
+
+
+@pytest.mark.parametrize("forgets", [True, False], ids=["forgets", "has others"])
+def test_a_history_that_lets_the_past_be_forgotten_is_not_copied_and_takes_nothing_from_a_floor(
+    job: Job, target: AdversaryStorage, forgets: bool
+) -> None:
+    mirror(job, target)
+    points = job.points()
+    contents = {point.id: job.restore(point) for point in points}
+    another = None if forgets else HistoryRecord(random.token(32), [], [])
+    forget(job, {point.entry.number: another for point in points[:2]})
+
+    with pytest.raises(ForkedError):
+        mirror(job, target)
+
+    # Nor where it stands at the keeper already.
+    for key, data in objects(job.storage, layout.chain(job.chain_id)).items():
+        if not target.exists(key):
+            target.plant(key, data)
+    there = copied(job, target)
+    floor = Floor(days=30)
+    for _ in range(2):
+        plan = plan_prune(there.repository, there.chain(), job.clock, timedelta(), floor)
+        carry_out_prune(plan)
+    # The last one is what a session would build on.
+    assert plan.spared_points == tuple(point.id.hex() for point in points[:2])
+    assert {point.id: there.restore(point) for point in points} == contents
 
 
 def test_a_keeper_with_a_floor_lets_nobody_who_signs_shut_others_out(

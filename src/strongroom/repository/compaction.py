@@ -29,7 +29,7 @@ from strongroom.format import thinned
 from strongroom.format.journal import SessionBody
 from strongroom.format.pack import FOOTER_LENGTH
 from strongroom.model.phrases import counted
-from strongroom.repository import layout, locks
+from strongroom.repository import copy_marks, layout, locks
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach, used_packs
@@ -246,6 +246,9 @@ def compact(
         return result
     with lock:
         chain.refresh()
+        result.left = copy_marks.why_unfinished(storage, chain.chain_id)
+        if result.left is not None:
+            return result
         wanted = {one.object for one in plan.packs}
         packs = sorted(_packs(chain), key=lambda pack: pack.live_bytes - pack.forms[0].size)
         progress.begin("compacting", plan.moved_bytes)

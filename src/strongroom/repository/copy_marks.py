@@ -81,12 +81,25 @@ def refuse_unfinished(storage: Storage, chain_id: bytes) -> None:
     Raises:
         ConflictError: one has; numbers that are free to readers are taken.
     """
-    if unfinished(storage, chain_id):
+    why = why_unfinished(storage, chain_id)
+    if why is not None:
         raise ConflictError(
-            f"chain {chain_id.hex()[:12]} at {storage.location} is a copy that is not finished",
-            hint="'strongroom repository copy' finishes it",
-            chain=chain_id.hex(),
+            why, hint="'strongroom repository copy' finishes it", chain=chain_id.hex()
         )
+
+
+def why_unfinished(storage: Storage, chain_id: bytes) -> str | None:
+    """Say why nothing may be decided by what readers see of a chain; None where it may.
+
+    What a mark hides is there, and what it needs would be taken for dead.
+    """
+    marks = unfinished(storage, chain_id)
+    if not marks:
+        return None
+    return (
+        f"chain {chain_id.hex()[:12]} at {storage.location} is a copy that is not finished: "
+        f"{marks[0]} hides entries of it"
+    )
 
 
 def unfinished(storage: Storage, chain_id: bytes) -> list[str]:

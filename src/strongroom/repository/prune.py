@@ -668,6 +668,9 @@ class _Prune:
             return self._result(plan, left=str(error))
         with lock:
             self._chain.refresh()
+            hidden = copy_marks.why_unfinished(self._storage, self._chain.chain_id)
+            if hidden is not None:
+                return self._result(plan, left=hidden)
             if self._top() != plan.top:
                 plan = self.decide()
             condemned = 0

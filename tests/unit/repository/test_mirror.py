@@ -31,6 +31,7 @@ from strongroom.model.floor import Floor
 from strongroom.repository import copy_marks, layout, rekey
 from strongroom.repository.append import append_entry
 from strongroom.repository.chain import Chain, Trust
+from strongroom.repository.compaction import compact, plan_compaction
 from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
 from strongroom.repository.pages import PageCollector
 from strongroom.repository.prune import carry_out as carry_out_prune
@@ -660,6 +661,26 @@ def test_a_note_planted_under_the_last_number_there_is_keeps_no_quarantine_from_
     there.prune()
 
     assert there.plan_prune().nothing
+
+
+def test_care_takes_nothing_by_what_a_mark_leaves_to_be_seen(
+    job: Job, target: AdversaryStorage
+) -> None:
+    """Who may only add to a storage could have its keeper remove what newer points need."""
+    mirror(job, target)
+    there = copied(job, target)
+    before = objects(target, layout.packs(job.chain_id))
+    target.plant(layout.copied_up_to(job.chain_id, job.points()[0].entry.number), b"upto")
+
+    for _ in range(2):
+        pruned = there.prune()
+        chain = there.chain()
+        plan = plan_compaction(chain, 0.0)
+        compacted = compact(chain, plan, job.clock, NullProgress(), Cancellation())
+
+        assert pruned.left is not None
+        assert compacted.left is not None
+    assert objects(target, layout.packs(job.chain_id)) == before
 
 
 def test_who_misses_entries_is_told_of_a_mark_that_hides_them(

@@ -164,6 +164,30 @@ class TestLockingBucket(LockingContract):
             assert storage.get(key) == key.encode()
         assert [*storage.hidden()] == []
 
+    def test_who_was_there_first_and_hid_it_is_not_taken_for_the_original(
+        self, storage: LockingStorage, calls: Calls, prefix: str
+    ) -> None:
+        """Their version would be the oldest: it would be extended, and brought back."""
+        locked, loose = (f"chains/00/journal/{number}" for number in range(2))
+        calls.client.put_object(
+            Bucket=VAULT,
+            Key=f"{prefix}/{locked}",
+            Body=b"forged, and locked itself",
+            ObjectLockMode="COMPLIANCE",
+            ObjectLockRetainUntilDate=SystemClock().now() + timedelta(days=1),
+        )
+        calls.client.put_object(Bucket=VAULT, Key=f"{prefix}/{loose}", Body=b"forged")
+        for key in (locked, loose):
+            calls.client.delete_object(Bucket=VAULT, Key=f"{prefix}/{key}")
+
+        with pytest.raises(errors.RefusedError, match="hidden"):
+            storage.put(locked, b"true")
+        storage.put(loose, b"true")
+
+        assert not storage.exists(locked)
+        storage.unhide(loose)
+        assert storage.get(loose) == b"true"
+
     def test_an_object_that_grew_old_is_removed_with_all_its_versions(
         self,
         storage: LockingStorage,

@@ -7,6 +7,7 @@ to restore as the source was, and the signed history has to miss nothing that wa
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -15,13 +16,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from strongroom.control import care, passwords
+from strongroom.control import care, exports, passwords
+from strongroom.control.access import Access
 from strongroom.crypto import random
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.hpke import PublicKey
 from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.crypto.signing import SigningKey
 from strongroom.engine.adoption import PackNotes
+from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.progress import NullProgress
 from strongroom.errors import (
     EnvelopeDamagedError,
     FencedError,
@@ -44,6 +48,7 @@ from strongroom.format.paging import TableRoot
 from strongroom.repository import layout, rekey
 from strongroom.repository.append import append_entry
 from strongroom.repository.chain import Chain
+from strongroom.repository.repository import Repository
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
@@ -421,6 +426,61 @@ def test_a_session_does_not_fall_back_to_an_older_chain_where_the_present_one_is
     assert session.reason == "active-full"
     (begun,) = {*installation.chain_ids()} - {older}
     assert {one.chain_id.hex() for one in newest_of(installation, begun).older} == {older, newer}
+
+
+def archive_of_newest(installation: Installation, folder: Path) -> zipfile.ZipFile:
+    """Return what the operator gave somebody: a point in a chain of its own, signed here."""
+    newest = installation.here().reading().points[-1].id
+    exports.export(
+        installation.ctx,
+        Access(),
+        newest,
+        folder / "point.zip",
+        progress=NullProgress(),
+        cancel=Cancellation(),
+    )
+    return zipfile.ZipFile(folder / "point.zip")
+
+
+def plant(installation: Installation, archive: zipfile.ZipFile) -> str:
+    """Put what an archive holds beside what is there; return the id of its chain."""
+    for member in archive.namelist():
+        if member != layout.MARKER:
+            installation.storage.plant(member, archive.read(member))
+    return next(one for one in archive.namelist() if one.startswith("headers/"))[8:]
+
+
+def test_a_session_does_not_go_on_in_what_is_put_in_the_place_of_its_chain(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Signed by this server, forgotten by its catalog, and behind what it has published."""
+    _, newer = installation.chain_ids()
+    with archive_of_newest(installation, tmp_path) as archive:
+        plant(installation, archive)
+    installation.storage.hide(f"headers/{newer}")
+    entries = sessions_in(installation)
+    change(installation.tree)
+
+    with pytest.raises(PointWithheldError) as caught:
+        installation.run()
+
+    assert caught.value.fields["chain"] == newer
+    assert sessions_in(installation) == entries
+
+
+def test_a_session_goes_on_in_its_chain_where_an_archive_of_its_newest_point_is_beside_it(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = installation.chain_ids()
+    with archive_of_newest(installation, tmp_path) as archive:
+        planted = plant(installation, archive)
+    listed = [bytes.fromhex(one) for one in (planted, older, newer)]
+    monkeypatch.setattr(Repository, "chain_ids", lambda _: listed)
+    change(installation.tree)
+
+    session = installation.run()
+
+    assert newest_of(installation, newer).session_id.hex() == session.session
 
 
 def test_a_chain_that_comes_back_is_older_than_what_was_begun_without_it(

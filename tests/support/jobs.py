@@ -18,7 +18,7 @@ from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
 from strongroom.errors import NotARepositoryError
-from strongroom.format.journal import DeathBody, SessionBody
+from strongroom.format.journal import DeathBody, EntryRef, SessionBody
 from strongroom.format.pack import HEADER_LENGTH, read_header
 from strongroom.format.point import StreamRoot, TreeRoot
 from strongroom.repository import layout, locks, promises
@@ -178,9 +178,14 @@ def a_job(
     return job
 
 
-def next_chain(job: Job) -> Job:
-    """Return the same job, going on in a chain of its own as after a detach."""
-    header = job.chain().header
+def next_chain(job: Job, *, elsewhere: bool = False) -> Job:
+    """Return the same job, going on in a chain of its own as after a detach.
+
+    Args:
+        job: The job.
+        elsewhere: In a repository, that is, where it has no session before.
+    """
+    header, head = job.chain().header, None if elsewhere else job.chain().head()
     newer = copy(job)
     recipients = [make_recovery_recipient(random.seed(), "kit", job.signer.public)]
     started, newer.chain_key = start_chain(
@@ -189,7 +194,7 @@ def next_chain(job: Job) -> Job:
         recipients if job.sealed else [],
         job.signer,
         job.clock,
-        None,
+        EntryRef(head.chain_id, head.number, head.entry_hash) if head else None,
     )
     newer.chain_id = started.chain_id
     newer.cache = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import damage, heads, missing_links
+from strongroom.catalog import jobs as job_rows
 from strongroom.catalog import points as point_rows
 from strongroom.catalog import sessions as session_rows
 from strongroom.clock import from_microseconds
@@ -161,6 +162,7 @@ class ChainChoice:
                 that the session would go on in is damaged and no full was asked for.
         """
         newest: tuple[EntryRef, SessionBody] | None = None
+        highest = (0, False)
         damaged: dict[bytes, IntegrityError] = {}
         trust = keys.trust(self.ctx)
         present: set[bytes] = set()
@@ -195,8 +197,11 @@ class ChainChoice:
                 promised = True
             if head is not None and promised:
                 self.older[chain_id] = EntryRef(chain_id, head.number, head.entry_hash)
-            if newest is None or entry.body.counter > newest[1].counter:
+            # An archive of a point says the number of the session that made the point.
+            rank = (entry.body.counter, chain_rows.find(self.ctx.database, chain_id) is not None)
+            if newest is None or rank > highest:
                 newest = (EntryRef(chain_id, entry.number, entry.hash), entry.body)
+                highest = rank
         self._judge_damaged(damaged, newest)
         present |= self._keep_others(newest, others)
         self._look_for_withheld(newest, present)
@@ -386,7 +391,10 @@ class ChainChoice:
         if newest is None:
             return False
         seen = heads.get(self.ctx.database, newest[0].chain_id)
-        return seen is None or newest[0].number > seen[0]
+        if seen is None:
+            # What expired here and was put back, or was exported, is signed here as well.
+            return newest[1].counter > job_rows.counter(self.ctx.database, self.job.job_id)
+        return newest[0].number > seen[0]
 
     def target(self, newest: tuple[EntryRef, SessionBody] | None) -> Target:
         """Return the chain to write to: the present one, rekeyed if need be, or a new one.

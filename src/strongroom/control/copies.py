@@ -146,7 +146,9 @@ def copy(
         raise ConflictError(f"{source} and {target} are the same place")
     origin = Repository.open(storage_of(ctx, source))
     destination, created = _destination(ctx, target, create=create, dry_run=dry_run)
-    work = _Copying(ctx, origin, destination, source, target, signers, check)
+    least = floor_of(ctx, destination)
+    least = least if floor is None else floor.of(least)
+    work = _Copying(ctx, origin, destination, source, target, signers, check, least)
     chains = list(work.chains(_job_ids(ctx, jobs_named)))
     if jobs_named and not chains and not work.problems:
         raise NotFoundError(
@@ -248,6 +250,7 @@ class _Copying:
         target: str,
         signers: tuple[str, ...],
         check: bool,
+        floor: Floor,
     ) -> None:
         self._ctx = ctx
         self._origin = origin
@@ -255,6 +258,7 @@ class _Copying:
         self._source = source
         self._target = target
         self._check = check
+        self._floor = floor
         self._trust = keys.readers_trust(ctx, signers)
         self.copied: list[CopiedChain] = []
         self.problems: list[CopyProblem] = []
@@ -316,11 +320,19 @@ class _Copying:
                 trust,
                 known=known,
                 check=self._check,
+                keeps_ways=not self._floor.nothing,
                 progress=progress,
                 cancel=cancel,
             )
             if plan is None:
                 return
+            if plan.kept_ways:
+                self.warnings.append(
+                    f"chain {chain.name} was re-wrapped at the source, and stays open here to whom "
+                    "it was: the floor keeps that, too. If it is meant that somebody is shut out, "
+                    "copy once with --keep-at-least-points 0 --keep-at-least-days 0, and set the "
+                    "floor again"
+                )
             if dry_run:
                 self.copied.append(plan.outcome(done=False))
                 return
@@ -378,15 +390,15 @@ class _Copying:
             if layout.configuration_of(key) is None or self._destination.storage.exists(key):
                 continue
             try:
-                problem = configuration.check(self._origin.storage, key)
+                data, problem = configuration.checked(self._origin.storage, key)
             except UnsupportedVersionError as error:
-                problem = str(error)
+                data, problem = b"", str(error)
             if problem is not None:
                 self.warnings.append(f"{key} is not copied: {problem}")
                 continue
             count += 1
             if not dry_run:
-                self._destination.storage.put(key, self._origin.storage.get(key))
+                self._destination.storage.put(key, data)
         return count
 
     def _problem(self, chain_id: bytes, error: StrongroomError) -> None:

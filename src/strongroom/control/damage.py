@@ -82,7 +82,7 @@ def _used_of(chain: Chain, body: SessionBody, slot: int, pack: str | None) -> li
     named = layout.pack_form(pack) if pack is not None else None
     if record is None or named is None:
         return []
-    for ordinal, _, directory in Reach(chain).ledger(record.ledger):
+    for ordinal, _, directory in Reach(chain).ledger(record):
         if directory.pack_id == named[0]:
             used = StateBlocks(chain, body).bits(slot, ordinal)
             return [

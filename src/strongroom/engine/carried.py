@@ -62,7 +62,7 @@ def used_by(chain: Chain, entries: Sequence[Entry]) -> Carried:
     records, used = union_of(reach, chain, entries)
     found = Carried(list(entries), {}, records, {key: bits for key, bits in used.items() if bits})
     for slot, record in found.records.items():
-        for ordinal, encoded, directory in reach.ledger(record.ledger):
+        for ordinal, encoded, directory in reach.ledger(record):
             bits = found.used.get((slot, ordinal), 0)
             if not bits:
                 continue

@@ -167,6 +167,8 @@ class Chain:
             data = get_framed(storage, key, MAX_SMALL)
         except ObjectMissingError:
             raise NotFoundError(f"there is no chain {chain_id.hex()}") from None
+        self.stored_header = data
+        """The header as it was read, once: a storage may say something else the next time."""
         self.header, encoded, signature = headers.read_header(data, key)
         if self.header.chain_id != chain_id:
             raise ForgedError(f"{key} is the header of another chain: swapped in storage")
@@ -528,7 +530,7 @@ class Chain:
             raise RolledBackError(
                 f"chain {self.name} ends at entry {newest}, but entry {known.number} was seen "
                 "before: the repository shows an older state",
-                hint="was an old copy of the storage put back? The newer points are missing",
+                hint=self._why_older(known.number),
                 known=known.number,
                 newest=newest,
             )
@@ -545,6 +547,18 @@ class Chain:
                 "before: two histories exist",
                 number=known.number,
             )
+
+    def _why_older(self, known: int) -> str:
+        """Say what a reader who misses an entry may do."""
+        for info in self.storage.list(layout.journal(self.chain_id)):
+            mark = layout.copied_up_to_number(info.key)
+            if mark is not None and mark < known:
+                return (
+                    f"{info.key} hides the newer points: a copy that stopped leaves it, and "
+                    "copying again removes it. If nothing is copied here, somebody put it there: "
+                    "without it they show again"
+                )
+        return "was an old copy of the storage put back? The newer points are missing"
 
     def hash_of(self, number: int) -> bytes | None:
         """Return the hash of an entry that is there or that the newest history remembers."""

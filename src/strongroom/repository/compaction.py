@@ -29,11 +29,11 @@ from strongroom.format import thinned
 from strongroom.format.journal import SessionBody
 from strongroom.format.pack import FOOTER_LENGTH
 from strongroom.model.phrases import counted
-from strongroom.repository import layout, locks
+from strongroom.repository import copy_marks, layout, locks
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach, used_packs
-from strongroom.repository.stored_packs import Form, forms_of_all, read_form
+from strongroom.repository.stored_packs import Form, forms_of_all, next_generation, read_form
 from strongroom.storage.base import Composed, LockingStorage, ObjectRange
 
 if TYPE_CHECKING:
@@ -246,6 +246,9 @@ def compact(
         return result
     with lock:
         chain.refresh()
+        result.left = copy_marks.why_unfinished(storage, chain.chain_id)
+        if result.left is not None:
+            return result
         wanted = {one.object for one in plan.packs}
         packs = sorted(_packs(chain), key=lambda pack: pack.live_bytes - pack.forms[0].size)
         progress.begin("compacting", plan.moved_bytes)
@@ -293,7 +296,7 @@ def _thin(
     try:
         before = read_form(storage, current, chain.origin_id)
         _check_source(before, pack)
-        generation = 1 + max(form.generation for form in pack.forms)
+        generation = next_generation(pack.forms)
         key = layout.thinned(chain.chain_id, before.directory.pack_id, generation)
         parts = thinned_parts(before, pack.bits)
         done = storage.compose(key, parts)

@@ -163,7 +163,11 @@ def read(storage: Storage, installation: bytes, number: int) -> StoredConfigurat
         ForgedError: it is not signed by the identity that it names.
     """
     key = layout.configuration(installation, number)
-    data = get_framed(storage, key, form.MAX_OBJECT)
+    return _judged(get_framed(storage, key, form.MAX_OBJECT), installation, number)
+
+
+def _judged(data: bytes, installation: bytes, number: int) -> StoredConfiguration:
+    key = layout.configuration(installation, number)
     backup, body, signature = form.read_configuration(data, key)
     identity = SigningPublicKey(backup.identity)
     if (backup.installation_id, backup.number) != (installation, number):
@@ -255,11 +259,17 @@ def let_go(storage: Storage, installation: bytes, newest: int, keep: int) -> int
 
 def check(storage: Storage, key: str) -> str | None:
     """Return what is wrong with a backup, as far as that shows without any key."""
+    return checked(storage, key)[1]
+
+
+def checked(storage: Storage, key: str) -> tuple[bytes, str | None]:
+    """Return a backup as it is stored, and what is wrong with just these bytes."""
     named = layout.configuration_of(key)
     if named is None:
-        return "is no part of a repository"
+        return b"", "is no part of a repository"
     try:
-        read(storage, *named)
+        data = get_framed(storage, key, form.MAX_OBJECT)
+        _judged(data, *named)
     except IntegrityError as error:
-        return str(error)
-    return None
+        return b"", str(error)
+    return data, None

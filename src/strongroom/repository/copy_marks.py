@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from strongroom.clock import Clock
     from strongroom.storage.base import Storage
 
+_MOST_NOTES = 10**9
+"""More than are ever written of one copy."""
+
 
 def is_mirror(storage: Storage, chain_id: bytes) -> bool:
     """Tell whether a chain is kept by copying."""
@@ -78,12 +81,25 @@ def refuse_unfinished(storage: Storage, chain_id: bytes) -> None:
     Raises:
         ConflictError: one has; numbers that are free to readers are taken.
     """
-    if unfinished(storage, chain_id):
+    why = why_unfinished(storage, chain_id)
+    if why is not None:
         raise ConflictError(
-            f"chain {chain_id.hex()[:12]} at {storage.location} is a copy that is not finished",
-            hint="'strongroom repository copy' finishes it",
-            chain=chain_id.hex(),
+            why, hint="'strongroom repository copy' finishes it", chain=chain_id.hex()
         )
+
+
+def why_unfinished(storage: Storage, chain_id: bytes) -> str | None:
+    """Say why nothing may be decided by what readers see of a chain; None where it may.
+
+    What a mark hides is there, and what it needs would be taken for dead.
+    """
+    marks = unfinished(storage, chain_id)
+    if not marks:
+        return None
+    return (
+        f"chain {chain_id.hex()[:12]} at {storage.location} is a copy that is not finished: "
+        f"{marks[0]} hides entries of it"
+    )
 
 
 def unfinished(storage: Storage, chain_id: bytes) -> list[str]:
@@ -100,7 +116,9 @@ def condemn(
 ) -> None:
     """Note what is about to be removed from a copy."""
     note = frame_note(to_microseconds(clock.now()), list(objects), to_microseconds(not_before))
-    number = max(_numbers(storage, chain_id), default=0)
+    # One that somebody planted under the last number there is leaves room below it.
+    numbers = (one for one in _numbers(storage, chain_id) if one < _MOST_NOTES)
+    number = max(numbers, default=0)
     while True:
         number += 1
         try:

@@ -64,6 +64,8 @@ PRUNING: Final = "repository prune"
 """What a lock says that a prune holds: sessions wait for it to end."""
 RUNNING: Final = "job run"
 """What a lock says that a session holds: prune works beside it."""
+_MOST_ROWS: Final = 10**9
+"""A lock is never taken so often: somebody put such a number there, to leave none above it."""
 _ATTEMPTS: Final = 100
 """Each lost to somebody else's progress; more than this and the storage is lying."""
 
@@ -229,6 +231,9 @@ def acquire(
         number = 1
         if newest is not None:
             number = newest.number + 1
+            if number >= _MOST_ROWS:
+                storage.delete(newest.key)
+                continue
             try:
                 record = _read(storage, newest)
             except errors.ObjectMissingError:
@@ -344,7 +349,7 @@ def _newest(storage: Storage, name: str) -> _Newest | None:
             continue
         if found[2]:
             beats[int(found[1])] = (int(found[2]), info.key)  # in order: the last is newest
-        elif int(found[1]) > number:
+        elif number < int(found[1]) < _MOST_ROWS:
             number, key = int(found[1]), info.key
     if not number:
         return None

@@ -34,18 +34,20 @@ from strongroom.errors import (
     ObjectExistsError,
     ObjectLockedError,
     ObjectMissingError,
+    PointDamagedError,
     StrongroomError,
     UnsupportedVersionError,
     UnvouchedError,
 )
 from strongroom.format import header as headers
-from strongroom.format.codec import MAX_ENTRY, MAX_SMALL, unframe
+from strongroom.format import pack as packs
+from strongroom.format.codec import MAX_BODY, MAX_SMALL, unframe
 from strongroom.format.journal import (
     IdentityBody,
     PromiseBody,
     SessionBody,
     SuccessionBody,
-    read_entry,
+    frame_entry,
 )
 from strongroom.format.paging import check_page
 from strongroom.format.versions import TABLES
@@ -57,7 +59,7 @@ from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach, UsedPack, used_packs
 from strongroom.repository.scrub_report import Damage
 from strongroom.repository.state import StateBlocks
-from strongroom.repository.stored_packs import Form, forms_of_all, read_form
+from strongroom.repository.stored_packs import Form, forms_of_all, next_generation, read_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
 _THREADS: Final = 4
 _LARGE: Final = 48 << 20
 """Packs beyond this are held in memory one at a time."""
+_MOST_PACK: Final = packs.MAX_PACK + packs.MAX_TRAILER + packs.FOOTER_LENGTH
+_MOST_TABLES: Final = MAX_BODY + 64
 _ATTEMPTS: Final = 5
 """Each lost to a prune of the source that came between."""
 
@@ -132,10 +136,14 @@ class MirrorPlan:
     entries: list[int] = field(default_factory=list)
     hidden: bool = False
     """A reader would miss a promised entry between two of them."""
-    ways: list[str] = field(default_factory=list)
-    """Keys of envelopes and links."""
+    ways: dict[str, bytes] = field(default_factory=dict)
+    """Envelopes and links, as they were judged, by their keys."""
     superseded: list[str] = field(default_factory=list)
     """Keys of envelopes at the target that a re-wrap replaced."""
+    keeps_ways: bool = False
+    """Whether the target's envelopes stay, whatever the source has re-wrapped."""
+    kept_ways: list[str] = field(default_factory=list)
+    """Keys of envelopes of the source that would have replaced some of the target's."""
     header: bool = False
     replaced: list[str] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -205,6 +213,7 @@ def plan_mirror(
     *,
     known: Head | None = None,
     check: bool = False,
+    keeps_ways: bool = False,
     progress: Progress,
     cancel: Cancellation,
 ) -> MirrorPlan | None:
@@ -216,6 +225,8 @@ def plan_mirror(
         trust: Whose signatures count.
         known: The newest entry known of it from elsewhere.
         check: Read what the target has already, and replace what is not what was signed.
+        keeps_ways: Replace no envelope of the target's that is intact: who can sign could shut
+            out everybody else by it.
         progress: Is told how reading the target goes.
         cancel: Stops that.
 
@@ -228,7 +239,7 @@ def plan_mirror(
             has another history.
         IntegrityError: the source is damaged or withheld in part.
     """
-    return _Planner(source, target, trust, known, check, progress, cancel).plan()
+    return _Planner(source, target, trust, known, check, keeps_ways, progress, cancel).plan()
 
 
 def carry_out(
@@ -273,7 +284,13 @@ def carry_out(
                     raise moved.error from None
                 newer = Chain(plan.source.storage, plan.source.chain_id)
                 found = plan_mirror(
-                    newer, plan.target, trust, known=plan.head, progress=progress, cancel=cancel
+                    newer,
+                    plan.target,
+                    trust,
+                    known=plan.head,
+                    keeps_ways=plan.keeps_ways,
+                    progress=progress,
+                    cancel=cancel,
                 )
                 if found is None or found.head == plan.head:
                     raise moved.error from None
@@ -302,6 +319,7 @@ class _Planner:
         trust: Trust,
         known: Head | None,
         check: bool,
+        keeps_ways: bool,
         progress: Progress,
         cancel: Cancellation,
     ) -> None:
@@ -311,6 +329,7 @@ class _Planner:
         self._trust = trust
         self._known = known
         self._check = check
+        self._keeps_ways = keeps_ways
         self._progress = progress
         self._cancel = cancel
 
@@ -333,6 +352,7 @@ class _Planner:
             points=tuple(one.point.point_id.hex() for one in live),
             head=head,
             kept=[kept[number] for number in sorted(kept)],
+            keeps_ways=self._keeps_ways,
         )
         prefix = layout.chain(chain.chain_id)
         plan.sizes = {info.key: info.size for info in chain.storage.list(prefix)}
@@ -383,7 +403,45 @@ class _Planner:
             has = _newest_believed(copy, trust)
             if has is not None:
                 chain.check_head(has)
+                self._refuse_forgetting(copy)
         return chain.live_points()
+
+    def _refuse_forgetting(self, copy: Chain) -> None:
+        """Go on if the source's history still has every entry that the copy's has.
+
+        What is remembered stays so (docs/format.md, "History"). A signer who lets the past be
+        forgotten would have what a keeper's floor keeps be nobody's.
+
+        Raises:
+            ForkedError: the source's history has another entry, or none.
+        """
+        known, newest = _newest_history(copy), self._chain.promise_entry
+        if known is None or newest is None or newest.hash == known.hash:
+            return
+        forgotten = []
+        if self._chain.hash_of(known.number) != known.hash:
+            forgotten.append(known.number)
+        try:
+            forgotten += [
+                number
+                for number, now, then in self._chain.history(newest).differences(
+                    copy.history(known)
+                )
+                if then is not None and (now is None or now.entry_hash != then.entry_hash)
+            ]
+        except PointDamagedError:
+            # Pages at the target, which are about to be replaced: what they led to is there.
+            forgotten += [
+                number
+                for number in copy.numbers()
+                if number < known.number and self._chain.hash_of(number) != _hash_at(copy, number)
+            ]
+        if forgotten:
+            raise ForkedError(
+                f"the history of chain {self._chain.name} at {self._chain.storage.location} has "
+                f"another entry {min(forgotten)} than its copy, or none: two histories exist",
+                number=min(forgotten),
+            )
 
     # --- what is needed ------------------------------------------------------------------------
 
@@ -417,7 +475,7 @@ class _Planner:
                 plan.missing.append(pack)
                 continue
             # Beside what compaction made of it at the target, under a number of its own.
-            generation = max((form.generation for form in copied), default=0) + 1
+            generation = next_generation(copied)
             key = (
                 layout.thinned(chain_id, pack_id, max(generation, source[0].generation))
                 if source[0].generation
@@ -518,6 +576,12 @@ class _Planner:
             if parts is not None and self._intact(key):
                 highest[parts[0]] = max(highest.get(parts[0], 0), parts[1])
         best = {key_id: one.generation for key_id, one in chain.read_envelopes()[0].items()}
+        if self._keeps_ways:
+            for key_id, generation in highest.items():
+                if best.get(key_id, 0) > generation:
+                    plan.kept_ways.append(
+                        layout.envelope(chain.chain_id, key_id, best.pop(key_id), "a")
+                    )
         for key in plan.sizes:
             if key.startswith(self._envelopes):
                 parts = layout.envelope_parts(key)
@@ -530,14 +594,17 @@ class _Planner:
                         continue
                     plan.replaced.append(key)
                 with suppress(IntegrityError, UnsupportedVersionError):
-                    chain.read_envelope(get_framed(chain.storage, key, MAX_SMALL), key)
-                    plan.ways.append(key)
+                    data = get_framed(chain.storage, key, MAX_SMALL)
+                    envelope = chain.read_envelope(data, key)
+                    if parts == (envelope.chain_key_id, envelope.generation):
+                        plan.ways[key] = data
             elif key.startswith(layout.links(chain.chain_id)) and key not in plan.there:
                 ends = layout.link_keys(key)
                 with suppress(IntegrityError, UnsupportedVersionError):
-                    link = headers.read_link(get_framed(chain.storage, key, MAX_SMALL), key)
+                    data = get_framed(chain.storage, key, MAX_SMALL)
+                    link = headers.read_link(data, key)
                     if (link.chain_id, (link.newer_id, link.older_id)) == (chain.chain_id, ends):
-                        plan.ways.append(key)
+                        plan.ways[key] = data
         for key in plan.there:
             parts = layout.envelope_parts(key) if key.startswith(self._envelopes) else None
             if parts is not None and parts[1] < best.get(parts[0], 0):
@@ -573,6 +640,25 @@ def _newest_believed(copy: Chain, trust: Trust) -> Head | None:
     return None
 
 
+def _newest_history(copy: Chain) -> Entry | None:
+    """Return the newest intact entry of a copy that carries a history."""
+    for number in reversed(copy.numbers()):
+        try:
+            entry = copy.entry(number)
+        except (IntegrityError, UnsupportedVersionError):
+            continue
+        if isinstance(entry.body, SessionBody | PromiseBody):
+            return entry
+    return None
+
+
+def _hash_at(copy: Chain, number: int) -> bytes | None:
+    try:
+        return copy.entry(number).hash
+    except (IntegrityError, UnsupportedVersionError):
+        return None
+
+
 # --- acting ----------------------------------------------------------------------------------
 
 
@@ -605,21 +691,20 @@ class _Carrier:
         if plan.keys and self._declare:
             copy_marks.declare(self._target, self._chain_id, self._clock)
         self._progress.begin(f"copy {plan.source.name}", plan.stored_bytes)
-        for key in plan.ways:
-            self._bring(key, self._read_small(key))
+        for key, data in plan.ways.items():
+            self._bring(key, data)
         damaged = self._bring_packs()
         for object_id, refs in plan.pages.items():
             self._cancel.check()
             key = layout.tables(self._chain_id, object_id)
+            if plan.sizes.get(key, 0) > _MOST_TABLES:
+                raise MalformedError(f"{key} is longer than any object of its kind")
             data = self._read(key)
             _check_tables(data, key, refs)
             self._bring(key, data)
         self._bring_entries()
         if plan.header:
-            key = layout.header(self._chain_id)
-            data = self._read_small(key)
-            headers.read_header(data, key)
-            self._bring(key, data)
+            self._bring(layout.header(self._chain_id), plan.source.stored_header)
         for key in plan.superseded:
             with suppress(ObjectLockedError):  # a vault lets a later copy have it
                 self._target.delete(key)
@@ -648,6 +733,10 @@ class _Carrier:
 
     def _bring_pack(self, one: PackToBring) -> Damage | None:
         form, pack = one.form, one.pack
+        if form.size > _MOST_PACK:
+            what = f"has {form.size} bytes, more than any pack"
+            places = pack.directory.places
+            return Damage(object=form.key, what=what, points=self._plan.points_using(pack, places))
         with self._large if form.size > _LARGE else nullcontext():
             data = self._read(form.key)
             state = check_pack(
@@ -691,32 +780,17 @@ class _Carrier:
             marks = [mark]
         for number in plan.entries:
             self._cancel.check()
-            key = layout.entry(chain_id, number)
-            self._bring(key, self._entry(number, key))
+            # As it was judged: the source may answer otherwise when it is asked again.
+            entry = plan.source.entry(number)
+            self._bring(layout.entry(chain_id, number), frame_entry(entry.encoded, entry.signature))
         for mark in marks:
             self._target.delete(mark)
-
-    def _entry(self, number: int, key: str) -> bytes:
-        """Return an entry as it is stored, if it is the one that was judged."""
-        try:
-            data = get_framed(self._source, key, MAX_ENTRY)
-        except ObjectMissingError as error:
-            raise _SourceMovedError(error) from error
-        if read_entry(data, key).hash != self._plan.source.entry(number).hash:
-            raise ForkedError(f"{key} changed at the source while it was being copied")
-        return data
 
     # --- objects -----------------------------------------------------------------------------
 
     def _read(self, key: str) -> bytes:
         try:
             return self._source.get(key)
-        except ObjectMissingError as error:
-            raise _SourceMovedError(error) from error
-
-    def _read_small(self, key: str) -> bytes:
-        try:
-            return get_framed(self._source, key, MAX_SMALL)
         except ObjectMissingError as error:
             raise _SourceMovedError(error) from error
 

@@ -49,12 +49,13 @@ def _of_state(chain: Chain, body: SessionBody) -> set[ObjectKey]:
     )
     found: set[ObjectKey] = set()
     for slot, record in records.items():
-        for ordinal, _, directory in reach.ledger(record.ledger):
+        for ordinal, _, directory in reach.ledger(record):
             if (slot, ordinal) in used:
                 used.discard((slot, ordinal))
                 stored = forms.get(directory.pack_id)
                 whole = layout.pack(chain.chain_id, directory.pack_id)
-                found.add(stored[0].key if stored else whole)
+                # All there are: a form that somebody planted is not to stand for the right one.
+                found.update([form.key for form in stored] if stored else [whole])
     if used:
         raise MalformedError(
             f"the newest state of chain {chain.name} uses {len(used)} packs that no ledger knows"

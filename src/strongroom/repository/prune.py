@@ -61,7 +61,7 @@ from strongroom.repository.moments import claimed_moment
 from strongroom.repository.reach import Reach, used_packs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from strongroom.clock import Clock
@@ -413,14 +413,18 @@ class _Prune:
         bound = promise.number if over else newest.number if newest else 0
         for number in chain.listing:
             entry = chain.entry(number)
-            if number in kept or not _is_given_up(entry, history.get(number)):
+            if number in kept:
                 continue
-            if isinstance(entry.body, SessionBody):
-                if any(point.point_id in spare for point in entry.body.points):
-                    found.kept.append(entry)
-                    found.spared.append(number)
-                else:
-                    found.given_up.append(number)
+            if isinstance(entry.body, SessionBody) and any(
+                point.point_id in spare for point in entry.body.points
+            ):
+                # Whatever the newest history says of it, or says nothing.
+                found.kept.append(entry)
+                found.spared.append(number)
+            elif not _is_given_up(entry, history.get(number)):
+                continue
+            elif isinstance(entry.body, SessionBody):
+                found.given_up.append(number)
             elif number < bound and isinstance(
                 entry.body, PromiseBody | CondemnationBody | DeathBody
             ):
@@ -460,7 +464,7 @@ class _Prune:
                     pass
             if isinstance(body, SessionBody):
                 for _, record in reach.sessions(body):
-                    packs.update(one.pack_id for _, _, one in reach.ledger(record.ledger))
+                    packs.update(one.pack_id for _, _, one in reach.ledger(record))
                 for _ in reach.blocks(body):
                     pass
         gone = {*map(_entry_name, entries.gone)}
@@ -523,27 +527,41 @@ class _Prune:
 
         Where an original expired between two copies, nobody brought what took the last promise
         back. The newest session of the job names every other chain that has promised points, so
-        one of the same signer that leaves this one out says the same.
+        one of the same signer that leaves this one out says the same. It names those of its own
+        repository: where its history does not lead back to this chain, it was published in
+        another one, or in an archive, and says nothing of this.
         """
         bodies = self._session_bodies()
         own = max((body.counter for body in bodies), default=0)
-        newest = max(
-            (
-                body
-                for other, body in self._others([])
-                if body is not None and other.identity == self._chain.identity
-            ),
-            key=lambda body: body.counter,
-            default=None,
-        )
-        if newest is None or newest.counter <= own:
+        others = {
+            other.chain_id: (other, body)
+            for other, body in self._others([])
+            if body is not None and other.identity == self._chain.identity
+        }
+        newest = max(others.values(), key=lambda one: one[1].counter, default=None)
+        if newest is None or newest[1].counter <= own:
             return False
-        if any(ref.chain_id == self._chain.chain_id for ref in newest.older):
+        if any(ref.chain_id == self._chain.chain_id for ref in newest[1].older):
+            return False
+        if not self._leads_here(newest[0].chain_id, others):
             return False
         if any(point.point_id in spare for body in bodies for point in body.points):
             remarks.append("its original expired; the floor keeps all of this copy")
             return False
         return True
+
+    def _leads_here(
+        self, chain_id: bytes, others: Mapping[bytes, tuple[Chain, SessionBody]]
+    ) -> bool:
+        """Tell whether a chain began, over others or at once, where the job was in this one."""
+        passed: set[bytes] = set()
+        while chain_id in others and chain_id not in passed:
+            passed.add(chain_id)
+            before = others[chain_id][0].header.previous
+            if before is None:
+                return False
+            chain_id = before.chain_id
+        return chain_id == self._chain.chain_id
 
     def _session_bodies(self) -> list[SessionBody]:
         bodies = (self._chain.entry(number).body for number in self._chain.listing)
@@ -704,6 +722,9 @@ class _Prune:
         beside: bool,
     ) -> PruneResult:
         self._chain.refresh()
+        hidden = copy_marks.why_unfinished(self._storage, self._chain.chain_id)
+        if hidden is not None:
+            return self._result(plan, left=hidden)
         if beside or self._top() != plan.top:
             plan = self.decide(beside=beside)
         condemned = 0

@@ -73,7 +73,7 @@ class Reach:
         self._chain = chain
         self._damaged = damaged
         self._met = met
-        self._seen: set[bytes] = set()
+        self._seen: dict[tuple[type[Value], int | bytes], set[bytes]] = {}
         self.objects: set[bytes] = set()
         """Ids of the tables objects that hold what was seen."""
 
@@ -84,12 +84,12 @@ class Reach:
     def blocks(self, body: SessionBody) -> Iterator[tuple[int, int, int]]:
         """Yield slot, pack ordinal and the used places as the bits of an integer."""
         for slot, record in self._walk(SessionSet, SET_SPAN, body.sets):
-            for ordinal, packs in self._walk(PackSet, PACK_SET_SPAN, record.packs):
+            for ordinal, packs in self._walk(PackSet, PACK_SET_SPAN, record.packs, slot):
                 yield slot, ordinal, places_of(packs.used)
 
-    def ledger(self, root: TableRoot) -> Iterator[tuple[int, bytes, Directory]]:
+    def ledger(self, record: SessionRecord) -> Iterator[tuple[int, bytes, Directory]]:
         """Yield the packs of a session: ordinal, encoded directory, directory."""
-        for ordinal, page in self._walk(LedgerPage, LEDGER_SPAN, root):
+        for ordinal, page in self._walk(LedgerPage, LEDGER_SPAN, record.ledger, record.session_id):
             what = f"pack {ordinal} of a ledger"
             directory = decode(Directory, page.directory, what).check(what)
             if directory.ordinal != ordinal:
@@ -100,20 +100,24 @@ class Reach:
         """Yield what is remembered, by entry number."""
         return self._walk(HistoryRecord, HISTORY_SPAN, root)
 
-    def _walk(self, kind: type[R], span: int, root: TableRoot) -> Iterator[tuple[int, R]]:
+    def _walk(
+        self, kind: type[R], span: int, root: TableRoot, inside: int | bytes = 0
+    ) -> Iterator[tuple[int, R]]:
         if not 0 <= root.levels <= MAX_LEVELS:
             raise MalformedError(f"a table claims {root.levels} levels")
         leaf_type: type[list[R | None]] = list[kind | None]  # type: ignore[valid-type]
+        # Apart for each table: a page that two of them share holds records of both.
+        seen = self._seen.setdefault((kind, inside), set())
         stack = [(root.page, root.levels, 0)]
         while stack:
             ref, level, first = stack.pop()
             if ref is None:
                 continue
             # With its place: a page means other records at another.
-            seen = _SEEN.pack(ref.object_id, ref.offset, first, level)
-            if seen in self._seen:
+            place_of_page = _SEEN.pack(ref.object_id, ref.offset, first, level)
+            if place_of_page in seen:
                 continue
-            self._seen.add(seen)
+            seen.add(place_of_page)
             self.objects.add(ref.object_id)
             if self._met is not None:
                 self._met(ref)
@@ -203,7 +207,7 @@ def used_packs(reach: Reach, chain: Chain, states: Iterable[Entry]) -> Iterator[
     """
     records, used = union_of(reach, chain, states)
     for slot, record in records.items():
-        for ordinal, encoded, directory in reach.ledger(record.ledger):
+        for ordinal, encoded, directory in reach.ledger(record):
             bits = used.pop((slot, ordinal), 0)
             if bits:
                 yield UsedPack(slot, ordinal, record.session_id, encoded, directory, bits)

@@ -205,10 +205,12 @@ class BlockReader:
         self, birth: Birth, address: BlockAddress, index: int, stored: bytes
     ) -> bytes:
         what = "a block"
+        # A seal says that somebody had the key, and only the ledger's hash who: a secret that
+        # leaked opens keys, and does not sign.
+        expected = birth.directory.hashes[HASH_LENGTH * index : HASH_LENGTH * (index + 1)]
+        if fingerprint(stored) != expected:
+            raise MalformedError(f"{what} is not what the ledger says")
         if birth.sealer is None:
-            expected = birth.directory.hashes[HASH_LENGTH * index : HASH_LENGTH * (index + 1)]
-            if fingerprint(stored) != expected:
-                raise MalformedError(f"{what} is not what the ledger says")
             return read_frame(stored, what)
         bound_to = context(
             self._chain.header.suite,

@@ -19,6 +19,7 @@ from strongroom.crypto.envelope import ChainKey, make_link, seal_stanzas
 from strongroom.errors import (
     EnvelopeDamagedError,
     IntegrityError,
+    MalformedError,
     ObjectMissingError,
     RefusedError,
 )
@@ -251,10 +252,10 @@ def has_both_copies(chain: Chain, envelope: headers.Envelope) -> bool:
     """Tell whether both copies of an intact envelope are there, and alike."""
     try:
         copies = {
-            chain.storage.get(name)
+            get_framed(chain.storage, name, MAX_SMALL)
             for name in copies_of(chain, envelope.chain_key_id, envelope.generation)
         }
-    except ObjectMissingError:
+    except (ObjectMissingError, MalformedError):
         return False
     return len(copies) == 1
 

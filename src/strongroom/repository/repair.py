@@ -36,6 +36,7 @@ from strongroom.format.journal import (
     PromiseBody,
     SessionBody,
     SuccessionBody,
+    frame_entry,
 )
 from strongroom.model.phrases import counted
 from strongroom.repository import configuration, layout, locks
@@ -188,8 +189,9 @@ def repair(
                 by_chain[bytes.fromhex(found[1])].append(damage)
             elif layout.configuration_of(damage.object) is not None:
                 objects = _Objects(repository.storage, copy.storage, dry_run=dry_run)
-                if configuration.check(copy.storage, damage.object) is None:
-                    objects.replace(damage.object, copy.storage.get(damage.object))
+                data, wrong = configuration.checked(copy.storage, damage.object)
+                if wrong is None:
+                    objects.replace(damage.object, data)
                 done |= objects.done
                 notes.extend(objects.notes)
         for chain_id, damages in by_chain.items():
@@ -244,7 +246,8 @@ class _Objects:
     def replace(self, key: str, data: bytes) -> bool:
         """Put good bytes in the place of damaged ones, or of nothing; tell if that was done."""
         there = self.storage.exists(key)
-        if there and self.storage.get(key) == data:
+        # What is there may be as large as a disk.
+        if there and self.storage.size(key) == len(data) and self.storage.get(key) == data:
             return False
         if not self.dry_run:
             try:
@@ -341,10 +344,7 @@ class _ChainRepair:
             kinds[damage.object.removeprefix(prefix).partition("/")[0]].append(damage.object)
         header = layout.header(self._chain_id)
         if header in (damage.object for damage in damages):
-            # Its own signature was checked when the copy's chain was opened.
-            data = objects.fetch(header, MAX_SMALL, lambda _: None)
-            if data is not None:
-                objects.replace(header, data)
+            objects.replace(header, copy.stored_header)
         try:
             chain = Chain(objects.storage, self._chain_id)
         except (NotFoundError, IntegrityError, UnsupportedVersionError):
@@ -405,8 +405,8 @@ class _ChainRepair:
                     self._note(f"goes on otherwise in the copy from entry {number} on")
                     break
             key = layout.entry(self._chain_id, number)
-            data = get_framed(copy.storage, key, MAX_BODY)
-            if self._objects.replace(key, data):
+            # As it was judged: the copy may answer otherwise when it is asked again.
+            if self._objects.replace(key, frame_entry(entry.encoded, entry.signature)):
                 intact[number] = entry
 
     # --- tables ----------------------------------------------------------------------------
@@ -439,7 +439,7 @@ class _ChainRepair:
                 for _ in reach.blocks(body):
                     pass
                 for _slot, record in reach.sessions(body):
-                    for _ in reach.ledger(record.ledger):
+                    for _ in reach.ledger(record):
                         pass
         for key, data in found.items():
             object_id = bytes.fromhex(key.rpartition("/")[2])

@@ -27,7 +27,7 @@ from strongroom.format.pack import Directory
 from strongroom.repository import layout
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.progress import Silent
-from strongroom.repository.stored_packs import Form, forms, read_form
+from strongroom.repository.stored_packs import Form, forms, next_generation, read_form
 from strongroom.storage.base import ObjectRange
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ def _write(
     parts: list[Part] = [header]
     parts.extend(_joined(kept[directory.places[index]] for index in order))
     parts.append(thinned.finish(header, trailer))
-    generation = 1 + max((one.form.generation for one in held), default=0)
+    generation = next_generation(one.form for one in held)
     key = layout.thinned(chain_id, directory.pack_id, generation)
     done = storage.compose(key, parts)
     return Form(key, done.size, generation)

@@ -339,7 +339,7 @@ class ChainScrub:
         reach = Reach(self.chain, self._page_damaged)
         found: set[int] = set()
         try:
-            for ordinal, encoded, directory in reach.ledger(slot.record.ledger):
+            for ordinal, encoded, directory in reach.ledger(slot.record):
                 found.add(ordinal)
                 expected = Expected(slot.record.session_id, encoded, directory)
                 judge = partial(self._judge_pack, number, ordinal, expected, slot.used)
@@ -471,7 +471,7 @@ class ChainScrub:
                 for _ in reach.blocks(body):
                     pass
                 for _slot, record in reach.sessions(body):
-                    for _ in reach.ledger(record.ledger):
+                    for _ in reach.ledger(record):
                         pass
                 for _ in reach.history(body.history):
                     pass

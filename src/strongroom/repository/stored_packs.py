@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from strongroom.format.pack import Directory, PackHeader
     from strongroom.storage.base import Storage
 
+_MOST_GENERATIONS = 10**9
+"""More than any pack is ever rewritten."""
 _LISTINGS = 5
 """How often forms are listed where each is gone before it is read: compaction is at work."""
 
@@ -79,6 +81,19 @@ def forms_of_all(sizes: Iterable[tuple[str, int]]) -> dict[bytes, list[Form]]:
     for several in found.values():
         several.sort(key=lambda form: (form.generation != 0, -form.generation))
     return found
+
+
+def next_generation(forms: Iterable[Form]) -> int:
+    """Return the generation that a new form of a pack is to have.
+
+    Readers ask the highest first, and pass over what is no form: so one that somebody planted
+    under a number that leaves no room above it is passed over here, too.
+    """
+    taken = {form.generation for form in forms}
+    generation = 1 + max((one for one in taken if one < _MOST_GENERATIONS), default=0)
+    while generation in taken:
+        generation += 1
+    return generation
 
 
 def read_form(storage: Storage, form: Form, origin_id: bytes | None = None) -> StoredPack:

@@ -234,11 +234,13 @@ def _members(file: int, location: str) -> dict[ObjectKey, tuple[int, int]]:
         raise errors.MalformedError(f"{location} is no archive of a repository") from error
     total = os.fstat(file).st_size
     for member in members:
-        if member.is_dir() or not is_key(member.filename):
+        # A folder's name ends with a slash, and is no key either.
+        if not is_key(member.filename):
             continue
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
             raise errors.MalformedError(f"{location} has {member.filename} compressed or locked")
-        head = _read_at(file, member.header_offset, _LOCAL_HEADER.size)
+        there = 0 <= member.header_offset < total
+        head = _read_at(file, member.header_offset, _LOCAL_HEADER.size) if there else b""
         if len(head) != _LOCAL_HEADER.size:
             raise errors.MalformedError(f"{location} is cut short")
         magic, name, extra = _LOCAL_HEADER.unpack(head)

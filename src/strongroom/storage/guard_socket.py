@@ -99,9 +99,9 @@ class GuardServer:
         connection.settimeout(_REQUEST_SECONDS)
         # A writer that goes away, or talks nonsense, ends its own request and no more.
         with suppress(OSError):
-            line = _read_line(connection)
+            # Who may not ask is not listened to: one who talks slowly would keep all others off.
             if _peer(connection) in {0, self._guard.owner}:
-                reply = self._reply(line)
+                reply = self._reply(_read_line(connection, time.monotonic() + _REQUEST_SECONDS))
             else:
                 reply = _error(errors.RefusedError("only the owner of the folder is answered"))
             connection.sendall(json.dumps(reply).encode() + b"\n")
@@ -112,7 +112,7 @@ class GuardServer:
             asked = json.loads(line)
             verb, keys = asked["verb"], [str(key) for key in asked["keys"]]
             until = int(asked["until"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return _error(errors.RefusedError("no request that a guard understands"))
         try:
             if verb == "lock":
@@ -193,7 +193,8 @@ class GuardClient:
                     raise errors.RefusedError(
                         f"what answers at {path} is not run by root, so it is no guard"
                     )
-                connection.sendall(request)
+                with suppress(BrokenPipeError):  # it has said no already
+                    connection.sendall(request)
                 reply: dict[str, Any] = json.loads(_read_line(connection))
         except (OSError, ValueError) as error:
             raise errors.StorageUnavailableError(
@@ -217,10 +218,20 @@ def _peer(connection: socket.socket) -> int:
     return int(_CREDENTIALS.unpack(raw)[1])
 
 
-def _read_line(connection: socket.socket) -> bytes:
+def _read_line(connection: socket.socket, until: float | None = None) -> bytes:
+    """Return what the other side says, up to the end of a line.
+
+    Raises:
+        TimeoutError: it goes on at `until`, by the monotonic clock.
+    """
     parts: list[bytes] = []
     size = 0
     while size <= _MOST_LINE:
+        if until is not None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
         part = connection.recv(65536)
         parts.append(part)
         size += len(part)

@@ -20,6 +20,8 @@ PASSING: Final = "locks/"
 """What begins so comes and goes with who works in a storage: no storage locks it."""
 _NOTES: Final = re.compile(r"chains/[0-9a-f]+/(?:mirror/|journal/upto-)", re.ASCII)
 """What copies say of themselves while they are made comes and goes likewise."""
+_RANDOM: Final = re.compile(r"chains/[0-9a-f]+/(?:packs|tables|keys)/", re.ASCII)
+"""Names of these hold an id that was just drawn, so nobody can have been there before."""
 PROBES: Final = "probes/"
 """What begins so was put to find out what a storage refuses: locked when that is asked for."""
 _PART = r"[a-z0-9_-][a-z0-9._-]*"
@@ -48,6 +50,11 @@ def check_key(key: ObjectKey) -> None:
 def is_held(key: ObjectKey) -> bool:
     """Tell whether a storage that locks objects locks this one as soon as it is put."""
     return not is_passing(key) and not key.startswith(PROBES)
+
+
+def is_foreseeable(key: ObjectKey) -> bool:
+    """Tell whether somebody may know an object's name before it is put."""
+    return _RANDOM.match(key) is None
 
 
 def is_passing(key: ObjectKey) -> bool:

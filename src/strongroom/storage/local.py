@@ -413,7 +413,10 @@ class LocalStorage:
             for name in _names_in_key_order(folder):
                 key = inside + name
                 if name.endswith("/"):
-                    if not (key.startswith(prefix) or prefix.startswith(key)):
+                    # Folders that lie too deep for any object could go down for ever.
+                    if not is_key(key[:-1]) or not (
+                        key.startswith(prefix) or prefix.startswith(key)
+                    ):
                         continue
                     with suppress(FileNotFoundError, NotADirectoryError):
                         inner = os.open(name[:-1], _FOLDER | os.O_NOFOLLOW, dir_fd=folder)

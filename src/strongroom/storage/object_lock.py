@@ -25,7 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom import errors
 from strongroom.storage.composing import by_copying
-from strongroom.storage.keys import check_key, is_held, is_key
+from strongroom.storage.keys import check_key, is_foreseeable, is_held, is_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,6 +97,8 @@ class LockingBucket:
         check_key(key)
         locked = {}
         if is_held(key):
+            if is_foreseeable(key):
+                self._refuse_hidden(key)
             locked = {
                 "ObjectLockMode": "COMPLIANCE",
                 "ObjectLockRetainUntilDate": self._clock.now() + self._hold_for,
@@ -114,6 +116,30 @@ class LockingBucket:
             # The library repeats a put whose answer was lost, and then finds its own object.
             if not error.fields.get("repeated") or self.get(key) != data:
                 raise
+
+    def _refuse_hidden(self, key: ObjectKey) -> None:
+        """Go on if nothing lies hidden under a name that is about to be given.
+
+        It would be the oldest version, and so the one that counts, and what is put now would
+        pass for what somebody hid it with.
+
+        Raises:
+            RefusedError: something does.
+        """
+        layers = self._layers(key)
+        first = _original(layers)
+        if first is None or layers[0].etag is not None:
+            return  # free, or seen to be taken
+        if self._date(key, first.version) is None:
+            self.delete(key)
+            return
+        raise errors.RefusedError(
+            f"cannot write {key} to {self.location}: an older version of it is there, locked, and "
+            "was hidden by a delete marker, which this server never makes",
+            hint="change the credentials of the storage; 'strongroom repository unhide' shows "
+            "what is below",
+            key=key,
+        )
 
     def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
         return by_copying(self, target, parts)

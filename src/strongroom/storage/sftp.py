@@ -476,12 +476,13 @@ def _in_key_order(inside: str, entries: Sequence[asyncssh.SFTPName]) -> Sequence
     """
     found = []
     for entry in entries:
-        name = str(entry.filename)
-        if is_key(name):
+        key = f"{inside}{entry.filename!s}"
+        # Not by its name alone: what lies too deep for any object could go down for ever.
+        if is_key(key):
             if _is_file(entry.attrs):
-                found.append(ObjectInfo(f"{inside}{name}", entry.attrs.size or 0))
+                found.append(ObjectInfo(key, entry.attrs.size or 0))
             elif stat.S_ISDIR(entry.attrs.permissions or 0):
-                found.append(ObjectInfo(f"{inside}{name}/", 0))
+                found.append(ObjectInfo(f"{key}/", 0))
     found.sort(key=lambda info: info.key)
     return found
 

@@ -23,8 +23,9 @@ from strongroom.repository.compaction import (
     plan_compaction,
     thinned_parts,
 )
+from strongroom.repository.newest_state import objects_of_newest_state
 from strongroom.repository.repository import Repository
-from strongroom.repository.stored_packs import Form, forms, read_form
+from strongroom.repository.stored_packs import Form, forms, next_generation, read_form
 from strongroom.storage.local import LocalStorage
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
@@ -334,6 +335,32 @@ def test_a_reader_passes_over_a_newer_form_that_hides_blocks(
     )
 
     assert job.contents() == contents
+
+
+def test_a_form_planted_under_the_last_name_there_is_stops_neither_compaction_nor_protection(
+    job: Job, storage: AdversaryStorage
+) -> None:
+    contents, last = job.contents(), "-" + "9" * 86
+    for key in job.keys_of("packs"):
+        storage.plant(key + last, b"junk")
+
+    assert compacted(job).problems == []
+
+    assert job.contents() == contents
+    thinned = {key for key in job.keys_of("packs") if layout.pack_form(key)[1]}  # type: ignore[index]
+    assert thinned
+    for key in thinned:
+        storage.plant(key.rpartition("-")[0] + last, b"junk")
+    locked = {*objects_of_newest_state(job.chain())}
+    assert thinned <= locked, "or what is right goes when its lock runs out"
+
+
+def test_the_next_form_of_a_pack_has_a_name_even_beside_the_last_there_is() -> None:
+    planted = Form("P-" + "9" * 86, 4, int("9" * 86))
+
+    assert next_generation([planted]) == 1
+    assert next_generation([planted, Form("P-000007", 4, 7)]) == 8
+    assert next_generation([Form("", 4, 10**9 - 1), Form("", 4, 10**9)]) == 10**9 + 1
 
 
 def test_a_missing_pack_is_missing_in_every_form(job: Job, storage: AdversaryStorage) -> None:

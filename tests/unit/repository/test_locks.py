@@ -558,3 +558,18 @@ def test_the_machine_id_itself_is_not_shown(memory: MemoryStorage, clock: Turned
     assert record["holder"]["pid"] == os.getpid()
     if machine_id.exists() and (word := machine_id.read_text().strip()):
         assert word not in json.dumps(record)
+
+
+@pytest.mark.parametrize("number", [9_999_999_999, 10**9, 10**9 - 1])
+def test_a_number_planted_to_leave_none_above_it_keeps_nobody_out(
+    memory: MemoryStorage, clock: TurnedClock, number: int
+) -> None:
+    with acquire(memory, "j1", "s1", clock):
+        pass
+    (left,) = [info.key for info in memory.list("locks/j1/")]
+    memory.put(f"locks/j1/{number:010}", memory.get(left))
+
+    with acquire(memory, "j1", "s2", clock), pytest.raises(errors.LockedError, match="s2"):
+        acquire(memory, "j1", "s3", clock)
+    with acquire(memory, "j1", "s4", clock) as lock:
+        assert lock.taken_over is None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom.crypto import random
+from strongroom.crypto.recipients import make_recovery_recipient
 from strongroom.crypto.signing import SigningKey
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
@@ -23,21 +24,29 @@ from strongroom.errors import (
     UnvouchedError,
 )
 from strongroom.format.block import BlockClass
+from strongroom.format.journal import PromiseBody
+from strongroom.format.paging import Table, TableRoot
+from strongroom.format.tables import HISTORY_SPAN, HistoryRecord
 from strongroom.model.floor import Floor
-from strongroom.repository import copy_marks, layout
+from strongroom.repository import copy_marks, layout, rekey
+from strongroom.repository.append import append_entry
 from strongroom.repository.chain import Chain, Trust
+from strongroom.repository.compaction import compact, plan_compaction
 from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
+from strongroom.repository.pages import PageCollector
 from strongroom.repository.prune import carry_out as carry_out_prune
 from strongroom.repository.prune import plan_prune, remove_leftovers
 from strongroom.repository.repository import Repository
+from strongroom.storage.base import ObjectInfo
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
 from tests.support.engine_job import AheadClock, look_at, source
+from tests.support.fickle_storage import FickleStorage
 from tests.support.jobs import Job, a_job, next_chain, write_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from strongroom.repository.chain import Head
@@ -79,6 +88,7 @@ def mirror(
     known: Head | None = None,
     check: bool = False,
     declare: bool = True,
+    keeps_ways: bool = False,
     cancel: Cancellation | None = None,
 ) -> CopiedChain | None:
     """Copy the job's chain as a machine does that knows the signer's fingerprint alone."""
@@ -90,6 +100,7 @@ def mirror(
         trust,
         known=known,
         check=check,
+        keeps_ways=keeps_ways,
         progress=progress,
         cancel=cancel,
     )
@@ -299,6 +310,56 @@ def test_a_pack_damaged_at_the_target_is_replaced_where_that_is_looked_for(
     assert result is not None
     assert set(result.replaced) == {key, entry}
     assert copied(job, target).scrub().ok
+
+
+def test_what_travels_is_what_was_judged_whatever_the_source_says_when_asked_again(
+    job: Job, target: AdversaryStorage
+) -> None:
+    honest = job.storage
+    job.storage = fickle = FickleStorage(honest, 99)
+    progress, cancel = NullProgress(), Cancellation()
+    plan = plan_mirror(
+        job.chain(), Repository.open(target), job.trust, progress=progress, cancel=cancel
+    )
+    assert plan is not None
+    plan.pages = {}  # compared page by page when they travel
+    fickle.honest_reads = 0
+
+    carry_out(plan, job.trust, job.clock, progress=progress, cancel=cancel)
+
+    brought = {
+        **objects(target, f"headers/{job.chain_id.hex()}"),
+        **objects(target, layout.journal(job.chain_id)),
+        **objects(target, layout.envelopes(job.chain_id)),
+    }
+    assert brought == {key: honest.get(key) for key in brought}
+    assert {key.split("/")[-2] for key in brought} == {"headers", "journal", "envelopes"}
+
+
+def test_an_object_larger_than_any_of_its_kind_is_not_read(
+    job: Job, target: AdversaryStorage
+) -> None:
+    """A file of holes takes no room, and more memory than there is."""
+
+    class Vast(AdversaryStorage):
+        def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+            for info in super().list(prefix):
+                vast = "/packs/" in info.key
+                yield ObjectInfo(info.key, 1 << 40) if vast else info
+
+        def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+            assert "/packs/" not in key
+            return super().get(key, offset, length)
+
+    points = job.points()
+    job.storage = Vast(job.storage)
+
+    copy = mirror(job, target)
+
+    assert copy is not None
+    assert {point for one in copy.damaged for point in one.points} == {
+        point.id.hex() for point in points
+    }
 
 
 def test_a_damaged_source_does_not_take_the_place_of_what_is_right(
@@ -515,10 +576,124 @@ def test_retention_at_the_copy_follows_what_the_original_signed(
     ]
 
 
+def forget(job: Job, changes: Mapping[int, HistoryRecord | None]) -> None:
+    """Sign a history that has forgotten entries, or has others in their place."""
+    chain = job.chain()
+    newest = chain.promise_entry
+    assert newest is not None
+    pages = PageCollector(chain)
+    records = dict(chain.history(newest).items())
+    records[newest.number] = HistoryRecord(newest.hash, [], [])
+    table = Table(HistoryRecord, HISTORY_SPAN, TableRoot(), pages.load)
+    root = table.updated({**records, **changes}, pages.add)
+    pages.store()
+    append_entry(chain, PromiseBody(root, "nothing was ever here"), job.signer, job.clock)
+
+
+@pytest.mark.parametrize("forgets", [True, False], ids=["forgets", "has others"])
+def test_a_history_that_lets_the_past_be_forgotten_is_not_copied_and_takes_nothing_from_a_floor(
+    job: Job, target: AdversaryStorage, forgets: bool
+) -> None:
+    mirror(job, target)
+    points = job.points()
+    contents = {point.id: job.restore(point) for point in points}
+    another = None if forgets else HistoryRecord(random.token(32), [], [])
+    forget(job, {point.entry.number: another for point in points[:2]})
+
+    with pytest.raises(ForkedError):
+        mirror(job, target)
+
+    # Nor where it stands at the keeper already.
+    for key, data in objects(job.storage, layout.chain(job.chain_id)).items():
+        if not target.exists(key):
+            target.plant(key, data)
+    there = copied(job, target)
+    floor = Floor(days=30)
+    for _ in range(2):
+        plan = plan_prune(there.repository, there.chain(), job.clock, timedelta(), floor)
+        carry_out_prune(plan)
+    # The last one is what a session would build on.
+    assert plan.spared_points == tuple(point.id.hex() for point in points[:2])
+    assert {point.id: there.restore(point) for point in points} == contents
+
+
+def test_a_keeper_with_a_floor_lets_nobody_who_signs_shut_others_out(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    """A server that was broken into could seal every chain key for nobody but its intruder."""
+    mirror(job, target)
+    before = objects(target, layout.envelopes(job.chain_id))
+    intruder = make_recovery_recipient(random.seed(), "intruder", job.signer.public)
+    assert job.chain_key is not None
+    chain = job.chain()
+    held = chain.envelopes()[job.chain_key.id]
+    rekey.replace_envelope(chain, job.chain_key, held, [intruder], job.signer)
+    publish(job, tmp_path)
+
+    kept = mirror(job, target, keeps_ways=True)
+
+    assert kept is not None
+    assert kept.newest_entry == job.head().number
+    assert objects(target, layout.envelopes(job.chain_id)) == before
+    # Nobody else loses what a re-wrap is for.
+    mirror(job, target)
+    assert objects(target, layout.envelopes(job.chain_id)) == objects(
+        job.storage, layout.envelopes(job.chain_id)
+    )
+
+
 def test_chains_read_the_same_at_both_ends(job: Job, target: AdversaryStorage) -> None:
     mirror(job, target)
 
     assert Chain(target, job.chain_id).head() == job.head()
+
+
+def test_a_note_planted_under_the_last_number_there_is_keeps_no_quarantine_from_ending(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    mirror(job, target)
+    job.remove(job.points()[0])
+    publish(job, tmp_path)
+    mirror(job, target)
+    there = copied(job, target)
+    target.plant(layout.mirror_note(job.chain_id, 9_999_999_999), b"junk")
+
+    there.prune()
+
+    assert there.plan_prune().nothing
+
+
+def test_care_takes_nothing_by_what_a_mark_leaves_to_be_seen(
+    job: Job, target: AdversaryStorage
+) -> None:
+    """Who may only add to a storage could have its keeper remove what newer points need."""
+    mirror(job, target)
+    there = copied(job, target)
+    before = objects(target, layout.packs(job.chain_id))
+    target.plant(layout.copied_up_to(job.chain_id, job.points()[0].entry.number), b"upto")
+
+    for _ in range(2):
+        pruned = there.prune()
+        chain = there.chain()
+        plan = plan_compaction(chain, 0.0)
+        compacted = compact(chain, plan, job.clock, NullProgress(), Cancellation())
+
+        assert pruned.left is not None
+        assert compacted.left is not None
+    assert objects(target, layout.packs(job.chain_id)) == before
+
+
+def test_who_misses_entries_is_told_of_a_mark_that_hides_them(
+    job: Job, storage: AdversaryStorage
+) -> None:
+    head = job.head()
+    mark = layout.copied_up_to(job.chain_id, 1)
+    storage.plant(mark, b"upto")
+
+    with pytest.raises(RolledBackError) as caught:
+        job.chain().check_head(head)
+
+    assert mark in str(caught.value.hint)
 
 
 def test_a_copy_whose_original_expired_goes_as_a_whole(
@@ -540,6 +715,22 @@ def test_a_copy_whose_original_expired_goes_as_a_whole(
     remove_leftovers(there.repository)
     assert objects(target, layout.chain(job.chain_id)) == {}
     assert copied(newer, target).contents() == newer.contents()
+
+
+def test_what_a_job_published_in_another_place_says_nothing_of_a_copy(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    """It names the chains that are with it: so does an archive of one point, and a new home."""
+    mirror(job, target)
+    newer = next_chain(job, elsewhere=True)
+    publish(newer, tmp_path)
+    mirror(newer, target)
+    beyond = next_chain(newer)
+    publish(beyond, tmp_path)
+    mirror(beyond, target)
+
+    assert copied(job, target).plan_prune().nothing
+    assert copied(newer, target).plan_prune().whole_chain
 
 
 def test_nobody_else_can_say_that_an_original_expired(

@@ -1,3 +1,4 @@
+import struct
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ from strongroom.errors import (
     PointDamagedError,
     UnlockError,
 )
-from strongroom.format.block import BlockAddress, BlockClass
+from strongroom.format.block import BlockAddress, BlockClass, context
 from strongroom.format.point import TreeRoot
 from strongroom.repository import layout
 from strongroom.repository.keyring import Keyring
@@ -26,6 +27,7 @@ from tests.support.chain_builder import (
 )
 
 DATA, INDEX = BlockClass.DATA, BlockClass.INDEX
+FRAME_HEAD = struct.Struct(">BII")
 
 
 def a_chain_with(
@@ -99,6 +101,32 @@ def test_a_block_in_the_place_of_another_does_not_open(sealed: bool) -> None:
     for address in (one, other):
         with pytest.raises(BlockDamagedError):
             reader.read(address, DATA)
+
+
+@pytest.mark.parametrize("block_class", [DATA, INDEX])
+def test_who_has_the_keys_puts_nothing_in_the_place_of_what_was_signed(
+    block_class: BlockClass,
+) -> None:
+    built, storage, (data,) = a_chain_with([b"what was backed up" * 40])
+    view = built.views()[0]
+    reader = view.reader()
+    address = data if block_class is DATA else the_root_page(view)
+    birth = reader.birth(address, block_class)
+    index = birth.index_of[address.place]
+    begin, length = birth.directory.offsets[index], birth.directory.lengths[index]
+    bound_to = context(
+        built.chain().header.suite, built.chain_id, birth.session_id, address.number, block_class
+    )
+    assert birth.sealer is not None
+    honest = storage.get(birth.key)
+    frame = birth.sealer.open(address.place, bound_to, honest[begin : begin + length])
+    forged = (FRAME_HEAD.pack(0, 5, 5) + b"wrong").ljust(len(frame), b"\0")
+    sealed = birth.sealer.seal(address.place, bound_to, forged)
+    assert len(sealed) == length
+    storage.replace(birth.key, honest[:begin] + sealed + honest[begin + length :])
+
+    with pytest.raises(BlockDamagedError):
+        built.views()[0].reader().read(address, block_class)
 
 
 def test_a_pack_cut_short_is_damage() -> None:

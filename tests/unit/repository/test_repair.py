@@ -17,6 +17,7 @@ from strongroom.repository.repository import Repository
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.memory_storage import MemoryStorage
 from tests.support.engine_job import settle, source
+from tests.support.fickle_storage import FickleStorage
 from tests.support.jobs import Job, a_job
 
 if TYPE_CHECKING:
@@ -126,6 +127,21 @@ def test_whatever_is_damaged_comes_back_from_a_copy(
     if kind != "packs":
         after = storage.snapshot()
         assert {key: after[key] for key in before} == before
+
+
+@pytest.mark.parametrize("kind", ["headers", "journal"])
+def test_what_comes_back_is_what_was_judged_whatever_the_copy_says_when_asked_again(
+    storage: AdversaryStorage, tmp_path: Path, kind: str
+) -> None:
+    job = with_two_points(storage, tmp_path)
+    heads = {job.chain_id: job.head()}
+    key = layout.header(job.chain_id) if kind == "headers" else job.keys_of("journal")[-1]
+    honest, copy = storage.get(key), FickleStorage(copy_of(storage), 1)
+    storage.hide(key)
+
+    mend(job, copy, heads)
+
+    assert not storage.exists(key) or storage.get(key) == honest
 
 
 def test_of_a_pack_that_both_have_damaged_each_block_comes_from_where_it_is_whole(

@@ -106,6 +106,22 @@ def test_members_that_are_compressed_or_twice_there_are_malformed(tmp_path: Path
             ArchiveStorage(path).exists("a")
 
 
+def test_a_hostile_directory_is_refused_whatever_it_says(path: Path) -> None:
+    honest = path.read_bytes()
+    refused = 0
+    for at in range(honest.index(b"PK\x01\x02"), len(honest)):
+        for byte in (0x00, 0x80, 0xFF):
+            path.write_bytes(honest[:at] + bytes([byte]) + honest[at + 1 :])
+            storage = ArchiveStorage(path)
+            try:
+                for info in storage.list():
+                    assert len(storage.get(info.key)) == info.size
+            except errors.StrongroomError:
+                refused += 1
+            storage.close()
+    assert refused
+
+
 def test_members_that_name_no_object_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "more"
     with zipfile.ZipFile(path, "w") as archive:

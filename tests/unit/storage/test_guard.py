@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -250,14 +251,17 @@ def test_strangers_are_not_answered(guarded: Guarded) -> None:
         f"os.setuid({NOBODY})\n"
         "with socket.socket(socket.AF_UNIX) as s:\n"
         "    s.connect(sys.argv[1])\n"
-        '    s.sendall(b\'{"verb": "lock", "keys": ["%s"], "until": 0}\\n\')\n'
+        "    try:\n"
+        '        s.sendall(b\'{"verb": "lock", "keys": ["%s"], "until": 0}\\n\')\n'
+        "    except BrokenPipeError:\n"
+        "        pass\n"
         "    print(s.recv(1000).decode())\n" % PACK
     )
     with guarded.serving():
-        (socket,) = guarded.sockets.iterdir()
+        (socket_file,) = guarded.sockets.iterdir()
         # From inside, since nobody else may look into the tests' folders above.
         said = subprocess.run(
-            [sys.executable, "-c", code, socket.name],
+            [sys.executable, "-c", code, socket_file.name],
             cwd=guarded.sockets,
             stdout=subprocess.PIPE,
             text=True,
@@ -265,6 +269,52 @@ def test_strangers_are_not_answered(guarded: Guarded) -> None:
         )
     assert "only the owner" in said.stdout
     assert not is_immutable(guarded.folder / PACK)
+
+
+def test_a_stranger_who_says_nothing_keeps_nobody_off(guarded: Guarded) -> None:
+    put(guarded)
+    code = (
+        "import os, socket, sys\n"
+        f"os.setuid({NOBODY})\n"
+        "s = socket.socket(socket.AF_UNIX)\n"
+        "s.connect(sys.argv[1])\n"
+        "print(s.recv(1000).decode())\n"
+    )
+    with guarded.serving():
+        (socket_file,) = guarded.sockets.iterdir()
+        # Told no although it never ends its line: it is not waited for.
+        said = subprocess.run(
+            [sys.executable, "-c", code, socket_file.name],
+            cwd=guarded.sockets,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    assert "only the owner" in said.stdout
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b'{"verb": "lock", "keys": [], "until": Infinity}',
+        b'{"verb": "lock", "keys": [], "until": 1e999}',
+        b"[" * 100_000,
+        b'{"verb": "lock", "keys": "chains", "until": 0}',
+        b'{"verb": "lock", "keys": ["\\ud800"], "until": 0}',
+        b"",
+    ],
+    ids=["infinity", "too large", "deep", "letters", "half a letter", "nothing"],
+)
+def test_nonsense_ends_a_request_and_not_the_guard(guarded: Guarded, nonsense: bytes) -> None:
+    put(guarded)
+    with guarded.serving():
+        (path,) = guarded.sockets.iterdir()
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(path))
+            asking.sendall(nonsense + b"\n")
+            assert b"error" in asking.recv(1000)
+        storage = GuardedFolder(guarded.folder, guarded.sockets, DAY, TurnedClock())
+        assert storage.locked_until(PACK) is None
 
 
 def test_a_date_counts_where_a_crash_lost_the_attribute(guarded: Guarded) -> None:

@@ -213,6 +213,30 @@ def test_an_object_is_durable_before_it_has_its_name_and_its_name_before_put_ret
     ]
 
 
+def test_folders_within_folders_without_end_are_passed_over(
+    storage: LocalStorage, root: Path
+) -> None:
+    storage.put("a/object", b"x")
+    top = root / "a" / "a"
+    top.mkdir()
+    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(1200):
+        os.mkdir("a", dir_fd=folder)
+        inner = os.open("a", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    try:
+        assert [info.key for info in storage.list()] == ["a/object"]
+    finally:
+        # One by one, for whoever removes the tests' folders goes down as well.
+        below = root / "below"
+        while any(top.iterdir()):
+            (top / "a").rename(below)
+            top.rmdir()
+            below.rename(top)
+
+
 def test_a_folder_that_another_process_has_just_made_is_made_durable_too(
     storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

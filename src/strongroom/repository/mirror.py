@@ -204,6 +204,7 @@ def plan_mirror(
     trust: Trust,
     *,
     known: Head | None = None,
+    named: bool = False,
     check: bool = False,
     progress: Progress,
     cancel: Cancellation,
@@ -215,12 +216,15 @@ def plan_mirror(
         target: Where its copy is, or is to be.
         trust: Whose signatures count.
         known: The newest entry known of it from elsewhere.
+        named: Begin a copy of it without points, too: a newer chain's session says that it is
+            there, and readers hold that against a copy that lacks it.
         check: Read what the target has already, and replace what is not what was signed.
         progress: Is told how reading the target goes.
         cancel: Stops that.
 
     Returns:
-        What has to travel; None where the source promises no point and the target has nothing.
+        What has to travel; None where the source promises no point, nobody names the chain and
+        the target has nothing of it.
 
     Raises:
         UnvouchedError: nobody here believes who signs it.
@@ -228,7 +232,7 @@ def plan_mirror(
             has another history.
         IntegrityError: the source is damaged or withheld in part.
     """
-    return _Planner(source, target, trust, known, check, progress, cancel).plan()
+    return _Planner(source, target, trust, known, named, check, progress, cancel).plan()
 
 
 def carry_out(
@@ -273,7 +277,13 @@ def carry_out(
                     raise moved.error from None
                 newer = Chain(plan.source.storage, plan.source.chain_id)
                 found = plan_mirror(
-                    newer, plan.target, trust, known=plan.head, progress=progress, cancel=cancel
+                    newer,
+                    plan.target,
+                    trust,
+                    known=plan.head,
+                    named=True,
+                    progress=progress,
+                    cancel=cancel,
                 )
                 if found is None or found.head == plan.head:
                     raise moved.error from None
@@ -301,6 +311,7 @@ class _Planner:
         target: Repository,
         trust: Trust,
         known: Head | None,
+        named: bool,
         check: bool,
         progress: Progress,
         cancel: Cancellation,
@@ -310,6 +321,7 @@ class _Planner:
         self._storage = target.storage
         self._trust = trust
         self._known = known
+        self._named = named
         self._check = check
         self._progress = progress
         self._cancel = cancel
@@ -319,7 +331,7 @@ class _Planner:
         copy = self._copy()
         live = self._judge(copy)
         head = chain.head()
-        if head is None or (not live and copy is None):
+        if head is None or not (live or copy is not None or self._named):
             return None
         promise = chain.promise_entry
         assert promise is not None or not live

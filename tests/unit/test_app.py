@@ -36,3 +36,11 @@ def test_where_there_is_a_home_records_go_to_its_log(tmp_path: Path) -> None:
     (line,) = (tmp_path / "strongroom.log").read_text().splitlines()
     assert json.loads(line)["event"] == "a.detail"
     assert (tmp_path / "strongroom.log").stat().st_mode & 0o077 == 0
+
+
+def test_how_things_stand_is_told_without_loading_cryptography(tmp_path: Path) -> None:
+    program = (
+        "import sys, strongroom.control.status; "
+        "assert 'cryptography' not in sys.modules and 'zstandard' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)

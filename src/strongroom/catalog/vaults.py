@@ -37,6 +37,12 @@ def get(database: Database, repository_id: bytes) -> Vault | None:
     return Vault(Immutability(int(row["immutable_days"]), int(row["batch_days"])))
 
 
+def any_locks(database: Database) -> bool:
+    """Tell whether any repository keeps objects from being removed."""
+    found = database.one("SELECT 1 FROM vaults WHERE immutable_days IS NOT NULL LIMIT 1")
+    return found is not None
+
+
 def put(database: Database, repository_id: bytes, vault: Vault) -> None:
     """Make a repository a vault, or another one."""
     kept = vault.immutability

@@ -384,7 +384,7 @@ def prune(
     expired: tuple[RemovedPoint, ...] = ()
     ended: tuple[str, ...] = ()
     if ctx.has_catalog:
-        blocked = clock_guard.removals_blocked(ctx, strict=vaults.needs_strict_clock(ctx, where))
+        blocked = clock_guard.removals_blocked(ctx, strict=vaults.is_immutable(ctx, where))
         if blocked is not None and not dry_run:
             raise ClockJumpedError(blocked)
         if blocked is not None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from strongroom.catalog import values
-from strongroom.control import audit
 from strongroom.control.views import ClockConfirmed
 from strongroom.model.clock_guard import ClockReading, jump
 from strongroom.model.phrases import counted
@@ -53,6 +52,8 @@ def removals_blocked(ctx: Context, *, strict: bool) -> str | None:
 
 def confirm(ctx: Context) -> ClockConfirmed:
     """Believe the clock as it is from now on."""
+    from strongroom.control import audit
+
     found = _look(ctx)
     far = found[False] or found[True]
     now = _reading(ctx)

@@ -1,4 +1,4 @@
-"""What this server knows to be damaged: noted where it is found, told wherever points are shown.
+"""What this server knows to be damaged, noted where it is found; `damage_notices` tells of it.
 
 A scrub knows best: what it finds of a chain takes the place of what was known. Verify and
 sessions add what they meet. Of a copy nothing is noted: jobs do not write there.
@@ -13,7 +13,6 @@ from strongroom.catalog import damage, repositories
 from strongroom.errors import IntegrityError
 from strongroom.format.block import PLACE_BITS
 from strongroom.format.journal import SessionBody
-from strongroom.model.phrases import counted
 from strongroom.repository import layout
 from strongroom.repository.reach import Reach
 from strongroom.repository.state import StateBlocks
@@ -144,29 +143,3 @@ def forget_unused(ctx: Context, chain: Chain) -> None:
         block for block in known.blocks if not any(state.contains(*block) for state in states)
     ]
     damage.forget(ctx.database, chain.chain_id, unused)
-
-
-def in_words(known: damage.DamagedChain) -> str:
-    """Say what is damaged of a chain, and what becomes of it."""
-    name = f"chain {known.chain_id.hex()[:12]}"
-    if known.state:
-        return (
-            f"{name}: its records are damaged; its job's next session begins a new chain "
-            "('repository repair --from COPY' brings them back)"
-        )
-    return (
-        f"{name}: {counted(len(known.blocks), 'block is', 'blocks are')} damaged; new points do "
-        "without, and 'point list' shows which older ones do not"
-    )
-
-
-def told_of(ctx: Context, repository_id: bytes | None = None) -> tuple[str, ...]:
-    """Say what is known to be damaged, in one repository or in all."""
-    if not ctx.has_catalog:
-        return ()
-    told = []
-    for known in damage.all_chains(ctx.database):
-        row = chain_rows.find(ctx.database, known.chain_id)
-        if row is not None and repository_id in (None, row.repository_id):
-            told.append(in_words(known))
-    return tuple(told)

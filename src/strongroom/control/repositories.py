@@ -14,7 +14,7 @@ from strongroom.control import (
     config_backup,
     copy_jobs,
     credentials,
-    damage,
+    damage_notices,
     guarded,
     keys,
     place_checks,
@@ -389,5 +389,5 @@ def _details(ctx: Context, where: str, reading: Reading) -> RepositoryDetails:
         warnings=tuple(reading.warnings),
         accepted_signers=signers.accepted(ctx),
         vault=vaults.shown(ctx, row) if row else None,
-        damaged=damage.told_of(ctx, repository.repository_id),
+        damaged=damage_notices.told_of(ctx, repository.repository_id),
     )

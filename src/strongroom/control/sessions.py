@@ -423,7 +423,7 @@ class SessionRun:
         )
         self._flagged = {one.point_id: one.flagged for one in facts}
         blocked = clock_guard.removals_blocked(
-            self.ctx, strict=vaults.needs_strict_clock(self.ctx, self.job.repository)
+            self.ctx, strict=vaults.is_immutable(self.ctx, self.job.repository)
         )
         if blocked is not None:
             self.warnings.append(f"{blocked}; {ClockJumpedError.hint}")

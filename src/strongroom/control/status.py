@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import copy_jobs, jobs, points, recovery_keys, sessions
-from strongroom.control import clock_guard, config_backup, damage, vaults
+from strongroom.catalog import copy_jobs, jobs, points, recovery_keys, sessions, vaults
+from strongroom.control import clock_guard, config_backup, damage_notices
 from strongroom.control.views import JobStatus, StatusReport
 from strongroom.errors import ClockJumpedError
 from strongroom.model.session import SessionRecord, SessionState
@@ -56,10 +56,10 @@ def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
         notices.append("the configuration has changed since its newest backup")
     behind = [row for row in copy_jobs.all_rows(ctx.database) if row.problem is not None]
     notices += [f"copy job {row.copy.name} did not copy all: {row.problem}" for row in behind]
-    blocked = clock_guard.removals_blocked(ctx, strict=vaults.needs_strict_clock(ctx))
+    blocked = clock_guard.removals_blocked(ctx, strict=vaults.any_locks(ctx.database))
     if blocked is not None:
         notices.append(f"{blocked}; {ClockJumpedError.hint}")
-    notices.extend(damage.told_of(ctx))
+    notices.extend(damage_notices.told_of(ctx))
     well = all(status.ok for status in stands) and not behind
     return StatusReport(ok=well, jobs=stands, notices=tuple(notices))
 

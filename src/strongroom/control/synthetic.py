@@ -300,7 +300,7 @@ class SyntheticRun(SessionRun):
             old: The old ones' chain.
         """
         ctx = self.ctx
-        strict = vaults.needs_strict_clock(ctx, self.job.repository)
+        strict = vaults.is_immutable(ctx, self.job.repository)
         blocked = clock_guard.removals_blocked(ctx, strict=strict) is not None
         for row in point_rows.of_chain(ctx.database, old.chain_id):
             new = points.get(row.point_id)

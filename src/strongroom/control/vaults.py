@@ -72,17 +72,6 @@ def is_immutable(ctx: Context, where: str) -> bool:
     return row is not None and immutability_of(ctx, row.repository_id) is not None
 
 
-def needs_strict_clock(ctx: Context, where: str | None = None) -> bool:
-    """Tell whether removals at a place, or anywhere, wait also for a machine that was off long.
-
-    For `clock_guard.removals_blocked(ctx, strict=...)`.
-    """
-    if where is not None:
-        return is_immutable(ctx, where)
-    rows = repositories.all_rows(ctx.database)
-    return any(immutability_of(ctx, row.repository_id) is not None for row in rows)
-
-
 def _row_at(ctx: Context, where: str) -> RepositoryRow | None:
     """Return the repository that a name or a location means, if the catalog knows it."""
     if not ctx.has_catalog:

@@ -194,8 +194,8 @@ def test_only_where_a_vault_locks_anything_is_the_clock_judged_strictly(vault) -
     vault.repository("other")
     vaults.edit(vault.ctx, "other", vault=True)
     asked = ("main", "/main", "other", "/other", "/nowhere")
-    assert [vaults.needs_strict_clock(vault.ctx, where) for where in asked] == [
+    assert [vaults.is_immutable(vault.ctx, where) for where in asked] == [
         *(True, True),
         *(False, False, False),
     ]
-    assert vaults.needs_strict_clock(vault.ctx)
+    assert vault_rows.any_locks(vault.ctx.database)

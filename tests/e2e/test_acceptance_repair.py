@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -178,3 +179,14 @@ def test_a_copy_mends_what_the_source_cannot(here: SameProcess, tmp_path: Path) 
     here.run("restore", "job@latest", "--to", target, "--strip", "--verify")
     check_same(here.folder / "kept", target)
     here.run("repository", "repair", "main", "--from", "main", status=2)
+
+
+def test_what_is_restored_from_a_copy_does_not_open_the_bucket_that_the_catalog_knows(
+    here: SameProcess,
+) -> None:
+    source = protect(here, "image")
+    gone = "s3://gone/office?endpoint=http://127.0.0.1:9&profile=gone"
+    with sqlite3.connect(here.folder / "home" / "catalog.db") as catalog:
+        catalog.execute("UPDATE repositories SET location = ?", (gone,))
+
+    check_newest(here, source, "--repository", here.folder / "repository")

@@ -140,6 +140,21 @@ def test_a_keyless_machine_copies_scrubs_and_prunes(
     assert word == "second"
 
 
+def test_a_copy_begun_when_a_chain_has_just_lost_its_points_is_whole(
+    machine: SameProcess, keyless: SameProcess
+) -> None:
+    """The newest session still names that chain, and readers miss what is named and not there."""
+    change(machine, "second")
+    machine.run("job", "run", "docs", "--full")
+    machine.run("point", "remove", points(machine)[0]["id"], "--yes")
+    machine.run("repository", "copy", "main", "offsite")
+
+    copy = place(machine, "offsite")
+    machine.run("repository", "scrub", copy)
+    there = ("--repository", copy, "--password-env", "PASSWORD")
+    assert restored(keyless, "docs@latest", *there) == "second"
+
+
 def test_a_failing_copy_is_a_warning_of_the_session(machine: SameProcess) -> None:
     machine.run("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
     shutil.rmtree(place(machine, "offsite"))

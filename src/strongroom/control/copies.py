@@ -263,6 +263,7 @@ class _Copying:
         self.copied: list[CopiedChain] = []
         self.problems: list[CopyProblem] = []
         self.warnings: list[str] = []
+        self._named: set[bytes] = set()
 
     def chains(self, job_ids: Sequence[str] | None) -> Iterator[Chain]:
         """Yield the source's chains, oldest first: newer ones name older ones."""
@@ -292,6 +293,7 @@ class _Copying:
             newest = chain.newest_session
             body = newest.body if newest is not None else None
             for ref in body.older if isinstance(body, SessionBody) else ():
+                self._named.add(ref.chain_id)
                 if ref.chain_id not in present:
                     error = PointWithheldError(
                         f"chain {ref.chain_id.hex()[:12]}, which the newest session of chain "
@@ -319,6 +321,7 @@ class _Copying:
                 self._destination,
                 trust,
                 known=known,
+                named=chain.chain_id in self._named,
                 check=self._check,
                 keeps_ways=not self._floor.nothing,
                 progress=progress,

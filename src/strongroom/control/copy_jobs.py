@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copy_jobs as rows
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, keys
+from strongroom.control import audit, keys, vaults
 from strongroom.control.views import CopyJobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -21,6 +21,7 @@ from strongroom.model.copy_job import CopyJob
 from strongroom.model.job import KmsEncryption, NoEncryption, parse_encryption
 
 if TYPE_CHECKING:
+    from strongroom.catalog.repositories import RepositoryRow
     from strongroom.control.access import Access
     from strongroom.control.context import Context
     from strongroom.control.copies import CopyResult
@@ -61,6 +62,7 @@ def create(
         InvalidInputError: the job writes to that repository itself, or it is plain and a key
             of the copy's own was asked for.
         RefusedError: a plain copy of sealed backups was asked for.
+        EncryptionRequiredError: the job is plain, and the repository is a vault.
     """
     if rows.find(ctx.database, name) is not None:
         raise ConflictError(
@@ -69,11 +71,7 @@ def create(
         )
     of = jobs.get(ctx.database, job)
     to = repositories.get(ctx.database, repository)
-    if of.repository == to.name:
-        raise InvalidInputError(
-            f"job {job} writes to repository {repository} itself",
-            hint="a copy is of use somewhere else: on another disk, at another place",
-        )
+    _check_target(ctx, of, to)
     sealed = None if encrypt is None else parse_encryption(encrypt, local_half=local_half)
     if isinstance(sealed, NoEncryption):
         _refuse_plain(ctx, of, force)
@@ -105,6 +103,16 @@ def create(
             encrypt=None if sealed is None else str(sealed),
         )
     return show(ctx, name)
+
+
+def _check_target(ctx: Context, job: Job, to: RepositoryRow) -> None:
+    if job.repository == to.name:
+        raise InvalidInputError(
+            f"job {job.name} writes to repository {to.name} itself",
+            hint="a copy is of use somewhere else: on another disk, at another place",
+        )
+    if not job.encrypted:
+        vaults.refuse_plain(ctx, to, f"job {job.name}")
 
 
 def _refuse_plain(ctx: Context, job: Job, force: bool) -> None:

@@ -16,6 +16,7 @@ from strongroom.format.journal import SessionBody
 from strongroom.repository import layout
 from strongroom.repository.reach import Reach
 from strongroom.repository.state import StateBlocks
+from strongroom.storage.location import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -106,7 +107,12 @@ def is_noted(ctx: Context, chain: Chain) -> bool:
 def _is_there(ctx: Context, repository_id: bytes, location: str) -> bool:
     """Tell whether a repository of the catalog lies there; a copy of it may have its id."""
     row = repositories.by_id(ctx.database, repository_id)
-    return row is not None and ctx.storage(row.location).location == location
+    if row is None:
+        return False
+    if is_elsewhere(row.location):
+        # It is not opened for this: what opens it may be gone, and a copy is read without it.
+        return row.location == location
+    return ctx.storage(row.location).location == location
 
 
 def hurts(ctx: Context, chain: Chain, body: SessionBody) -> bool:

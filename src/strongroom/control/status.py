@@ -24,7 +24,8 @@ MAX_AGE = timedelta(hours=26)
 def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
     """Return how every job stands.
 
-    A job is well if its newest session made points, and they are not too old.
+    A job is well if its newest session made points, and they are not too old. All is well where
+    also every copy job did its work, nothing is known to be damaged, and the clock is believed.
 
     Args:
         ctx: Surroundings.
@@ -59,8 +60,9 @@ def report(ctx: Context, max_age: timedelta | None = None) -> StatusReport:
     blocked = clock_guard.removals_blocked(ctx, strict=vaults.any_locks(ctx.database))
     if blocked is not None:
         notices.append(f"{blocked}; {ClockJumpedError.hint}")
-    notices.extend(damage_notices.told_of(ctx))
-    well = all(status.ok for status in stands) and not behind
+    damaged = damage_notices.told_of(ctx)
+    notices.extend(damaged)
+    well = all(status.ok for status in stands) and not (behind or blocked or damaged)
     return StatusReport(ok=well, jobs=stands, notices=tuple(notices))
 
 

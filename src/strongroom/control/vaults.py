@@ -454,7 +454,7 @@ def warn_of_hidden(ctx: Context, where: str) -> None:
 def hidden_words(name: str, count: int) -> str:
     """Say that objects are hidden, and what brings them back."""
     return (
-        f"{counted(count, 'object')} of vault {name} are hidden by delete markers or by newer "
+        f"hidden in vault {name}: {counted(count, 'object')}, by delete markers or by newer "
         f"versions, which this server never makes: 'strongroom repository unhide {name}' brings "
         "them back; change the credentials of the storage first"
     )

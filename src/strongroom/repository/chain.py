@@ -64,6 +64,7 @@ from strongroom.format.tables import (
     SessionSet,
 )
 from strongroom.format.versions import SUITE_PLAIN
+from strongroom.model.phrases import counted
 from strongroom.repository import layout
 from strongroom.repository.keyring import Keyring, openers_of
 from strongroom.repository.signers import Signers
@@ -595,8 +596,8 @@ class Chain:
             )
         if missing:
             raise PointWithheldError(
-                f"chain {self.name}: {len(missing)} points that entry {promise.number} promises "
-                f"are not there: {', '.join(missing)}",
+                f"chain {self.name} lacks {counted(len(missing), 'point')} that entry "
+                f"{promise.number} promises: {', '.join(missing)}",
                 hint="the storage withholds or lost them; a copy of the repository may have them",
                 points=missing,
             )

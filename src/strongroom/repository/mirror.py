@@ -212,6 +212,7 @@ def plan_mirror(
     trust: Trust,
     *,
     known: Head | None = None,
+    named: bool = False,
     check: bool = False,
     keeps_ways: bool = False,
     progress: Progress,
@@ -224,6 +225,8 @@ def plan_mirror(
         target: Where its copy is, or is to be.
         trust: Whose signatures count.
         known: The newest entry known of it from elsewhere.
+        named: Begin a copy of it without points, too: a newer chain's session says that it is
+            there, and readers hold that against a copy that lacks it.
         check: Read what the target has already, and replace what is not what was signed.
         keeps_ways: Replace no envelope of the target's that is intact: who can sign could shut
             out everybody else by it.
@@ -231,7 +234,8 @@ def plan_mirror(
         cancel: Stops that.
 
     Returns:
-        What has to travel; None where the source promises no point and the target has nothing.
+        What has to travel; None where the source promises no point, nobody names the chain and
+        the target has nothing of it.
 
     Raises:
         UnvouchedError: nobody here believes who signs it.
@@ -239,7 +243,7 @@ def plan_mirror(
             has another history.
         IntegrityError: the source is damaged or withheld in part.
     """
-    return _Planner(source, target, trust, known, check, keeps_ways, progress, cancel).plan()
+    return _Planner(source, target, trust, known, named, check, keeps_ways, progress, cancel).plan()
 
 
 def carry_out(
@@ -288,6 +292,7 @@ def carry_out(
                     plan.target,
                     trust,
                     known=plan.head,
+                    named=True,
                     keeps_ways=plan.keeps_ways,
                     progress=progress,
                     cancel=cancel,
@@ -318,6 +323,7 @@ class _Planner:
         target: Repository,
         trust: Trust,
         known: Head | None,
+        named: bool,
         check: bool,
         keeps_ways: bool,
         progress: Progress,
@@ -328,6 +334,7 @@ class _Planner:
         self._storage = target.storage
         self._trust = trust
         self._known = known
+        self._named = named
         self._check = check
         self._keeps_ways = keeps_ways
         self._progress = progress
@@ -338,7 +345,7 @@ class _Planner:
         copy = self._copy()
         live = self._judge(copy)
         head = chain.head()
-        if head is None or (not live and copy is None):
+        if head is None or not (live or copy is not None or self._named):
             return None
         promise = chain.promise_entry
         assert promise is not None or not live

@@ -125,7 +125,7 @@ class PrunePlan:
         if self.whole_chain:
             lines = [f"chain {self.chain[:12]}: expired, all of it goes"]
         else:
-            lines = [f"chain {self.chain[:12]}: {counted(self.kept_points, 'point')} stay"]
+            lines = [f"chain {self.chain[:12]}: {counted(self.kept_points, 'point')} kept"]
         if self.spared_points:
             lines.append(
                 f"  {counted(len(self.spared_points), 'point')} that the signer gave up stay: "
@@ -136,7 +136,7 @@ class PrunePlan:
             count, size = reasons.get(one.reason, (0, 0))
             reasons[one.reason] = (count + 1, size + one.stored_bytes)
         lines.extend(
-            f"  {count:,} objects, {size:,} bytes: {reason}"
+            f"  {counted(count, 'object')}, {counted(size, 'byte')}: {reason}"
             for reason, (count, size) in reasons.items()
         )
         lines.extend(f"  {remark}" for remark in self.remarks)

@@ -198,7 +198,7 @@ class GuardClient:
                 reply: dict[str, Any] = json.loads(_read_line(connection))
         except (OSError, ValueError) as error:
             raise errors.StorageUnavailableError(
-                f"the guard of {self._folder} does not answer: {error}",
+                f"the guard of {self._folder} does not answer: {_reason(error)}",
                 hint=f"have root run 'strongroom guard run {self._folder} --days N', as a service",
                 folder=str(self._folder),
             ) from error
@@ -238,3 +238,9 @@ def _read_line(connection: socket.socket, until: float | None = None) -> bytes:
         if not part or part.endswith(b"\n"):
             break
     return b"".join(parts)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+        return "none is running"
+    return (error.strerror if isinstance(error, OSError) else None) or f"{error}"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from strongroom.catalog import sessions
-from strongroom.control import config_backup, recovery, status
+from strongroom.catalog import damage, sessions
+from strongroom.control import clock_guard, config_backup, recovery, status
 from strongroom.crypto import random
 from strongroom.model.session import SessionError, SessionRecord, SessionState
 
@@ -126,3 +126,22 @@ def test_a_configuration_that_is_not_backed_up_is_told_of(shop) -> None:
     assert not any("configuration" in notice for notice in status.report(shop.ctx).notices)
     shop.password("lab")
     assert any("has changed" in notice for notice in status.report(shop.ctx).notices)
+
+
+def test_all_is_not_well_while_removals_wait_for_the_clock(shop) -> None:
+    shop.repository()
+    assert clock_guard.removals_blocked(shop.ctx, strict=False) is None
+    assert status.report(shop.ctx).ok
+    shop.clock.jump(timedelta(days=30))
+    assert not status.report(shop.ctx).ok
+
+
+def test_all_is_not_well_while_something_is_known_to_be_damaged(shop) -> None:
+    shop.repository()
+    shop.job()
+    ran(shop, SessionState.SUCCESS)
+    shop.session()
+    assert status.report(shop.ctx).ok
+    damage.add(shop.ctx.database, shop.chain().chain_id, [(1, 0)], shop.clock.now())
+    assert "damaged" in status.report(shop.ctx).notices[-1]
+    assert not status.report(shop.ctx).ok

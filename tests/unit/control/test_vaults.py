@@ -9,7 +9,7 @@ import pytest
 from strongroom.catalog import repositories as rows
 from strongroom.catalog import vaults as vault_rows
 from strongroom.catalog.vaults import Vault
-from strongroom.control import jobs, points, repositories, retention, vaults
+from strongroom.control import copy_jobs, jobs, points, repositories, retention, vaults
 from strongroom.control.context import Context
 from strongroom.control.jobs import JobChanges
 from strongroom.errors import (
@@ -61,6 +61,13 @@ def storage(shop) -> LockingMemory:
 
 
 # --- what it refuses ------------------------------------------------------------------------
+
+
+def test_a_plain_job_is_not_copied_into_a_vault_and_that_is_said_at_once(vault) -> None:
+    repositories.add(vault.ctx, "open", "/open")
+    vault.job("plain", repository="open", encrypt="none")
+    with pytest.raises(EncryptionRequiredError, match="job plain is not"):
+        copy_jobs.create(vault.ctx, "away", "plain", "main", after_run=True)
 
 
 def test_a_vault_takes_no_plain_job_and_nothing_is_asked_of_it(vault) -> None:

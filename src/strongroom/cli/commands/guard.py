@@ -71,6 +71,7 @@ def run(
       2    the request cannot be right
       13   there is no such folder
       14   the rights are missing, or the file system has no immutable attribute
+      15   FOLDER is no repository, and something else lies there
     """
     from strongroom.control import guards
 

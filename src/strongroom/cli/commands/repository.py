@@ -266,8 +266,8 @@ def unhide(door: Door, name: str, dry_run: bool) -> None:
 
     with door.home_context() as ctx:
         result = vaults.unhide(ctx, name, dry_run=dry_run)
-    did = "are back" if result.done else "would be brought back"
-    door.show(result, [*result.objects, f"{counted(len(result.objects), 'object')} {did}"])
+    did = "brought back" if result.done else "would be brought back"
+    door.show(result, [*result.objects, f"{did}: {counted(len(result.objects), 'object')}"])
 
 
 def _vault_words(vault: VaultView | None) -> str:

@@ -118,14 +118,14 @@ def _scrubbed(place: Place) -> Iterator[tuple[str, Row]]:
     files = sorted(path for path in place.repository.rglob("*") if path.is_file())
     for state, before in (("from the disk", _forget), ("from memory", _read)):
         before(files)
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         _read(files)
-        reading = time.perf_counter() - started
+        reading = time.perf_counter() - started, time.process_time() - busy
         before(files)
         with place.context() as ctx, place.cost() as cost:
             report = care.scrub(ctx, REPOSITORY, progress=NullProgress(), cancel=Cancellation())
         assert report.ok
-        yield state, {"reading_seconds": reading} | asdict(cost)
+        yield state, {"reading_seconds": reading[0], "reading_cpu": reading[1]} | asdict(cost)
 
 
 def measure_copy(work: Path, size: int) -> list[Row]:
@@ -291,6 +291,7 @@ def _scrub_cells(row: Row) -> list[str]:
         f"{row['seconds']:.2f} s, {mib / row['seconds']:,.0f} MiB/s",
         f"{row['reading_seconds']:.2f} s",
         f"{row['seconds'] / row['reading_seconds']:.2f} ×",
+        f"{row['cpu']:.2f} s, {row['reading_cpu']:.2f} s",
     ]
 
 
@@ -323,7 +324,8 @@ _MOVING = ["", "of", "wall", "written", "room taken", "bytes cloned", "bytes cop
 _TABLES: list[tuple[str, Callable[[Row], list[str]], list[str]]] = [
     ("prune", _prune_cells,
      ["", "wall", "metadata stored", "read", "of it", "names listed", "objects removed"]),
-    ("scrub", _scrub_cells, ["", "read", "scrub", "reading alone", "times"]),
+    ("scrub", _scrub_cells,
+     ["", "read", "scrub", "reading alone", "times", "processor time of both"]),
     ("synthetic", _moving_cells, _MOVING),
     ("compaction", _moving_cells, _MOVING),
     ("copy", _copy_cells,

@@ -32,6 +32,7 @@ class Cost:
     """What a piece of work asked of the storage."""
 
     seconds: float = 0.0
+    cpu: float = 0.0
     read_bytes: int = 0
     reads: int = 0
     written_bytes: int = 0
@@ -102,9 +103,10 @@ class Place:
         storage = self._opened(str(where or self.repository), create=True)
         storage.reset()
         found = Cost()
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         yield found
         found.seconds = time.perf_counter() - started
+        found.cpu = time.process_time() - busy
         traffic = storage.all_traffic()
         for verb, one in traffic.items():
             if verb in ("get", "size", "exists"):

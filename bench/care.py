@@ -364,7 +364,7 @@ def main() -> None:
     note(measure_bulk(work, work / "plain", size, "ext4"))
     note(measure_compaction(work, work / "plain", size, "ext4"))
     note(measure_copy(work, size))
-    with cloning_folder(work, 4 * size) as xfs:
+    with cloning_folder(work, max(4 * size, 512 * MIB)) as xfs:
         if xfs is not None:
             for part in (size // 4, size):
                 note(measure_bulk(work, xfs / "repository", part, CLONING))

@@ -34,7 +34,7 @@ coverage: develop  ## which lines and branches the tests reach
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --skip-covered --show-missing
 
-bench: install  ## measure beside restic and borg; QUICK=1 takes minutes, not an hour
+bench: develop  ## measure beside restic and borg; QUICK=1 takes a tenth of it
 	@sh bench/run.sh
 
 demo:  ## encrypted backups from beginning to end

@@ -86,10 +86,10 @@ class Run:
             return None
         if work in ("full", "unchanged", "increment"):
             read_all(self._source)
-        before = self._stored()
+        before = self.peer.stored_bytes()
         folder = target if work == "restore" else self.peer.work
         reading = timed(commands, self.peer.environment(), self._log, folder)
-        reading["stored"] = self._stored()
+        reading["stored"] = self.peer.stored_bytes()
         reading["added"] = reading["stored"] - before
         self.failed = reading["exit"] != 0
         if work == "restore" and not self.failed:
@@ -113,9 +113,6 @@ class Run:
                 return peer.prune()
             case _:
                 return peer.backup(source)
-
-    def _stored(self) -> int:
-        return corpus.size_of(self.peer.repository).bytes
 
 
 def read_all(source: Path) -> None:
@@ -199,30 +196,43 @@ def measure_corpus(
     found = results.corpus(name, size)
     if options.limits and name != "small":
         found["limits"] = measure_limits(source, options.work / "limits", results.log)
-    for repetition in range(options.repetitions):
+    for _ in range(options.repetitions):
         runs = [
             Run(kind(variant, options.work / f"{i}"), source, results.log)
             for i, (kind, variant) in enumerate(peers)
         ]
+        works = [work for work in WORKS if work != "help" or name == "small"]
         try:
-            for work in WORKS:
-                if work == "help" and name != "small":
-                    continue
-                if work == "increment":
-                    changes.mutate(options.data, name)
-                expected = corpus.contents(source) if work == "restore" else {}
-                runs.append(runs.pop(0))
-                for run in runs:
-                    for _ in range(TIMES.get(work, 1)):
-                        reading = run.do(work, expected)
-                        if reading:
-                            tell(work, f"{run.peer.title} {repetition + 1}", reading)
-                            readings = found["programs"].setdefault(run.peer.title, {})
-                            readings.setdefault(work, []).append(reading)
-                results.save()
+            take_turns(runs, works, options.data, name, found["programs"], results)
         finally:
-            changes.revert(options.data, name)
             remove(*(run.peer.work for run in runs), options.work / "limits")
+
+
+def take_turns(
+    runs: list[Run],
+    works: Sequence[str],
+    data: Path,
+    name: str,
+    readings: dict[str, dict[str, list[Reading]]],
+    results: Results,
+) -> None:
+    """Let each program do each work on the corpus, which is afterwards what it was."""
+    try:
+        for work in works:
+            if work == "increment":
+                changes.mutate(data, name)
+            expected = corpus.contents(data / name) if work == "restore" else {}
+            runs.append(runs.pop(0))
+            for run in runs:
+                for _ in range(TIMES.get(work, 1)):
+                    reading = run.do(work, expected)
+                    if reading:
+                        tell(work, run.peer.title, reading)
+                        program = readings.setdefault(run.peer.title, {})
+                        program.setdefault(work, []).append(reading)
+            results.save()
+    finally:
+        changes.revert(data, name)
 
 
 def remove(*folders: Path) -> None:

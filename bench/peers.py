@@ -8,7 +8,7 @@ that the program has no such operation. Programs are looked up on PATH. To add o
         variants = {"default": [], "zstd 3": ["--level", "3"]}
 
         def backup(self, source):
-            return [["mine", "backup", self.repository, source, *self.options]]
+            return [["mine", "backup", self.location, source, *self.options]]
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
+
+import corpus
 
 Command = Sequence[str | Path]
 
@@ -39,6 +41,14 @@ class Peer:
         self.repository = work / "repository"
         self.state = work / "state"
         """Caches, keys and whatever else the program keeps on the machine."""
+
+    @property
+    def location(self) -> str:
+        """Where the repository is, as the program is told."""
+        return str(self.repository)
+
+    def stored_bytes(self) -> int:
+        return corpus.size_of(self.repository).bytes
 
     @property
     def title(self) -> str:
@@ -88,7 +98,7 @@ class Restic(Peer):
     def environment(self) -> dict[str, str]:
         return {
             "RESTIC_PASSWORD": SECRET,
-            "RESTIC_REPOSITORY": str(self.repository),
+            "RESTIC_REPOSITORY": self.location,
             "RESTIC_CACHE_DIR": str(self.state),
         }
 
@@ -118,7 +128,7 @@ class Borg(Peer):
     def environment(self) -> dict[str, str]:
         return {
             "BORG_PASSPHRASE": SECRET,
-            "BORG_REPO": str(self.repository),
+            "BORG_REPO": self.location,
             "BORG_BASE_DIR": str(self.state),
         }
 

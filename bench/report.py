@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 OURS = "strongroom"
+_MUCH = 64 << 20
+"""Bytes; with fewer, requests a GiB would tell of a start and an end only."""
 WORDS = {
     "help": "`--help`",
     "create": "create the repository",
@@ -59,6 +61,8 @@ def _corpus(name: str, found: dict[str, Any]) -> list[str]:
         *_table("CPU", programs, "cpu", lambda value: f"{value:.2f} s"),
         *_table("peak memory", programs, "memory", lambda value: f"{value / 2**20:.0f} MiB"),
         *_stored(programs),
+        *_link(programs),
+        *_traffic(programs),
         *_limits(found.get("limits")),
     ]
 
@@ -116,6 +120,50 @@ def _stored(programs: Programs) -> list[str]:
     ]
     rows = [(words, values) for words, values in rows if any(v is not None for v in values)]
     return _ratios("stored", list(programs), rows, _bytes)
+
+
+def _link(programs: Programs) -> list[str]:
+    """Lay out how much longer each took than the link alone for the bytes that crossed it."""
+    rows = [
+        (words, [_over_link(works.get(work)) for works in programs.values()])
+        for work, words in WORDS.items()
+        if any("link" in works.get(work, {}) for works in programs.values())
+    ]
+    if not rows:
+        return []
+    head = f"| wall, and the link's own time | {' | '.join(programs)} |"
+    body = [f"| {words} | {' | '.join(cells)} |" for words, cells in rows]
+    return [head, "|---" * (len(programs) + 1) + "|", *body, ""]
+
+
+def _over_link(reading: Reading | None) -> str:
+    if reading is None or "link" not in reading:
+        return "–"
+    times = reading["wall"] / reading["link"]
+    return f"{reading['wall']:.2f} s of {reading['link']:.2f} s ({times:.2f} ×)"
+
+
+def _traffic(programs: Programs) -> list[str]:
+    """Lay out the requests of each work by kind, and of how many bytes."""
+    lines = []
+    for work, words in WORDS.items():
+        for program, works in programs.items():
+            traffic = works.get(work, {}).get("traffic")
+            if traffic is None:
+                continue
+            kinds = ", ".join(f"{count} {kind}" for kind, count in traffic["requests"].items())
+            total = sum(traffic["requests"].values())
+            sent, received = traffic["sent_bytes"], traffic["received_bytes"]
+            most = max(sent, received)
+            each_gib = f"{total * 2**30 / most:.0f}" if most > _MUCH else "–"
+            lines.append(
+                f"| {words} | {program} | {total} | {kinds} | {traffic['connections']} "
+                f"| {_bytes(sent)} | {_bytes(received)} | {each_gib} |"
+            )
+    if not lines:
+        return []
+    head = "| | | requests | of these | connections | sent | received | requests a GiB |"
+    return [head, "|---" * 8 + "|", *lines, ""]
 
 
 def _ratios(

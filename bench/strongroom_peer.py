@@ -33,7 +33,7 @@ class Strongroom(Peer):
         password.chmod(0o600)
         image = _image(source)
         return [
-            ["strongroom", "repository", "add", "bench", self.repository],
+            ["strongroom", "repository", "add", "bench", self.location],
             ["strongroom", "password", "add", "bench", "--password-file", password],
             ["strongroom", "job", "create", "bench", "--repository", "bench",
              "--source", f"image:{image}" if image else f"files:{source}",

@@ -58,6 +58,7 @@ from strongroom.repository.reach import Reach, UsedPack, used_packs
 from strongroom.repository.scrub_report import Damage
 from strongroom.repository.state import StateBlocks
 from strongroom.repository.stored_packs import Form, forms_of_all, read_form
+from strongroom.storage.reading import at_once, batches, side_by_side, small_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,6 +72,8 @@ if TYPE_CHECKING:
     from strongroom.storage.base import Buffer, Composed, ObjectInfo, Part
 
 _THREADS: Final = 4
+_AHEAD: Final = 256
+"""Entries that are read ahead together."""
 _LARGE: Final = 48 << 20
 """Packs beyond this are held in memory one at a time."""
 _ATTEMPTS: Final = 5
@@ -392,7 +395,7 @@ class _Planner:
         chain = self._chain
         kept = {entry.number for entry in plan.kept}
         needed: list[Entry] = []
-        for number in chain.listing:
+        for number in chain.coming(chain.listing):
             if number > plan.head.number:
                 continue  # unsigned, and nothing signed follows it yet
             entry = chain.entry(number)
@@ -599,6 +602,7 @@ class _Carrier:
         self._chain_id = plan.source.chain_id
         self._wrong = set(plan.replaced)
         self._large = threading.Lock()
+        self._threads = min(at_once(self._source, self._target), _THREADS)
 
     def run(self) -> CopiedChain:
         plan = self._plan
@@ -608,12 +612,8 @@ class _Carrier:
         for key in plan.ways:
             self._bring(key, self._read_small(key))
         damaged = self._bring_packs()
-        for object_id, refs in plan.pages.items():
-            self._cancel.check()
-            key = layout.tables(self._chain_id, object_id)
-            data = self._read(key)
-            _check_tables(data, key, refs)
-            self._bring(key, data)
+        for _ in side_by_side(self._bring_pages, plan.pages.items(), self._threads):
+            pass
         self._bring_entries()
         if plan.header:
             key = layout.header(self._chain_id)
@@ -625,6 +625,14 @@ class _Carrier:
                 self._target.delete(key)
         self._progress.finish()
         return plan.outcome(done=True, damaged=damaged)
+
+    def _bring_pages(self, one: tuple[bytes, list[PageRef]]) -> None:
+        self._cancel.check()
+        object_id, refs = one
+        key = layout.tables(self._chain_id, object_id)
+        data = self._read(key)
+        _check_tables(data, key, refs)
+        self._bring(key, data)
 
     # --- packs -------------------------------------------------------------------------------
 
@@ -689,17 +697,20 @@ class _Carrier:
             mark = layout.copied_up_to(chain_id, seen)
             self._target.put(mark, b"upto")
             marks = [mark]
-        for number in plan.entries:
-            self._cancel.check()
-            key = layout.entry(chain_id, number)
-            self._bring(key, self._entry(number, key))
+        keys = {number: layout.entry(chain_id, number) for number in plan.entries}
+        for some in batches(keys, _AHEAD):
+            ahead = small_objects(self._source, [keys[number] for number in some])
+            for number in some:
+                self._cancel.check()
+                key = keys[number]
+                self._bring(key, self._entry(number, key, ahead.get(key)))
         for mark in marks:
             self._target.delete(mark)
 
-    def _entry(self, number: int, key: str) -> bytes:
+    def _entry(self, number: int, key: str, ahead: bytes | None) -> bytes:
         """Return an entry as it is stored, if it is the one that was judged."""
         try:
-            data = get_framed(self._source, key, MAX_ENTRY)
+            data = ahead or get_framed(self._source, key, MAX_ENTRY)
         except ObjectMissingError as error:
             raise _SourceMovedError(error) from error
         if read_entry(data, key).hash != self._plan.source.entry(number).hash:

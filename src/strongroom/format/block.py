@@ -86,7 +86,7 @@ def pad_frame(codec: Codec, raw_length: int, payload: bytes | memoryview, *, sea
     return b"".join((struct.pack(">BII", codec, raw_length, len(payload)), payload, bytes(zeros)))
 
 
-def read_frame(frame: bytes | memoryview, what: str) -> bytes:
+def read_frame(frame: bytes | bytearray | memoryview, what: str) -> bytes:
     """Return the raw content of a frame that was opened and so is authentic.
 
     Raises:

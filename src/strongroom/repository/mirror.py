@@ -60,6 +60,7 @@ from strongroom.repository.reach import Reach, UsedPack, used_packs
 from strongroom.repository.scrub_report import Damage
 from strongroom.repository.state import StateBlocks
 from strongroom.repository.stored_packs import Form, forms_of_all, next_generation, read_form
+from strongroom.storage.reading import at_once, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -457,7 +458,7 @@ class _Planner:
         chain = self._chain
         kept = {entry.number for entry in plan.kept}
         needed: list[Entry] = []
-        for number in chain.listing:
+        for number in chain.coming(chain.listing):
             if number > plan.head.number:
                 continue  # unsigned, and nothing signed follows it yet
             entry = chain.entry(number)
@@ -692,6 +693,7 @@ class _Carrier:
         self._chain_id = plan.source.chain_id
         self._wrong = set(plan.replaced)
         self._large = threading.Lock()
+        self._threads = min(at_once(self._source, self._target), _THREADS)
 
     def run(self) -> CopiedChain:
         plan = self._plan
@@ -701,14 +703,8 @@ class _Carrier:
         for key, data in plan.ways.items():
             self._bring(key, data)
         damaged = self._bring_packs()
-        for object_id, refs in plan.pages.items():
-            self._cancel.check()
-            key = layout.tables(self._chain_id, object_id)
-            if plan.sizes.get(key, 0) > _MOST_TABLES:
-                raise MalformedError(f"{key} is longer than any object of its kind")
-            data = self._read(key)
-            _check_tables(data, key, refs)
-            self._bring(key, data)
+        for _ in side_by_side(self._bring_pages, plan.pages.items(), self._threads):
+            pass
         self._bring_entries()
         if plan.header:
             self._bring(layout.header(self._chain_id), plan.source.stored_header)
@@ -717,6 +713,16 @@ class _Carrier:
                 self._target.delete(key)
         self._progress.finish()
         return plan.outcome(done=True, damaged=damaged)
+
+    def _bring_pages(self, one: tuple[bytes, list[PageRef]]) -> None:
+        self._cancel.check()
+        object_id, refs = one
+        key = layout.tables(self._chain_id, object_id)
+        if self._plan.sizes.get(key, 0) > _MOST_TABLES:
+            raise MalformedError(f"{key} is longer than any object of its kind")
+        data = self._read(key)
+        _check_tables(data, key, refs)
+        self._bring(key, data)
 
     # --- packs -------------------------------------------------------------------------------
 

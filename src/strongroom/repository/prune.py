@@ -411,7 +411,7 @@ class _Prune:
             kept[newest.number] = newest  # the next session builds on it
         found = _Sorted(kept=[kept[number] for number in sorted(kept)])
         bound = promise.number if over else newest.number if newest else 0
-        for number in chain.listing:
+        for number in chain.coming(chain.listing):
             entry = chain.entry(number)
             if number in kept:
                 continue

@@ -49,6 +49,7 @@ from strongroom.repository.compaction import (
     plan_compaction,
 )
 from strongroom.repository.compaction import compact as compact_chain
+from strongroom.repository.page_memory import PageMemory
 from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
 from strongroom.repository.prune import PruneResult as Pruned
 from strongroom.repository.repository import Repository
@@ -317,8 +318,22 @@ def _prune_plans(
     """Yield what may go from each chain that is cared for."""
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     for chain in _cared_for(ctx, repository, signers, warnings):
-        with _left_alone(chain.name, warnings):
+        with _left_alone(chain.name, warnings), _remembering(ctx, chain):
             yield chain, plan_prune(repository, chain, ctx.clock, quarantine, least)
+
+
+@contextmanager
+def _remembering(ctx: Context, chain: Chain) -> Iterator[None]:
+    """Let a chain keep what is read of it, so that the next prune reads what is new."""
+    if not ctx.has_catalog:
+        yield
+        return
+    with PageMemory.at(ctx.settings.cache / chain.chain_id.hex() / "pages") as memory:
+        chain.memory = memory
+        try:
+            yield
+        finally:
+            chain.memory = None
 
 
 @contextmanager

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 
     from strongroom.crypto.recipients import Stanza, Unlocker
     from strongroom.format.journal import EntryRef
+    from strongroom.repository.page_memory import PageMemory
     from strongroom.storage.base import Storage
 
 TABLES_HEAD = 12
@@ -186,6 +187,8 @@ class Chain:
         self._ahead: dict[int, bytes] = {}
         """Entries that were read and not yet looked at."""
         self._pages = WideReads(storage)
+        self.memory: PageMemory | None = None
+        """What was read of the chain before, where that is kept."""
 
     @property
     def sealed(self) -> bool:
@@ -233,7 +236,7 @@ class Chain:
             keys = {
                 layout.entry(self.chain_id, number): number
                 for number in some
-                if number not in self._entries
+                if number not in self._entries and self._from_memory(number) is None
             }
             if len(keys) > 1:
                 ahead = small_objects(self.storage, keys)
@@ -252,8 +255,12 @@ class Chain:
         if known is not None:
             return known
         key = layout.entry(self.chain_id, number)
-        ahead = self._ahead.pop(number, None)
-        entry = read_entry(ahead or get_framed(self.storage, key, MAX_ENTRY), key)
+        data = (
+            self._from_memory(number)
+            or self._ahead.pop(number, None)
+            or get_framed(self.storage, key, MAX_ENTRY)
+        )
+        entry = read_entry(data, key)
         raw = entry.raw
         if raw.chain_id != self.chain_id or raw.number != number:
             raise ForgedError(
@@ -267,7 +274,27 @@ class Chain:
         elif raw.kind != EntryKind.CONDEMNATION:
             raise ForgedError(f"{key} is not signed: its signature was stripped")
         self._entries[number] = entry
+        if self.memory is not None:
+            self.memory.put(entry.hash, data)
         return entry
+
+    def _from_memory(self, number: int) -> bytes | None:
+        """Return an entry that was read before, if it is the one that the history says."""
+        if self.memory is None or "promise_entry" not in self.__dict__:
+            return None
+        name = self._remembered_hashes.get(number)
+        return self.memory.get(name) if name is not None else None
+
+    @cached_property
+    def _remembered_hashes(self) -> dict[int, bytes]:
+        """The hashes of entries by the newest history, as far as it can be read."""
+        if self.promise_entry is None:
+            return {}
+        try:
+            records = dict(self.history(self.promise_entry).items())
+        except IntegrityError:
+            return {}
+        return {number: record.entry_hash for number, record in records.items()}
 
     # --- whose it is -----------------------------------------------------------------------
 
@@ -486,7 +513,10 @@ class Chain:
 
     def refresh(self) -> None:
         """Forget what was listed, so that newer entries are seen."""
-        for name in ("lines", "listing", "newest_session", "promise_entry", "_listed"):
+        for name in (
+            *("lines", "listing", "newest_session", "promise_entry"),
+            *("_listed", "_remembered_hashes"),
+        ):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -674,6 +704,10 @@ class Chain:
         Raises:
             PointDamagedError: its tables object is missing or too short.
         """
+        if self.memory is not None:
+            kept = self.memory.get(ref.page_hash)
+            if kept is not None:
+                return kept
         key = layout.tables(self.chain_id, ref.object_id)
         try:
             page = self._pages.get(key, ref.offset, ref.length)
@@ -683,6 +717,8 @@ class Chain:
             raise PointDamagedError(
                 f"{key} is missing; every point of chain {self.name} made since refers to it"
             ) from None
+        if self.memory is not None and fingerprint(page) == ref.page_hash:
+            self.memory.put(ref.page_hash, page)
         return page
 
     def sessions(self, body: SessionBody) -> Table[SessionRecord]:

@@ -1,11 +1,11 @@
 """Pages and entries that were read before, kept on this machine by their hashes.
 
 Prune looks through every kept state, and successive states share most of their pages: what it
-has once read it need not ask the storage for again. Nothing rests on this file. Its reader
-compares each piece with a hash that is signed; what is damaged, torn or not there is read from
+has once read it need not ask the storage for again. Nothing rests on this file. What
+is kept was compared with a hash that is signed; what is damaged, torn or not there is read from
 the storage. It holds nothing that the storage does not hold as well.
 
-    records of hash, 32 bytes ‖ u32(length) ‖ data, in any order; the last may be torn
+    records of hash, 32 bytes ‖ u32(length) ‖ checksum, 8 bytes ‖ data; the last may be torn
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import struct
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from strongroom.crypto.content import fingerprint
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from typing import Self
 
-_HEAD: Final = struct.Struct(">32sI")
+_HEAD: Final = struct.Struct(">32sI8s")
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _WORTH_TIDYING: Final = 1 << 20
 
@@ -30,8 +32,8 @@ class PageMemory:
 
     def __init__(self, descriptor: int) -> None:
         self._file = descriptor
-        self._places: dict[bytes, tuple[int, int]] = {}
-        """By hash: where the data begins, and its length."""
+        self._places: dict[bytes, tuple[int, int, bytes]] = {}
+        """By hash: where the data begins, its length and checksum."""
         self._used: set[bytes] = set()
         with suppress(OSError):
             self._scan()
@@ -59,23 +61,27 @@ class PageMemory:
             os.close(descriptor)
 
     def get(self, name: bytes) -> bytes | None:
-        """Return what was kept under a hash; the caller compares it."""
-        place = self._places.get(name)
-        if place is None:
+        """Return what was kept under a hash, if it is here unharmed."""
+        if name not in self._places:
             return None
-        self._used.add(name)
+        at, length, checksum = self._places[name]
         with suppress(OSError):
-            return os.pread(self._file, place[1], place[0])
+            data = os.pread(self._file, length, at)
+            if _checksum(data) == checksum:
+                self._used.add(name)
+                return data
+        del self._places[name]
         return None
 
     def put(self, name: bytes, data: bytes) -> None:
         """Keep a piece that is what its hash says. A full disk is no reason to stop."""
-        record = _HEAD.pack(name, len(data)) + data
+        checksum = _checksum(data)
+        record = _HEAD.pack(name, len(data), checksum) + data
         with suppress(OSError):
             if os.write(self._file, record) == len(record):
                 # Where it was appended, though another process may have appended before it.
                 end = os.lseek(self._file, 0, os.SEEK_CUR)
-                self._places[name] = end - len(data), len(data)
+                self._places[name] = end - len(data), len(data), checksum
                 self._used.add(name)
 
     def _scan(self) -> None:
@@ -84,11 +90,11 @@ class PageMemory:
             head = os.pread(self._file, _HEAD.size, at)
             if len(head) < _HEAD.size:
                 break
-            name, length = _HEAD.unpack(head)
+            name, length, checksum = _HEAD.unpack(head)
             at += _HEAD.size
             if at + length > size:
                 break
-            self._places[name] = at, length
+            self._places[name] = at, length, checksum
             at += length
         if at < size:
             # Behind a torn record nothing can be found.
@@ -106,8 +112,13 @@ class PageMemory:
         descriptor = os.open(newer, _FLAGS | os.O_TRUNC, 0o600)
         try:
             for name in self._used:
-                at, length = self._places[name]
-                os.write(descriptor, _HEAD.pack(name, length) + os.pread(self._file, length, at))
+                at, length, checksum = self._places[name]
+                head = _HEAD.pack(name, length, checksum)
+                os.write(descriptor, head + os.pread(self._file, length, at))
         finally:
             os.close(descriptor)
         newer.replace(path)
+
+
+def _checksum(data: bytes) -> bytes:
+    return fingerprint(data)[:8]

@@ -41,7 +41,7 @@ def test_what_was_kept_is_there_the_next_time(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("cut", [1, 999, 1001, 1035])
+@pytest.mark.parametrize("cut", [1, 999, 1001, 1043])
 def test_a_file_that_was_torn_is_begun_anew(tmp_path: Path, cut: int) -> None:
     path, kept = tmp_path / "pages", pieces(3)
     remember(path, kept)
@@ -50,6 +50,16 @@ def test_a_file_that_was_torn_is_begun_anew(tmp_path: Path, cut: int) -> None:
     assert told(path, kept) == {}
     remember(path, kept)
     assert told(path, kept) == kept
+
+
+def test_what_is_damaged_counts_as_not_there(tmp_path: Path) -> None:
+    path, kept = tmp_path / "pages", pieces(3)
+    remember(path, kept)
+    content = bytearray(path.read_bytes())
+    content[-500] ^= 1
+    path.write_bytes(content)
+
+    assert told(path, kept) == dict([*kept.items()][:2])
 
 
 def test_what_nobody_asks_for_any_longer_goes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from strongroom.crypto import kdf
 from strongroom.engine import extension, reencryption
 from strongroom.errors import StorageUnavailableError
+from strongroom.storage.local import LocalStorage
 from tests.e2e.conftest import SameProcess
 
 if TYPE_CHECKING:
@@ -153,6 +155,20 @@ def test_a_copy_begun_when_a_chain_has_just_lost_its_points_is_whole(
     machine.run("repository", "scrub", copy)
     there = ("--repository", copy, "--password-env", "PASSWORD")
     assert restored(keyless, "docs@latest", *there) == "second"
+
+
+def test_a_copy_leaves_its_target_room_to_prune(
+    machine: SameProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data(machine) / "large").write_bytes(random.Random(1).randbytes(2 << 20))
+    machine.run("job", "run", "docs")
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "free_bytes", lambda _: 65 << 20)
+        full = machine.run("repository", "copy", "main", "offsite", status=14)
+    assert "more would leave less than the 64.0 MiB" in full.stderr
+
+    machine.run("repository", "copy", "main", "offsite")
+    assert len(points(machine, "--repository", "offsite")) == 2
 
 
 def test_a_failing_copy_is_a_warning_of_the_session(machine: SameProcess) -> None:

@@ -36,6 +36,7 @@ from strongroom.repository import configuration, layout
 from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
 from strongroom.repository.repository import Repository
 from strongroom.storage.location import is_location, normalise
+from strongroom.storage.reserving import KEPT_FREE, ReservingStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -210,10 +211,11 @@ def _destination(
     """Return the repository to copy to, made if that was asked for."""
     location = location_of(ctx, target)
     try:
-        return Repository.open(ctx.storage(location)), False
+        return Repository.open(ReservingStorage(ctx.storage(location), KEPT_FREE)), False
     except (NotARepositoryError, UnavailableError) as error:
         if create and is_location(target) and not dry_run:
-            return Repository.create(ctx.storage(location, create=True), ctx.clock), True
+            storage = ReservingStorage(ctx.storage(location, create=True), KEPT_FREE)
+            return Repository.create(storage, ctx.clock), True
         if not create:
             error.hint = "--create makes an empty place a repository; is the right disk mounted?"
         raise

@@ -46,6 +46,7 @@ from strongroom.repository.keyring import Keyring
 from strongroom.repository.mirror import CopiedChain
 from strongroom.repository.repository import Repository
 from strongroom.storage.location import normalise
+from strongroom.storage.reserving import KEPT_FREE, ReservingStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,9 +112,8 @@ def run(
         CancelledError: on request.
     """
     origin = Repository.open(storage_of(ctx, job.repository))
-    target = Repository.open(
-        vaults.storage_of(ctx, repositories.get(ctx.database, copy.repository))
-    )
+    place = vaults.storage_of(ctx, repositories.get(ctx.database, copy.repository))
+    target = Repository.open(ReservingStorage(place, KEPT_FREE))
     if job.secret_to_read:
         jobs.guard(ctx.database, copy.copy_id)
     unlockers = [

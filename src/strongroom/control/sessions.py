@@ -52,7 +52,7 @@ from strongroom.model.transition import FullReason
 from strongroom.repository import locks, promises, writer
 from strongroom.repository.chain import Chain
 from strongroom.repository.repository import Repository
-from strongroom.storage.reserving import ReservingStorage
+from strongroom.storage.reserving import KEPT_FREE, ReservingStorage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,8 +73,6 @@ _PATIENCE_SECONDS = 600
 """A prune is over in less; a session of the same job is not waited for."""
 _LEAST_FREE = 32 << 20
 """With less room than this a session does not begin: its journal entry has to fit at the end."""
-_KEPT_FREE = 2 * _LEAST_FREE
-"""A session leaves this much, so that the next can begin and take over what this one stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -711,7 +709,7 @@ def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
         RefusedError: another one is in its place.
     """
     try:
-        storage = ReservingStorage(vaults.storage_of(ctx, row), _KEPT_FREE)
+        storage = ReservingStorage(vaults.storage_of(ctx, row), KEPT_FREE)
         repository = Repository.open(storage)
     except (NotARepositoryError, UnavailableError) as error:
         error.hint = (

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
+KEPT_FREE: Final = 64 << 20
+"""Bytes that sessions and copies leave: a session can begin then, and end, and prune can go on."""
 _LARGE: Final = 1 << 20
 """Bytes; what is smaller is let through unseen, for it is what the room is kept for."""
 

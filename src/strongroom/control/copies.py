@@ -256,6 +256,8 @@ class _Copying:
         self._target = target
         self._check = check
         self._trust = keys.readers_trust(ctx, signers)
+        self._named: set[bytes] = set()
+        """Chains that newer ones say are there."""
         self.copied: list[CopiedChain] = []
         self.problems: list[CopyProblem] = []
         self.warnings: list[str] = []
@@ -281,13 +283,14 @@ class _Copying:
         yield from found
 
     def _look_for_older(self, chain: Chain, present: Sequence[bytes]) -> None:
-        """Tell of chains that are kept back: the newest session names them."""
+        """Note the chains that the newest session names, and tell of those that are kept back."""
         if not self._trust.knows(chain.founder) and not self._is_believed(chain):
             return
         with suppress(IntegrityError, UnsupportedVersionError):
             newest = chain.newest_session
             body = newest.body if newest is not None else None
             for ref in body.older if isinstance(body, SessionBody) else ():
+                self._named.add(ref.chain_id)
                 if ref.chain_id not in present:
                     error = PointWithheldError(
                         f"chain {ref.chain_id.hex()[:12]}, which the newest session of chain "
@@ -316,6 +319,7 @@ class _Copying:
                 trust,
                 known=known,
                 check=self._check,
+                named=chain.chain_id in self._named,
                 progress=progress,
                 cancel=cancel,
             )

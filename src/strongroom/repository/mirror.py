@@ -205,6 +205,7 @@ def plan_mirror(
     *,
     known: Head | None = None,
     check: bool = False,
+    named: bool = False,
     progress: Progress,
     cancel: Cancellation,
 ) -> MirrorPlan | None:
@@ -216,11 +217,14 @@ def plan_mirror(
         trust: Whose signatures count.
         known: The newest entry known of it from elsewhere.
         check: Read what the target has already, and replace what is not what was signed.
+        named: Another chain says that this one is there: without it, readers of the copy would
+            take it for withheld, even where it promises nothing any more.
         progress: Is told how reading the target goes.
         cancel: Stops that.
 
     Returns:
-        What has to travel; None where the source promises no point and the target has nothing.
+        What has to travel; None where the source promises no point, the target has nothing, and
+        nobody asks for it.
 
     Raises:
         UnvouchedError: nobody here believes who signs it.
@@ -228,7 +232,7 @@ def plan_mirror(
             has another history.
         IntegrityError: the source is damaged or withheld in part.
     """
-    return _Planner(source, target, trust, known, check, progress, cancel).plan()
+    return _Planner(source, target, trust, known, check, named, progress, cancel).plan()
 
 
 def carry_out(
@@ -273,7 +277,13 @@ def carry_out(
                     raise moved.error from None
                 newer = Chain(plan.source.storage, plan.source.chain_id)
                 found = plan_mirror(
-                    newer, plan.target, trust, known=plan.head, progress=progress, cancel=cancel
+                    newer,
+                    plan.target,
+                    trust,
+                    known=plan.head,
+                    named=not plan.points,
+                    progress=progress,
+                    cancel=cancel,
                 )
                 if found is None or found.head == plan.head:
                     raise moved.error from None
@@ -302,6 +312,7 @@ class _Planner:
         trust: Trust,
         known: Head | None,
         check: bool,
+        named: bool,
         progress: Progress,
         cancel: Cancellation,
     ) -> None:
@@ -311,6 +322,7 @@ class _Planner:
         self._trust = trust
         self._known = known
         self._check = check
+        self._named = named
         self._progress = progress
         self._cancel = cancel
 
@@ -319,7 +331,7 @@ class _Planner:
         copy = self._copy()
         live = self._judge(copy)
         head = chain.head()
-        if head is None or (not live and copy is None):
+        if head is None or not (live or copy is not None or self._named):
             return None
         promise = chain.promise_entry
         assert promise is not None or not live

@@ -119,6 +119,22 @@ def test_a_copy_stands_in_where_the_original_is_away(machine: SameProcess) -> No
     assert "is read from its copy" in listed.stderr
 
 
+def test_a_chain_whose_points_were_removed_is_no_gap_in_a_copy(machine: SameProcess) -> None:
+    """The newest session says that it is there, and the next one no longer does."""
+    (first,) = points(machine)
+    change(machine, "second")
+    machine.run("job", "run", "docs", "--full")
+    machine.run("point", "remove", first["id"], "--yes")
+
+    machine.run("repository", "copy", "main", "offsite")
+
+    machine.run("repository", "scrub", "offsite")
+    assert restored(machine, "docs@latest", "--repository", "offsite") == "second"
+    machine.run("job", "run", "docs")
+    machine.run("repository", "copy", "main", "offsite")
+    assert restored(machine, "docs@latest", "--repository", "offsite") == "second"
+
+
 def test_a_keyless_machine_copies_scrubs_and_prunes(
     machine: SameProcess, keyless: SameProcess
 ) -> None:

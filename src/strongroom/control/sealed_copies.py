@@ -369,6 +369,15 @@ class _Copying:
     def _begin(self, plan: _Plan) -> tuple[CloneRow, Chain, ChainKey]:
         """Store the envelopes of a clone, sign its header, and open it."""
         ctx, storage = self._ctx, self._target.storage
+
+        def row_of(chain_id: bytes, header: bytes) -> CloneRow:
+            return clone_rows.CloneRow(
+                chain_id=chain_id,
+                copy_id=self._copy.copy_id,
+                old_chain_id=plan.old.chain_id,
+                header=header,
+            )
+
         chain_id, header, chain_key = rekey.prepare_chain(
             storage,
             self._copy.copy_id,
@@ -376,18 +385,12 @@ class _Copying:
             ctx.identity,
             plan.old.header.created_at,
             None,
+            begun=lambda *begun: clone_rows.insert(ctx.database, row_of(*begun)),
         )
         assert chain_key is not None, "a copy of its own key has recipients"
-        row = clone_rows.CloneRow(
-            chain_id=chain_id,
-            copy_id=self._copy.copy_id,
-            old_chain_id=plan.old.chain_id,
-            header=header,
-        )
         new = unpublished.view(storage, chain_id, header)
-        clone_rows.insert(ctx.database, row)
         audit.wrapped(ctx, self._copied_as, new, chain_key.id, self._ids)
-        return row, new, chain_key
+        return row_of(chain_id, header), new, chain_key
 
     def _begun(self, plan: _Plan) -> tuple[CloneRow, Chain, ChainKey] | None:
         """Open the clone that an earlier run began; None if none did, or it is of no use."""
@@ -395,12 +398,16 @@ class _Copying:
         if row is None or row.header is None:
             return None
         new = unpublished.view(self._target.storage, row.chain_id, row.header)
-        stanzas = new.envelopes()[new.header.recipients].stanzas
+        # Both copies of the only one: who was killed between them has done nothing else.
+        ways = list(new.storage.list(layout.envelopes(row.chain_id)))
+        envelope = new.envelopes().get(new.header.recipients) if len(ways) > 1 else None
+        stanzas = envelope.stanzas if envelope is not None else ()
         if frozenset(stanza.recipient_id for stanza in stanzas) == self._ids:
             chain_key = self._opened(new, new.header.recipients)
             if chain_key is not None:
                 return row, new, chain_key
-        # Sealed for others than it should be now, or closed: nobody has seen it.
+        # Without its envelope, sealed for others than it should be now, or closed: nobody has
+        # seen it.
         self._drop(plan)
         return None
 

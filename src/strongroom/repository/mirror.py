@@ -142,6 +142,8 @@ class MirrorPlan:
     """Bytes of the source's objects, by key."""
     missing: list[UsedPack] = field(default_factory=list)
     """Packs that are at neither end."""
+    named: bool = False
+    """A newer chain of the job names the source."""
     there: dict[str, int] = field(default_factory=dict)
     """Bytes of the target's objects, by key."""
 
@@ -204,6 +206,7 @@ def plan_mirror(
     trust: Trust,
     *,
     known: Head | None = None,
+    named: bool = False,
     check: bool = False,
     progress: Progress,
     cancel: Cancellation,
@@ -215,12 +218,15 @@ def plan_mirror(
         target: Where its copy is, or is to be.
         trust: Whose signatures count.
         known: The newest entry known of it from elsewhere.
+        named: A newer chain of the job names this one, so readers look for it: without
+            points its journal travels all the same, and no state that nobody goes on in.
         check: Read what the target has already, and replace what is not what was signed.
         progress: Is told how reading the target goes.
         cancel: Stops that.
 
     Returns:
-        What has to travel; None where the source promises no point and the target has nothing.
+        What has to travel; None where the source promises no point, the target has nothing, and
+        nobody looks for it there.
 
     Raises:
         UnvouchedError: nobody here believes who signs it.
@@ -228,7 +234,7 @@ def plan_mirror(
             has another history.
         IntegrityError: the source is damaged or withheld in part.
     """
-    return _Planner(source, target, trust, known, check, progress, cancel).plan()
+    return _Planner(source, target, trust, known, named, check, progress, cancel).plan()
 
 
 def carry_out(
@@ -273,7 +279,13 @@ def carry_out(
                     raise moved.error from None
                 newer = Chain(plan.source.storage, plan.source.chain_id)
                 found = plan_mirror(
-                    newer, plan.target, trust, known=plan.head, progress=progress, cancel=cancel
+                    newer,
+                    plan.target,
+                    trust,
+                    known=plan.head,
+                    named=plan.named,
+                    progress=progress,
+                    cancel=cancel,
                 )
                 if found is None or found.head == plan.head:
                     raise moved.error from None
@@ -301,6 +313,7 @@ class _Planner:
         target: Repository,
         trust: Trust,
         known: Head | None,
+        named: bool,
         check: bool,
         progress: Progress,
         cancel: Cancellation,
@@ -310,6 +323,7 @@ class _Planner:
         self._storage = target.storage
         self._trust = trust
         self._known = known
+        self._named = named
         self._check = check
         self._progress = progress
         self._cancel = cancel
@@ -319,13 +333,13 @@ class _Planner:
         copy = self._copy()
         live = self._judge(copy)
         head = chain.head()
-        if head is None or (not live and copy is None):
+        if head is None or not (live or copy is not None or self._named):
             return None
         promise = chain.promise_entry
         assert promise is not None or not live
         newest = chain.newest_session
         kept = {entry.number: entry for entry in chain.kept_entries()}
-        if newest is not None:
+        if newest is not None and (live or not self._named):
             kept[newest.number] = newest  # whoever goes on in the copy builds on it
         plan = MirrorPlan(
             source=chain,
@@ -333,6 +347,7 @@ class _Planner:
             points=tuple(one.point.point_id.hex() for one in live),
             head=head,
             kept=[kept[number] for number in sorted(kept)],
+            named=self._named,
         )
         prefix = layout.chain(chain.chain_id)
         plan.sizes = {info.key: info.size for info in chain.storage.list(prefix)}

@@ -100,6 +100,15 @@ def test_two_commands_give_a_job_a_second_place(machine: SameProcess) -> None:
     assert restored(machine, "docs@latest", "--repository", "offsite") == "second"
 
 
+def test_a_copy_made_right_after_a_synthetic_full_reads_whole(machine: SameProcess) -> None:
+    """The full names the chain that it was made from, whose only point it took the place of."""
+    machine.run("job", "run", "docs", "--synthetic-full")
+    machine.run("repository", "copy", "main", "offsite")
+    there = machine.json("point", "list", "--repository", place(machine, "offsite"))["points"]
+    here = machine.json("point", "list", "--repository", "main")["points"]
+    assert [one["id"] for one in there] == [one["id"] for one in here]
+
+
 def test_a_chain_with_a_copy_is_named_by_its_id(machine: SameProcess) -> None:
     machine.run("repository", "copy", "main", "offsite")
     (chain,) = machine.json("chain", "list")["chains"]

@@ -262,10 +262,11 @@ class _Copying:
         self._check = check
         self._floor = floor
         self._trust = keys.readers_trust(ctx, signers)
+        self._named: set[bytes] = set()
+        """Chains that newer ones of their jobs name."""
         self.copied: list[CopiedChain] = []
         self.problems: list[CopyProblem] = []
         self.warnings: list[str] = []
-        self._named: set[bytes] = set()
 
     def chains(self, job_ids: Sequence[str] | None) -> Iterator[Chain]:
         """Yield the source's chains, oldest first: newer ones name older ones."""
@@ -284,18 +285,22 @@ class _Copying:
                 found.append(chain)
         found.sort(key=lambda chain: (chain.header.created_at, chain.chain_id))
         for chain in found:
-            self._look_for_older(chain, present)
+            self._look_for_older(chain, found, present)
         yield from found
 
-    def _look_for_older(self, chain: Chain, present: Sequence[bytes]) -> None:
-        """Tell of chains that are kept back: the newest session names them."""
+    def _look_for_older(
+        self, chain: Chain, found: Sequence[Chain], present: Sequence[bytes]
+    ) -> None:
+        """See which chains the newest session names, and tell of those that are kept back."""
         if not self._trust.knows(chain.founder) and not self._is_believed(chain):
             return
+        counters = {other.chain_id: _counter(other) for other in found}
         with suppress(IntegrityError, UnsupportedVersionError):
             newest = chain.newest_session
             body = newest.body if newest is not None else None
             for ref in body.older if isinstance(body, SessionBody) else ():
-                self._named.add(ref.chain_id)
+                if counters.get(ref.chain_id, 0) < counters[chain.chain_id]:
+                    self._named.add(ref.chain_id)
                 if ref.chain_id not in present:
                     error = PointWithheldError(
                         f"chain {ref.chain_id.hex()[:12]}, which the newest session of chain "
@@ -410,6 +415,15 @@ class _Copying:
         self.problems.append(
             CopyProblem(chain=chain_id.hex(), code=error.code, message=str(error), hint=error.hint)
         )
+
+
+def _counter(chain: Chain) -> int:
+    """Return the number of a chain's newest session among all of its job; 0 if none can be read."""
+    with suppress(IntegrityError, UnsupportedVersionError):
+        newest = chain.newest_session
+        if newest is not None and isinstance(newest.body, SessionBody):
+            return newest.body.counter
+    return 0
 
 
 def repository_name(ctx: Context, row: copy_rows.CopyRow) -> str:

@@ -151,6 +151,8 @@ class MirrorPlan:
     """Bytes of the source's objects, by key."""
     missing: list[UsedPack] = field(default_factory=list)
     """Packs that are at neither end."""
+    named: bool = False
+    """A newer chain of the job names the source."""
     there: dict[str, int] = field(default_factory=dict)
     """Bytes of the target's objects, by key."""
 
@@ -226,8 +228,8 @@ def plan_mirror(
         target: Where its copy is, or is to be.
         trust: Whose signatures count.
         known: The newest entry known of it from elsewhere.
-        named: Begin a copy of it without points, too: a newer chain's session says that it is
-            there, and readers hold that against a copy that lacks it.
+        named: A newer chain of the job names this one, so readers look for it: without
+            points its journal travels all the same, and no state that nobody goes on in.
         check: Read what the target has already, and replace what is not what was signed.
         keeps_ways: Replace no envelope of the target's that is intact: who can sign could shut
             out everybody else by it.
@@ -235,8 +237,8 @@ def plan_mirror(
         cancel: Stops that.
 
     Returns:
-        What has to travel; None where the source promises no point, nobody names the chain and
-        the target has nothing of it.
+        What has to travel; None where the source promises no point, the target has nothing, and
+        nobody looks for it there.
 
     Raises:
         UnvouchedError: nobody here believes who signs it.
@@ -352,7 +354,7 @@ class _Planner:
         assert promise is not None or not live
         newest = chain.newest_session
         kept = {entry.number: entry for entry in chain.kept_entries()}
-        if newest is not None:
+        if newest is not None and (live or not self._named):
             kept[newest.number] = newest  # whoever goes on in the copy builds on it
         plan = MirrorPlan(
             source=chain,
@@ -360,6 +362,7 @@ class _Planner:
             points=tuple(one.point.point_id.hex() for one in live),
             head=head,
             kept=[kept[number] for number in sorted(kept)],
+            named=self._named,
             keeps_ways=self._keeps_ways,
         )
         prefix = layout.chain(chain.chain_id)

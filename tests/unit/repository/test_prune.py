@@ -592,6 +592,19 @@ def taken_over(job: Job) -> None:
     append_entry(chain, body, job.signer, job.clock)
 
 
+def test_a_chain_that_a_session_died_in_at_once_goes_when_the_job_went_on_in_the_one_before(
+    job: Job, tmp_path: Path
+) -> None:
+    empty = next_chain(job)
+    assert empty.plan_prune().nothing, "a session may be about to publish in it"
+    publish(job, tmp_path)
+
+    empty.prune()
+
+    assert job.repository.chain_ids() == [job.chain_id]
+    assert len(job.points()) == 5
+
+
 def test_a_chain_without_points_goes_once_the_job_went_on_elsewhere(
     job: Job, tmp_path: Path
 ) -> None:

@@ -235,16 +235,6 @@ def test_nobody_adds_to_a_copy_by_hand(machine: SameProcess) -> None:
     assert "is a copy" in refused.stderr
 
 
-def test_a_plain_copy_of_sealed_points_is_refused(machine: SameProcess) -> None:
-    create = ("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
-    refused = machine.run(*create, "--no-encryption", status=14)
-
-    assert "--encrypt password:NAME" in refused.stderr
-    forced = machine.run(*create, "--encrypt", "none", "--force", status=14)
-    assert "restore it" in forced.stderr
-    assert machine.json("job", "copy", "list")["copy_jobs"] == []
-
-
 def test_a_keeper_keeps_what_the_server_gave_up(machine: SameProcess, keyless: SameProcess) -> None:
     kept, fingerprint = place(keyless, "kept"), signer(machine)
     keyless.home.mkdir()
@@ -496,3 +486,175 @@ def test_what_a_copy_with_its_own_key_needs_is_said(own: SameProcess) -> None:
     own.run("job", "copy", "run", "own", "--check", status=2)
     own.run("job", "copy", "create", "asis", "--from", "docs", "--to", "offsite")
     own.run("job", "copy", "run", "asis", "--password-env", "PASSWORD", status=2)
+
+
+# --- plain copies ----------------------------------------------------------------------------
+
+
+PLAIN = ("job", "copy", "create", "open", "--from", "docs", "--to", "offsite", "--encrypt", "none")
+
+
+def test_a_plain_copy_of_sealed_points_is_refused_unless_forced(machine: SameProcess) -> None:
+    refused = machine.run(*PLAIN, status=14)
+    machine.run(*PLAIN[:-2], "--no-encryption", status=14)
+
+    assert "--encrypt password:NAME" in refused.stderr
+    assert "--force stores every point of docs in offsite for anybody to read" in refused.stderr
+    assert machine.json("job", "copy", "list")["copy_jobs"] == []
+
+
+@pytest.fixture
+def plain(machine: SameProcess) -> SameProcess:
+    """That machine, with a plain copy that somebody insisted on."""
+    created = machine.run(*PLAIN, "--force")
+    assert "is not encrypted" in created.stderr
+    return machine
+
+
+def test_a_forced_plain_copy_is_read_without_any_secret_and_follows_its_job(
+    plain: SameProcess, keyless: SameProcess
+) -> None:
+    plain.run("job", "copy", "run", "open")
+    change(plain, "second")
+    plain.run("job", "run", "docs", status=3)
+    offsite = place(plain, "offsite")
+    opened = ("docs@latest", "--repository", offsite)
+
+    assert restored(keyless, *opened) == "second"
+    kept, original = points(keyless, "--repository", offsite), points(plain)
+    assert [row["id"] for row in kept] == [row["id"] for row in original]
+    assert [row["encrypted"] for row in kept] == [False, False]
+    # A reader that expects sealed points takes no plain one for them.
+    keyless.run("restore", *opened, "--password-env", "PASSWORD", "--to", "out", status=20)
+    plain.run("repository", "scrub", "offsite")
+    plain.run("repository", "verify", "offsite")
+    # What the job lets go, the copy does.
+    plain.run("point", "remove", original[0]["id"], "--yes")
+    plain.run("job", "copy", "run", "open", status=0)
+    assert [row["id"] for row in points(keyless, "--repository", offsite)] == [original[1]["id"]]
+    again = plain.json("job", "copy", "run", "open")["chains"]
+    assert [one["objects"] for one in again] == [0]
+    assert restored(keyless, *opened) == "second"
+
+
+def test_a_plain_copy_is_told_of_wherever_it_is_seen(plain: SameProcess) -> None:
+    ran = plain.run("job", "copy", "run", "open")
+    change(plain, "second")
+    session = plain.json("job", "run", "docs", status=3)
+
+    assert "copy open is not encrypted" in ran.stderr
+    assert "copy open is not encrypted" in session["warnings"][0]
+    assert "anybody can read it" in plain.run("job", "copy", "list").stdout
+    assert plain.json("job", "copy", "show", "open")["copy_job"]["encrypt"] == "none"
+    report = plain.json("report", status=3)
+    assert "plain-copy" in {one["code"] for one in report["findings"]}
+    events = [one["event"] for one in plain.json("audit", "list")["records"]]
+    assert events.count("points.copied-plain") == 2
+    assert "weakened" in events
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_plain_copy_goes_on_where_it_was_cut_short_and_takes_nothing_that_was_changed(
+    plain: SameProcess, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageUnavailableError("the line is down")
+
+    if published:
+        plain.run("job", "copy", "run", "open")
+        change(plain, "second")
+    offsite = place(plain, "offsite")
+    settled = set(offsite.glob("chains/*/packs/**/*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(reencryption._Reencryption, "write_journal", fail)
+        patch.setattr(extension._Extension, "append", fail)
+        if published:
+            plain.run("job", "run", "docs", status=3)
+        else:
+            plain.run("job", "copy", "run", "open", status=13)
+    begun = {path for path in offsite.glob("chains/*/packs/*/*") if path not in settled}
+    changed, *rest = sorted(begun)
+    assert rest
+    data = bytearray(changed.read_bytes())
+    data[len(data) // 2] ^= 1
+    changed.write_bytes(data)
+
+    plain.run("job", "copy", "run", "open")
+
+    now = {path for path in offsite.glob("chains/*/packs/*/*") if path not in settled}
+    assert now & begun == set(rest)
+    assert len(now) == len(begun)
+    assert restored(plain, "docs@latest", "--repository", "offsite") == (
+        "second" if published else "first"
+    )
+
+
+def test_no_plain_copy_of_a_guarded_job_is_made_without_its_secret(machine: SameProcess) -> None:
+    machine.run("job", "edit", "docs", "--secret-to-read")
+    machine.run(*PLAIN, "--force", status=12)
+    machine.run(*PLAIN, "--force", "--password-env", "OTHER", status=12)
+    machine.run(*PLAIN, "--force", "--password-env", "PASSWORD")
+
+    machine.run("job", "copy", "run", "open", status=12)
+    assert points(machine, "--repository", "offsite") == []
+    assert not list(place(machine, "offsite").glob("chains/*/packs/*/*"))
+    machine.run("job", "copy", "run", "open", "--password-env", "PASSWORD")
+    assert restored(machine, "docs@latest", "--repository", "offsite") == "first"
+
+
+def test_no_vault_takes_a_plain_copy(machine: SameProcess) -> None:
+    machine.run("repository", "edit", "offsite", "--vault")
+    machine.run(*PLAIN, "--force", status=14)
+    machine.run("repository", "edit", "offsite", "--no-vault", "--yes-weaken")
+    machine.run(*PLAIN, "--force")
+    refused = machine.run("repository", "edit", "offsite", "--vault", status=14)
+    assert "copy job open" in refused.stderr
+
+
+def test_a_plain_copy_has_points_that_are_plain_and_one_with_its_own_key_leaves_them_out(
+    plain: SameProcess,
+) -> None:
+    plain.run("job", "edit", "docs", "--encrypt", "none", "--yes", "--yes-weaken")
+    change(plain, "second")
+    plain.run("job", "run", "docs", status=3)
+
+    assert len(points(plain, "--repository", "offsite")) == 2
+    assert restored(plain, "docs@latest", "--repository", "offsite") == "second"
+
+
+def test_copies_as_they_are_and_with_their_own_key_are_never_plain(own: SameProcess) -> None:
+    own.run("repository", "add", "third", place(own, "third"))
+    own.run("job", "copy", "create", "asis", "--from", "docs", "--to", "third")
+    own.run("job", "copy", "run", "own")
+    own.run("job", "copy", "run", "asis")
+    own.run("repository", "copy", "offsite", "third")
+
+    for name in ("offsite", "third"):
+        chains = own.json("repository", "show", name)["chains"]
+        assert {one["encrypted"] for one in chains} == {True}
+    for option in (("--encrypt", "none"), ("--force",), ("--no-encryption",)):
+        own.run("repository", "copy", "main", "third", *option, status=2)
+
+
+def test_another_server_reads_a_plain_copy_and_does_not_go_on_in_it(
+    plain: SameProcess, tmp_path: Path
+) -> None:
+    plain.run("job", "copy", "run", "open")
+    away = SameProcess(tmp_path / "away")
+    away.run("repository", "add", "left", place(plain, "offsite"))
+    (chain,) = away.json("repository", "show", "left")["chains"]
+    away.run("repository", "trust", "left", chain["signer"], "--yes")
+    refused = away.run(
+        "job", "create", "docs", "--repository", "left", "--chain", chain["chain_id"],
+        "--encrypt", "none", status=2,
+    )  # fmt: skip
+    assert "plain copy" in refused.stderr
+
+
+def test_a_point_of_a_plain_copy_goes_into_an_archive(
+    plain: SameProcess, keyless: SameProcess
+) -> None:
+    plain.run("job", "copy", "run", "open")
+    archive = plain.folder / "point.zip"
+    plain.run("point", "export", "docs@latest", "--repository", "offsite", "--to", archive)
+    assert restored(keyless, "docs@latest", "--repository", archive) == "first"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copy_jobs as rows
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, keys
+from strongroom.control import audit, keys, vaults
 from strongroom.control.views import CopyJobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -15,12 +15,14 @@ from strongroom.errors import (
     ConflictError,
     InvalidInputError,
     RefusedError,
+    SecretRequiredError,
     StrongroomError,
 )
 from strongroom.model.copy_job import CopyJob
 from strongroom.model.job import KmsEncryption, NoEncryption, parse_encryption
 
 if TYPE_CHECKING:
+    from strongroom.catalog.repositories import RepositoryRow
     from strongroom.control.access import Access
     from strongroom.control.context import Context
     from strongroom.control.copies import CopyResult
@@ -40,6 +42,7 @@ def create(
     local_half: bool = False,
     recovery: bool = True,
     force: bool = False,
+    given: Access | None = None,
 ) -> CopyJobView:
     """Make a copy job.
 
@@ -49,18 +52,22 @@ def create(
         job: Whose points are copied.
         repository: Where to.
         after_run: Copy behind every session of the job.
-        encrypt: Whom a key of the copy's own is sealed for; `none` for a copy that is plain;
-            None copies what is stored as it is.
+        encrypt: Whom a key of the copy's own is sealed for; `none` for a copy that anybody can
+            read; None copies what is stored as it is.
         local_half: Whether a KMS's key needs a local half beside it.
         recovery: Whether the recovery key opens a copy with its own key.
         force: The operator insists on a plain copy.
+        given: Secrets that open the job's points: who asks for a plain copy of a guarded job
+            shows that they could read it.
 
     Raises:
         ConflictError: the name is taken.
         NotFoundError: there is no such job, repository, password or KMS.
         InvalidInputError: the job writes to that repository itself, or it is plain and a key
             of the copy's own was asked for.
-        RefusedError: a plain copy of sealed backups was asked for.
+        RefusedError: a plain copy of sealed backups was asked for, and not insisted on.
+        EncryptionRequiredError: likewise, into a vault.
+        UnlockError: likewise, of a guarded job whose secret was not given.
     """
     if rows.find(ctx.database, name) is not None:
         raise ConflictError(
@@ -75,9 +82,10 @@ def create(
             hint="a copy is of use somewhere else: on another disk, at another place",
         )
     sealed = None if encrypt is None else parse_encryption(encrypt, local_half=local_half)
-    if isinstance(sealed, NoEncryption):
-        _refuse_plain(ctx, of, force)
-        sealed = None
+    if isinstance(sealed, NoEncryption) and not _seals(ctx, of):
+        sealed = None  # what is stored is plain as it is
+    elif isinstance(sealed, NoEncryption):
+        _refuse_plain(ctx, of, to, force, given)
     elif sealed is not None and not of.encrypted:
         raise InvalidInputError(
             f"job {job} is not encrypted: a copy under a key of its own is made of sealed points",
@@ -92,10 +100,13 @@ def create(
         encryption=sealed,
         recovery=recovery,
     )
-    if sealed is not None:
+    if sealed is not None and not copy.plain:
         _check_recipients(ctx, copy, of)
     with ctx.database.transaction():
         rows.insert(ctx.database, copy, ctx.clock.now())
+        if copy.plain:
+            what = f"copy {name} of the sealed points of job {job} is not encrypted"
+            audit.weakened(ctx, [what], copy_job=name, job=job, repository=repository)
         audit.record(
             ctx,
             "copy-job.created",
@@ -107,31 +118,40 @@ def create(
     return show(ctx, name)
 
 
-def _refuse_plain(ctx: Context, job: Job, force: bool) -> None:
-    """Go on if nothing of a job is sealed, so that a plain copy takes nothing from it."""
-    if not (job.encrypted or _has_sealed(ctx, job.job_id)):
-        return
-    if force:
+def _refuse_plain(
+    ctx: Context, job: Job, to: RepositoryRow, force: bool, given: Access | None
+) -> None:
+    """Go on if a plain copy of a job's sealed points is meant, and whoever asks may read them."""
+    if not force:
         raise RefusedError(
-            f"the points of job {job.name} are encrypted, and no copy of them can be plain: what "
-            "was sealed names its blocks by keyed hashes",
-            hint="for plain data restore it ('strongroom restore'), and back that up with a job "
-            "of '--encrypt none'",
+            f"the points of job {job.name} are encrypted, and a copy that is not would give them "
+            "to whoever finds it",
+            hint="without --encrypt the copy stays sealed as it is; --encrypt password:NAME gives "
+            f"it a key of its own; --force stores every point of {job.name} in {to.name} for "
+            "anybody to read",
         )
-    raise RefusedError(
-        f"the points of job {job.name} are encrypted, and a copy that is not would give them to "
-        "whoever finds it",
-        hint="without --encrypt the copy stays sealed as it is; --encrypt password:NAME gives it "
-        "a key of its own",
-    )
+    vaults.refuse_plain(ctx, to, f"a plain copy of job {job.name}")
+    if not job.secret_to_read:
+        return
+    # Not at the top: jobs without a guard have no use for these.
+    from strongroom.control import guarded
+    from strongroom.control.access import unlockers_of
+
+    unlockers = unlockers_of(ctx, given) if given is not None else []
+    if not unlockers:
+        raise SecretRequiredError(
+            f"job {job.name} is guarded: who asks for a plain copy of it gives its secret"
+        )
+    for unlocker in unlockers:
+        guarded.prove(ctx, job, unlocker)
 
 
 def _check_recipients(ctx: Context, copy: CopyJob, job: Job) -> None:
     """Go on if there is whom a copy's own key is sealed for; a KMS makes a key for it."""
     # Not at the top: copies of ciphertext have no use for it.
-    from strongroom.control import sealed_copies
+    from strongroom.control import cloned_copies
 
-    copied_as = sealed_copies.as_job(copy, job)
+    copied_as = cloned_copies.as_job(copy, job)
     if isinstance(copied_as.encryption, KmsEncryption):
         from strongroom.control import kms_keys
 
@@ -139,8 +159,9 @@ def _check_recipients(ctx: Context, copy: CopyJob, job: Job) -> None:
     keys.recipients(ctx, copied_as)
 
 
-def _has_sealed(ctx: Context, job_id: bytes) -> bool:
-    return any(row.sealed for row in chain_rows.of_job(ctx.database, job_id))
+def _seals(ctx: Context, job: Job) -> bool:
+    """Tell whether a job's points are sealed, be it those that it made once."""
+    return job.encrypted or any(row.sealed for row in chain_rows.of_job(ctx.database, job.job_id))
 
 
 def list_all(ctx: Context) -> tuple[CopyJobView, ...]:
@@ -181,7 +202,7 @@ def run(
         ctx: Surroundings.
         name: The copy job's.
         check: Read what the copy has already, too.
-        given: Secrets that open the job's points, for a copy with a key of its own.
+        given: Secrets that open the job's points, for a copy with another key or none.
         progress: Is told how it goes.
         cancel: Stops it; what arrived is not sent again.
 
@@ -191,13 +212,13 @@ def run(
     """
     row = rows.get(ctx.database, name)
     job = jobs.get(ctx.database, row.copy.job)
-    own_key = row.copy.encryption is not None
-    if own_key and check:
+    cloned = row.copy.encryption is not None
+    if cloned and check:
         raise InvalidInputError(
-            f"copy {name} has a key of its own, and its original holds nothing to mend it with",
+            f"copy {name} is not stored as its original is, which holds nothing to mend it with",
             hint=f"'strongroom repository scrub {row.copy.repository}' finds damage",
         )
-    if not own_key and given is not None and given.expects_sealed:
+    if not cloned and given is not None and given.expects_sealed:
         raise InvalidInputError(
             f"copy {name} copies what is stored as it is: no secret is needed",
             hint="say it without one",
@@ -223,9 +244,9 @@ def _copied(
 ) -> CopyResult:
     # Not at the top: sessions of jobs without copies have no use for these.
     if copy.encryption is not None:
-        from strongroom.control import sealed_copies
+        from strongroom.control import cloned_copies
 
-        return sealed_copies.run(ctx, copy, job, given=given, progress=progress, cancel=cancel)
+        return cloned_copies.run(ctx, copy, job, given=given, progress=progress, cancel=cancel)
     from strongroom.control import copies
 
     return copies.copy(

@@ -67,7 +67,7 @@ def copy() -> None:
 )
 @click.option(
     "--encrypt",
-    metavar="password:NAME|kms:NAME",
+    metavar="password:NAME|kms:NAME|none",
     shell_complete=encrypt_names,
     help="Give the copy a key of its own, sealed for this; by default it stays as it is.",
 )
@@ -83,7 +83,16 @@ def copy() -> None:
     help="Seal it for the recovery key as well, if there is one (so it is), or not.",
 )
 @click.option("--no-encryption", is_flag=True, help="The same as --encrypt none.")
-@click.option("--force", is_flag=True, help="Insist on --encrypt none.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="With --encrypt none: yes, anybody shall be able to read the copy.",
+)
+@secret_options(
+    what="a password of the points, for a plain copy of a guarded job", into="places", several=True
+)
+@kms_option()
+@recovery_key_option()
 @pass_door
 def create(
     door: Door,
@@ -96,13 +105,20 @@ def create(
     recovery: bool,
     no_encryption: bool,
     force: bool,
+    places: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
 ) -> None:
     r"""Make copy job NAME. Sealed points stay sealed.
 
     By default they are copied as they are: no key is needed, and what opens them opens the
     copy. With --encrypt every block is sealed again under new keys: what opens the points does
     not open the copy, nor the reverse. Then the points' secret is needed to copy: that is the
-    stored one, or one that is given to job copy run. No copy of encrypted points is plain.
+    stored one, or one that is given to job copy run.
+
+    With --encrypt none and --force encrypted points are opened and stored for anybody to read.
+    Each copy then warns, and report calls it a problem. No vault takes such a copy, and who
+    asks for one of a guarded job gives its secret here and with each copy.
 
     A copy that fails makes a session end with warnings; its points are made all the same.
 
@@ -111,17 +127,20 @@ def create(
       0   it is made
       2   the request cannot be right
       10  there is no such job, repository, password or KMS
-      12  the keystore lost what the copy was to be sealed for
+      12  the keystore lost what the copy was to be sealed for; or the secret of a guarded job
+          is needed
       13  the KMS did not answer
-      14  no copy of encrypted points is plain; or the KMS refused
+      14  a plain copy of encrypted points takes --force, and no vault; or the KMS refused
       15  the name is taken
     """
     from strongroom.control import copy_jobs
+    from strongroom.control.access import Access
 
     if no_encryption and encrypt is not None:
         raise click.UsageError(
             "--no-encryption and --encrypt exclude each other", click.get_current_context()
         )
+    given = Access(secrets=tuple(map(door.secret, places)), recovery_keys=recovery_keys, kms=kms)
     with door.home_context() as ctx:
         view = copy_jobs.create(
             ctx,
@@ -133,8 +152,15 @@ def create(
             local_half=local_half,
             recovery=recovery,
             force=force,
+            given=given,
         )
-    sealed = f", sealed for {view.encrypt}" if view.encrypt else ""
+    plain = view.encrypt == "none"
+    sealed = ", not encrypted" if plain else f", sealed for {view.encrypt}" if view.encrypt else ""
+    if plain:
+        door.speaker.warn(
+            f"copy {name} is not encrypted: whoever reads repository {repository} reads the points "
+            f"of job {job}"
+        )
     door.show({"copy_job": view}, [f"created copy job {name}: {job} to {repository}{sealed}"])
     door.speaker.hint(f"'strongroom job copy run {name}' copies what is there already")
 
@@ -156,11 +182,19 @@ def list_(door: Door) -> None:
         Column("NAME", flexible=True),
         Column("FROM", flexible=True),
         Column("TO", flexible=True),
+        Column("ENCRYPT", flexible=True),
         Column("WHEN"),
         Column("LAST"),
     ]
     rows = [
-        (view.name, view.job, view.repository, _when(view), _last(view, brief=True))
+        (
+            view.name,
+            view.job,
+            view.repository,
+            _encrypt(view),
+            _when(view),
+            _last(view, brief=True),
+        )
         for view in views
     ]
     door.show({"copy_jobs": views}, table(columns, rows) if rows else [])
@@ -186,7 +220,7 @@ def show(door: Door, name: str) -> None:
             ("copy job", view.name),
             ("from", f"job {view.job}"),
             ("to", f"repository {view.repository}"),
-            ("encrypt", view.encrypt or "as it is"),
+            ("encrypt", _encrypt(view)),
             ("when", _when(view)),
             ("last", _last(view, brief=False)),
         ]
@@ -211,13 +245,14 @@ def run(
 ) -> None:
     r"""Copy now what copy job NAME is for.
 
-    A copy with a key of its own opens the points and seals them again. Where what opens them
-    is not stored, because their password is write-only or the job is guarded, say it here.
+    A copy with a key of its own opens the points and seals them again, and a plain one opens
+    them. Where what opens them is not stored, because their password is write-only or the job
+    is guarded, say it here.
 
     \b
     Exit status:
       0    the copy has all that the job's chains promise
-      2    it takes no secret, or, with a key of its own, no --check
+      2    it takes no secret, or, with a key of its own or plain, no --check
       10   there is no such copy job, or its job has no points yet
       11   somebody is at work on the job there
       12   the points do not open with what is at hand; give their secret
@@ -255,6 +290,10 @@ def remove(door: Door, name: str) -> None:
         view = copy_jobs.remove(ctx, name)
     stays = f"what it copied to {view.repository} stays"
     door.show({"copy_job": view}, [f"forgot copy job {name}; {stays}"])
+
+
+def _encrypt(view: CopyJobView) -> str:
+    return "none: anybody can read it" if view.encrypt == "none" else view.encrypt or "as it is"
 
 
 def _when(view: CopyJobView) -> str:

@@ -1,9 +1,9 @@
-"""Copies under a copy job's own key: clones at the target that follow the job's chains.
+"""Copies that are not the chains as they are: clones at the target that follow the job's chains.
 
-Each sealed chain of the job has a clone there (`engine.reencryption`), made once, unseen until it
-is whole, and extended by what was published since (`engine.extension`). Its blocks are sealed
-with new keys for the copy's recipients; what opens the job's points opens none of it. Nothing is
-ever written that is not sealed.
+Each chain of the job has a clone there (`engine.reencryption`), made once, unseen until it is
+whole, and extended by what was published since (`engine.extension`). Its blocks are sealed with
+new keys for the copy's recipients; what opens the job's points opens none of it. Or nobody
+seals them: a plain copy, which its copy job says and each run tells of.
 
 Which clone stands for which chain is known in the catalog. A run that was cut short is gone on
 with by the next.
@@ -65,13 +65,16 @@ if TYPE_CHECKING:
     from strongroom.repository.chain import Chain
     from strongroom.repository.locks import Lock
 
+    _Begun = tuple[CloneRow, Chain, ChainKey | None]
+    """A clone that nobody sees yet, and its key; none if it is plain."""
+
 _LEFT_FOR = (IntegrityError, UnsupportedVersionError, NotFoundError, ConflictError)
 """What leaves one chain's copy as it is, and does not keep others from being copied."""
 
 
 def as_job(copy: CopyJob, job: Job) -> Job:
     """Return a copy as if it was a job of its own: what is sealed for it is sealed for this."""
-    assert copy.encryption is not None, "it has a key of its own"
+    assert copy.encryption is not None, "it is not copied as it is"
     return replace(
         job,
         name=copy.name,
@@ -98,7 +101,7 @@ def run(
 
     Args:
         ctx: Surroundings.
-        copy: A copy job with a key of its own.
+        copy: A copy job with a key of its own, or a plain one.
         job: Its job.
         given: Secrets that open the job's points where nothing stored does.
         progress: Is told how it goes.
@@ -107,13 +110,15 @@ def run(
     Raises:
         NotARepositoryError, UnavailableError: one of the two places is not there.
         UnlockError: nothing at hand opens what has to be sealed again.
+        EncryptionRequiredError: the copy is plain, and the target a vault.
         LockedError: another copy is at work there.
         CancelledError: on request.
     """
     origin = Repository.open(storage_of(ctx, job.repository))
-    target = Repository.open(
-        vaults.storage_of(ctx, repositories.get(ctx.database, copy.repository))
-    )
+    row = repositories.get(ctx.database, copy.repository)
+    if copy.plain:
+        vaults.refuse_plain(ctx, row, f"copy {copy.name}")
+    target = Repository.open(vaults.storage_of(ctx, row))
     if job.secret_to_read:
         jobs.guard(ctx.database, copy.copy_id)
     unlockers = [
@@ -174,6 +179,28 @@ def run(
     return result
 
 
+def _tell_plain(ctx: Context, copy: CopyJob) -> list[str]:
+    """Write down that a run is going to store what anybody can read; return that in words.
+
+    Raises:
+        AuditUnwritableError: it cannot be written, and so nothing is copied.
+    """
+    if not copy.plain:
+        return []
+    audit.record(
+        ctx,
+        "points.copied-plain",
+        severity=audit.Severity.WARNING,
+        copy_job=copy.name,
+        job=copy.job,
+        repository=copy.repository,
+    )
+    return [
+        f"copy {copy.name} is not encrypted: whoever reads repository {copy.repository} reads the "
+        f"points of job {copy.job}"
+    ]
+
+
 @dataclass(slots=True)
 class _Plan:
     """What is to become of one chain's clone."""
@@ -222,7 +249,7 @@ class _Copying:
         }
         self.copied: list[CopiedChain] = []
         self.problems: list[CopyProblem] = []
-        self.warnings: list[str] = []
+        self.warnings = _tell_plain(ctx, copy)
         self.locked: UnlockError | None = None
         """Why a chain could not be opened, if one could not."""
 
@@ -236,7 +263,7 @@ class _Copying:
         for row in rows:
             if row.repository_id != self._origin.repository_id:
                 continue
-            if not row.sealed:
+            if not (row.sealed or self._copy.plain):
                 self.warnings.append(
                     f"chain {row.chain_id.hex()[:12]} is not encrypted, and stays out of a copy "
                     "that is"
@@ -326,8 +353,8 @@ class _Copying:
     def _fill(self, plan: _Plan) -> Chain:
         """Make the clone, verify it, and let everybody see it."""
         ctx = self._ctx
-        keyring = open_chain(ctx, plan.old, self._unlockers)
-        reencryption.check_keys(carried(plan.old), keyring)
+        keyring = self._opened_source(plan.old)
+        reencryption.check_keys(plan.old, carried(plan.old), keyring)
         begun = self._begun(plan)
         try:
             row, chain_key = self._made(plan, keyring, begun or self._begin(plan))
@@ -338,16 +365,23 @@ class _Copying:
             # nobody sees it.
             self._drop(plan)
             row, chain_key = self._made(plan, keyring, self._begin(plan))
-        self._keep(plan, keyring, row.chain_id, chain_key)
+        if chain_key is not None:
+            self._keep(plan, keyring, row.chain_id, chain_key)
         self._lock.confirm()
         assert row.header is not None
         unpublished.publish(self._target.storage, row.chain_id, row.header)
         clone_rows.published(ctx.database, row.chain_id)
         return self._target.chain(row.chain_id)
 
+    def _opened_source(self, old: Chain) -> Keyring:
+        """Return the keys of a chain of the job, which a plain one has none of."""
+        if not old.sealed:
+            return Keyring(old.origin_id)
+        return open_chain(self._ctx, old, self._unlockers)
+
     def _made(
-        self, plan: _Plan, keyring: Keyring, begun: tuple[CloneRow, Chain, ChainKey]
-    ) -> tuple[CloneRow, ChainKey]:
+        self, plan: _Plan, keyring: Keyring, begun: _Begun
+    ) -> tuple[CloneRow, ChainKey | None]:
         """Fill a clone that nobody sees yet."""
         ctx = self._ctx
         row, new, chain_key = begun
@@ -366,7 +400,7 @@ class _Copying:
         )
         return row, chain_key
 
-    def _begin(self, plan: _Plan) -> tuple[CloneRow, Chain, ChainKey]:
+    def _begin(self, plan: _Plan) -> _Begun:
         """Store the envelopes of a clone, sign its header, and open it."""
         ctx, storage = self._ctx, self._target.storage
         chain_id, header, chain_key = rekey.prepare_chain(
@@ -377,7 +411,9 @@ class _Copying:
             plan.old.header.created_at,
             None,
         )
-        assert chain_key is not None, "a copy of its own key has recipients"
+        assert (chain_key is None) == self._copy.plain, (
+            "a copy with a key of its own has recipients"
+        )
         row = clone_rows.CloneRow(
             chain_id=chain_id,
             copy_id=self._copy.copy_id,
@@ -386,15 +422,18 @@ class _Copying:
         )
         new = unpublished.view(storage, chain_id, header)
         clone_rows.insert(ctx.database, row)
-        audit.wrapped(ctx, self._copied_as, new, chain_key.id, self._ids)
+        if chain_key is not None:
+            audit.wrapped(ctx, self._copied_as, new, chain_key.id, self._ids)
         return row, new, chain_key
 
-    def _begun(self, plan: _Plan) -> tuple[CloneRow, Chain, ChainKey] | None:
+    def _begun(self, plan: _Plan) -> _Begun | None:
         """Open the clone that an earlier run began; None if none did, or it is of no use."""
         row = plan.row
         if row is None or row.header is None:
             return None
         new = unpublished.view(self._target.storage, row.chain_id, row.header)
+        if not new.sealed:
+            return row, new, None
         stanzas = new.envelopes()[new.header.recipients].stanzas
         if frozenset(stanza.recipient_id for stanza in stanzas) == self._ids:
             chain_key = self._opened(new, new.header.recipients)
@@ -435,18 +474,18 @@ class _Copying:
             clone_rows.published(ctx.database, clone.chain_id)
         if lacking.nothing:
             return 0, 0
-        public = PublicKey(_newest(clone).chain_public)
+        public = PublicKey(_newest(clone).chain_public) if clone.sealed else None
         # Not needed for a promise alone, which no secret is asked for.
         keyring = Keyring(plan.old.origin_id)
         if lacking.entries:
-            keyring = open_chain(ctx, plan.old, self._unlockers)
+            keyring = self._opened_source(plan.old)
         self._lock.confirm()
         return extension.extend(
             plan.old,
             keyring,
             clone,
             public,
-            self._opened(clone, public.id) if lacking.entries else None,
+            self._opened(clone, public.id) if public is not None and lacking.entries else None,
             lacking,
             older=self._others(clone.chain_id) if plan.current else [],
             signer=ctx.identity,
@@ -528,7 +567,7 @@ class _Copying:
             CopiedChain(
                 chain=clone.chain_id.hex(),
                 job=self._copy.copy_id.hex(),
-                sealed=True,
+                sealed=clone.sealed,
                 done=True,
                 points=tuple(point.hex() for point in live),
                 newest_entry=head.number,

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from strongroom.clock import SystemClock
 from strongroom.crypto import kdf
 from strongroom.engine import extension, reencryption
 from strongroom.errors import StorageUnavailableError
+from strongroom.repository import layout, locks
+from strongroom.storage.local import LocalStorage
+from strongroom.storage.throttling import Line
 from tests.e2e.conftest import SameProcess
 
 if TYPE_CHECKING:
@@ -658,3 +662,58 @@ def test_a_point_of_a_plain_copy_goes_into_an_archive(
     archive = plain.folder / "point.zip"
     plain.run("point", "export", "docs@latest", "--repository", "offsite", "--to", archive)
     assert restored(keyless, "docs@latest", "--repository", archive) == "first"
+
+
+# --- limits, and others at work --------------------------------------------------------------
+
+
+def test_a_copy_keeps_to_its_limit_at_both_places(
+    own: SameProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booked: list[tuple[Line, int]] = []
+    book = Line._booked
+
+    def note(self: Line, state: Any, size: int, since: float) -> float:
+        booked.append((self, size))
+        return book(self, state, size, since)
+
+    monkeypatch.setattr(Line, "_booked", note)
+    own.run("repository", "add", "third", place(own, "third"))
+    stored = sum(path.stat().st_size for path in place(own, "repository").rglob("packs/*/*"))
+    for command in (("repository", "copy", "main", "third"), ("job", "copy", "run", "own")):
+        own.run(*command, "--limit", "fast", status=2)
+        assert booked == []
+        own.run(*command, "--limit", "1GB/s")
+        lines = {id(line) for line, _ in booked}
+        assert len(lines) == 2
+        for one in lines:
+            assert sum(size for line, size in booked if id(line) == one) >= stored // 2
+        booked.clear()
+        own.run(*command, "--limit", "none")
+        assert booked == []
+
+
+def test_a_job_that_somebody_works_on_at_the_target_keeps_no_other_from_being_copied(
+    machine: SameProcess,
+) -> None:
+    create = ("job", "create", "more", "--repository", "main", "--encrypt", "password:mine")
+    machine.run(*create, "--source", f"files:{data(machine)}")
+    machine.run("job", "run", "more")
+    jobs = {one["job"]: one["chain_id"] for one in machine.json("chain", "list")["chains"]}
+    (job_id,) = {
+        one["job_id"]
+        for one in machine.json("repository", "show", "main")["chains"]
+        if one["chain_id"] == jobs["docs"]
+    }
+    storage = LocalStorage(place(machine, "offsite"))
+    lock = layout.job_lock(bytes.fromhex(job_id))
+    copy = ("repository", "copy", "main", "offsite")
+    with locks.acquire(storage, lock, "somebody", SystemClock(), command="repository prune"):
+        told = machine.json(*copy, status=11)
+
+    assert told["error"]["code"] == "locked"
+    assert [one["chain"] for one in told["chains"]] == [jobs["more"]]
+    assert [(one["chain"], one["code"]) for one in told["problems"]] == [(jobs["docs"], "locked")]
+    assert [row["job"] for row in points(machine, "--repository", "offsite")] == ["more"]
+    machine.run(*copy)
+    assert len(points(machine, "--repository", "offsite")) == 2

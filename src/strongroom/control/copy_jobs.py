@@ -8,6 +8,7 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copy_jobs as rows
 from strongroom.catalog import jobs, repositories
 from strongroom.control import audit, keys, vaults
+from strongroom.control.traffic import Traffic
 from strongroom.control.views import CopyJobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -193,6 +194,7 @@ def run(
     *,
     check: bool = False,
     given: Access | None = None,
+    limit: str | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> CopyResult:
@@ -203,6 +205,7 @@ def run(
         name: The copy job's.
         check: Read what the copy has already, too.
         given: Secrets that open the job's points, for a copy with another key or none.
+        limit: How fast to read and to write; by default as the repositories say.
         progress: Is told how it goes.
         cancel: Stops it; what arrived is not sent again.
 
@@ -210,6 +213,7 @@ def run(
         InvalidInputError: something was asked for that this copy has no use for.
         StrongroomError: what kept it from copying; the catalog remembers it.
     """
+    ctx.traffic = Traffic.of_command(limit, cancel)
     row = rows.get(ctx.database, name)
     job = jobs.get(ctx.database, row.copy.job)
     cloned = row.copy.encryption is not None
@@ -223,13 +227,26 @@ def run(
             f"copy {name} copies what is stored as it is: no secret is needed",
             hint="say it without one",
         )
+    return _run(ctx, row.copy, job, check, given, progress, cancel)
+
+
+def _run(
+    ctx: Context,
+    copy: CopyJob,
+    job: Job,
+    check: bool,
+    given: Access | None,
+    progress: Progress,
+    cancel: Cancellation,
+) -> CopyResult:
+    """Copy, and remember how that ended."""
     try:
-        result = _copied(ctx, row.copy, job, check, given, progress, cancel)
+        result = _copied(ctx, copy, job, check, given, progress, cancel)
     except StrongroomError as error:
-        rows.ran(ctx.database, row.copy.copy_id, ctx.clock.now(), str(error))
+        rows.ran(ctx.database, copy.copy_id, ctx.clock.now(), str(error))
         raise
     problem = str(result.error) if result.error is not None else None
-    rows.ran(ctx.database, row.copy.copy_id, ctx.clock.now(), problem)
+    rows.ran(ctx.database, copy.copy_id, ctx.clock.now(), problem)
     return result
 
 
@@ -249,7 +266,7 @@ def _copied(
         return cloned_copies.run(ctx, copy, job, given=given, progress=progress, cancel=cancel)
     from strongroom.control import copies
 
-    return copies.copy(
+    return copies.bring(
         ctx,
         job.repository,
         copy.repository,
@@ -265,14 +282,15 @@ def after_session(
 ) -> tuple[str, ...]:
     """Run the copies that follow a job's sessions; return what went wrong, in words.
 
-    The points are made: a copy that fails takes nothing from them.
+    The points are made: a copy that fails takes nothing from them. The session's limits hold.
     """
     problems: list[str] = []
+    of = jobs.get(ctx.database, job)
     for row in rows.of_job(ctx.database, job):
         if not row.copy.after_run:
             continue
         try:
-            result = run(ctx, row.copy.name, progress=progress, cancel=cancel)
+            result = _run(ctx, row.copy, of, False, None, progress, cancel)
         except CancelledError:
             problems.append(f"copy {row.copy.name} was stopped on request; the next goes on")
             break

@@ -8,6 +8,7 @@ import click
 
 from strongroom.cli.options import (
     copy_job_names,
+    copy_limit_option,
     encrypt_names,
     job_names,
     kms_option,
@@ -231,6 +232,7 @@ def show(door: Door, name: str) -> None:
 @copy.command("run")
 @click.argument("name", shell_complete=copy_job_names)
 @click.option("--check", is_flag=True, help="Read what the copy has, too, and replace damage.")
+@copy_limit_option
 @secret_options(what="a password of the points", into="places", several=True)
 @kms_option()
 @recovery_key_option()
@@ -239,6 +241,7 @@ def run(
     door: Door,
     name: str,
     check: bool,
+    limit: str | None,
     places: tuple[SecretPlace, ...],
     kms: tuple[str, ...],
     recovery_keys: tuple[Path, ...],
@@ -268,7 +271,7 @@ def run(
     given = Access(secrets=tuple(map(door.secret, places)), recovery_keys=recovery_keys, kms=kms)
     with door.home_context() as ctx, door.work() as (progress, cancel):
         result = copy_jobs.run(
-            ctx, name, check=check, given=given, progress=progress, cancel=cancel
+            ctx, name, check=check, given=given, limit=limit, progress=progress, cancel=cancel
         )
     reports.show_copy(door, result)
 

@@ -717,3 +717,100 @@ def test_a_job_that_somebody_works_on_at_the_target_keeps_no_other_from_being_co
     assert [row["job"] for row in points(machine, "--repository", "offsite")] == ["more"]
     machine.run(*copy)
     assert len(points(machine, "--repository", "offsite")) == 2
+
+
+# --- a copy's own key, changed -----------------------------------------------------------------
+
+
+def give_third(*machines: SameProcess) -> None:
+    """Let machines know a third password."""
+    for machine in machines:
+        machine.environment["THIRD"] = "Copper-lynxes-fold-8-kites"
+
+
+def test_a_copy_follows_a_changed_password_and_a_re_wrap_shuts_the_old_one_out(
+    own: SameProcess, keyless: SameProcess
+) -> None:
+    give_third(own, keyless)
+    own.run("job", "copy", "run", "own")
+    oldest = points(own)[0]["id"]
+    own.run("password", "edit", "theirs", "--password-env", "THIRD")
+    change(own, "second")
+    ran = own.json("job", "run", "docs")
+    offsite = place(own, "offsite")
+    newest = points(own)[-1]["id"]
+
+    assert ran["state"] == "success"
+    for point, word in ((oldest, "first"), (newest, "second")):
+        opened = (point, "--repository", offsite)
+        assert restored(keyless, *opened, "--password-env", "THIRD") == word
+    was = (oldest, "--repository", offsite, "--password-env", "OTHER")
+    assert restored(keyless, *was) == "first"
+    new = ("restore", newest, "--repository", offsite, "--password-env", "OTHER", "--to", "out")
+    keyless.run(*new, status=12)
+
+    own.run("job", "copy", "rewrap", "own", status=2)
+    again = own.json("job", "copy", "rewrap", "own", "--yes")["keys"]
+    assert sorted(one["state"] for one in again) == ["current", "rewrapped"]
+    keyless.run("restore", *was, "--to", "out", status=12)
+    assert restored(keyless, oldest, "--repository", offsite, "--password-env", "THIRD") == "first"
+    change(own, "third")
+    assert own.json("job", "run", "docs")["state"] == "success"
+    opened = ("docs@latest", "--repository", offsite, "--password-env", "THIRD")
+    assert restored(keyless, *opened) == "third"
+    own.run("job", "copy", "create", "asis", "--from", "docs", "--to", "offsite")
+    own.run("job", "copy", "rewrap", "asis", "--yes", status=2)
+
+
+def test_a_copy_whose_secret_is_not_kept_follows_when_it_is_given(
+    own: SameProcess, keyless: SameProcess
+) -> None:
+    give_third(own, keyless)
+    own.run("password", "edit", "theirs", "--write-only")
+    own.run("job", "copy", "run", "own")
+    own.run("password", "edit", "theirs", "--password-env", "THIRD")
+    behind = own.run("job", "copy", "run", "own")
+    assert "job copy rewrap own --old-password-file" in behind.stderr
+    own.run("job", "copy", "rewrap", "own", "--yes", status=3)
+    own.run("job", "copy", "rewrap", "own", "--yes", "--old-password-env", "OTHER")
+
+    offsite = place(own, "offsite")
+    opened = ("docs@latest", "--repository", offsite)
+    keyless.run("restore", *opened, "--password-env", "OTHER", "--to", "out", status=12)
+    change(own, "second")
+    assert own.json("job", "run", "docs")["state"] == "success"
+    assert restored(keyless, *opened, "--password-env", "THIRD") == "second"
+
+
+def test_no_stored_secret_lets_another_into_the_copy_of_a_guarded_job(
+    own: SameProcess, keyless: SameProcess
+) -> None:
+    give_third(own, keyless)
+    own.run("job", "edit", "docs", "--secret-to-read")
+    own.run("job", "copy", "run", "own", "--password-env", "PASSWORD")
+    own.run("password", "edit", "theirs", "--password-env", "THIRD")
+    own.run("job", "copy", "run", "own", "--password-env", "PASSWORD")
+    own.run("job", "copy", "rewrap", "own", "--yes", status=3)
+
+    opened = ("docs@latest", "--repository", place(own, "offsite"))
+    keyless.run("restore", *opened, "--password-env", "THIRD", "--to", "out", status=12)
+    assert restored(keyless, *opened, "--password-env", "OTHER") == "first"
+
+
+def test_a_copy_that_was_cut_short_before_its_password_changed_is_made_for_the_new_one(
+    own: SameProcess, keyless: SameProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageUnavailableError("the line is down")
+
+    give_third(own, keyless)
+    own.run("job", "copy", "run", "own")
+    change(own, "second")
+    with monkeypatch.context() as patch:
+        patch.setattr(extension._Extension, "append", fail)
+        own.run("job", "run", "docs", status=3)
+    own.run("password", "edit", "theirs", "--password-env", "THIRD")
+    own.run("job", "copy", "run", "own")
+
+    opened = ("docs@latest", "--repository", place(own, "offsite"))
+    assert restored(keyless, *opened, "--password-env", "THIRD") == "second"

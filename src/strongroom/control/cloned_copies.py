@@ -19,12 +19,11 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copied_clones as clone_rows
 from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, job_lock, keys, known_chains, vaults
+from strongroom.control import audit, clone_keys, job_lock, keys, known_chains, vaults
 from strongroom.control.access import location_of, storage_of, unlockers_of
 from strongroom.control.chain_keys import open_chain
 from strongroom.control.copies import CopyProblem, CopyResult
 from strongroom.crypto import random
-from strongroom.crypto.hpke import PublicKey
 from strongroom.engine import extension, reencryption
 from strongroom.engine.carried import carried
 from strongroom.errors import (
@@ -39,7 +38,7 @@ from strongroom.errors import (
     UnlockError,
     UnsupportedVersionError,
 )
-from strongroom.format.journal import EntryRef, SessionBody
+from strongroom.format.journal import EntryRef
 from strongroom.keystore import ChainRecord
 from strongroom.repository import layout, promises, rekey, unpublished
 from strongroom.repository.keyring import Keyring
@@ -48,7 +47,7 @@ from strongroom.repository.repository import Repository
 from strongroom.storage.location import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from strongroom.catalog.chains import ChainRow
     from strongroom.catalog.copied_clones import CloneRow
@@ -346,7 +345,7 @@ class _Copying:
             sizes = [info.size for info in clone.storage.list(layout.packs(clone.chain_id))]
             packs, size = len(sizes), sum(sizes)
             live = {one.point.point_id: one.held for one in clone.live_points()}
-        self._remember(plan, clone, live, packs, size)
+        self._remember(clone, live, packs, size)
 
     # --- the first copy ----------------------------------------------------------------------
 
@@ -472,9 +471,11 @@ class _Copying:
         ctx = self._ctx
         if plan.row is not None and plan.row.header is not None:
             clone_rows.published(ctx.database, clone.chain_id)
+        if clone.sealed:
+            self._follow(clone)
         if lacking.nothing:
             return 0, 0
-        public = PublicKey(_newest(clone).chain_public) if clone.sealed else None
+        public = clone_keys.next_key(ctx, clone) if clone.sealed else None
         # Not needed for a promise alone, which no secret is asked for.
         keyring = Keyring(plan.old.origin_id)
         if lacking.entries:
@@ -494,6 +495,27 @@ class _Copying:
             progress=self._progress,
             cancel=self._cancel,
         )
+
+    def _follow(self, clone: Chain) -> None:
+        """Seal what comes for whom the copy job names now, if that is somebody else."""
+        ctx = self._ctx
+        if clone_keys.is_sealed_for(ctx, clone, self._recipients):
+            return
+        self._lock.confirm()
+        # Nobody's secret gets into a guarded copy by what is stored here.
+        guarded = self._copied_as.secret_to_read
+        stored = [] if guarded else keys.stored_unlockers(ctx, self._copied_as)
+        opened: Mapping[bytes, ChainKey] = {}
+        with suppress(NoRecipientMatchedError):
+            opened = open_chain(ctx, clone, stored).chain_keys
+        if clone_keys.follow(ctx, self._copied_as, clone, opened, self._recipients) is None:
+            warning = (
+                f"copy {self._copy.name} stays sealed for whom it was sealed before, since nothing "
+                "at hand opens it: the secrets of now do not open it. 'strongroom job copy rewrap "
+                f"{self._copy.name} --old-password-file F' lets it follow"
+            )
+            if warning not in self.warnings:
+                self.warnings.append(warning)
 
     def _opened(self, clone: Chain, chain_key_id: bytes) -> ChainKey | None:
         """Return a clone's key if something at hand opens it."""
@@ -536,9 +558,7 @@ class _Copying:
 
     # --- what is remembered ------------------------------------------------------------------
 
-    def _remember(
-        self, plan: _Plan, clone: Chain, live: dict[bytes, bool], packs: int, size: int
-    ) -> None:
+    def _remember(self, clone: Chain, live: dict[bytes, bool], packs: int, size: int) -> None:
         ctx = self._ctx
         clone.refresh()
         head = clone.head()
@@ -557,12 +577,6 @@ class _Copying:
             list(live),
         )
         self.warnings += vaults.after_copy(ctx, self._target, clone.chain_id)
-        _, recipient_ids = known_chains.present_recipients(clone)
-        if plan.current and recipient_ids != self._ids:
-            self.warnings.append(
-                f"copy {self._copy.name} stays sealed for whom it was sealed when it began: the "
-                "secrets of now do not open it. A new copy job begins one that they open"
-            )
         self.copied.append(
             CopiedChain(
                 chain=clone.chain_id.hex(),
@@ -583,13 +597,6 @@ class _Copying:
         self.problems.append(
             CopyProblem(chain=chain_id.hex(), code=error.code, message=str(error), hint=error.hint)
         )
-
-
-def _newest(clone: Chain) -> SessionBody:
-    newest = clone.newest_session
-    assert newest is not None, "a clone has sessions"
-    assert isinstance(newest.body, SessionBody)
-    return newest.body
 
 
 def _keeper(keystore: Keystore, chain_id: bytes) -> Callable[[bytes, MetaKey], None]:

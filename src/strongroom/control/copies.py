@@ -95,7 +95,7 @@ class CopyResult:
             ),
             *(one.message for one in self.problems),
         ]
-        kind = IntegrityError
+        kind: type[StrongroomError] = IntegrityError
         if not damaged and all(one.code == LockedError.code for one in self.problems):
             kind = LockedError
         return kind(

@@ -149,17 +149,16 @@ class Resealing:
         there = {info.key for info in new.storage.list(layout.all_session_keys(new.chain_id))}
         for slot, record in self._what.records.items():
             key = layout.session_keys(new.chain_id, record.session_id)
-            if key in there and self._chain_key is None:
-                # Made by an earlier run, and closed to this one: with it go its packs.
+            if key in there:
                 self._resumed = True
+                found = self._stored_keys(key, record.session_id)
+                if found is not None:
+                    # A crash may have come before; it costs nothing to say again.
+                    keep_metakey(record.session_id, found[0].metakey)
+                    self._secrets[slot], self._sealed[slot] = found
+                    continue
+                # Closed to this run, or sealed to a key from before a change: its packs go, too.
                 new.storage.delete(key)
-            elif key in there and self._chain_key is not None:
-                self._resumed = True
-                secrets, sealed = self._stored_keys(self._chain_key, key, record.session_id)
-                # A crash may have come before; it costs nothing to say again.
-                keep_metakey(record.session_id, secrets.metakey)
-                self._secrets[slot], self._sealed[slot] = secrets, sealed
-                continue
             before = self._old_keys.secrets(record)
             secrets = SessionSecrets.generate(before.dedup_key, before.chunker_seed)
             sealed = seal_keys(secrets, self._public.raw, new.origin_id, record.session_id)
@@ -177,16 +176,19 @@ class Resealing:
         # Nothing says what an earlier run left: its packs are looked for.
         self._resumed = True
 
-    def _stored_keys(
-        self, chain_key: ChainKey, key: str, session_id: bytes
-    ) -> tuple[SessionSecrets, SealedKeys]:
+    def _stored_keys(self, key: str, session_id: bytes) -> tuple[SessionSecrets, SealedKeys] | None:
+        """Return the keys that an earlier run gave a session; None if this chain key opens none."""
+        chain_key = self._chain_key
+        if chain_key is None:
+            return None
         stored, encoded, signature = headers.read_session_keys_signed(
             get_framed(self._new.storage, key, MAX_SMALL), key
         )
         verify(self._signer.public, headers.SESSION_KEYS_DOMAIN, encoded, signature)
-        said = (stored.chain_id, stored.session_id, stored.chain_key_id)
-        if said != (self._new.chain_id, session_id, chain_key.id):
+        if (stored.chain_id, stored.session_id) != (self._new.chain_id, session_id):
             raise MalformedError(f"{key} holds the keys of something else")
+        if stored.chain_key_id != chain_key.id:
+            return None
         context = session_context(self._new.origin_id, session_id)
         secrets = open_session(chain_key, stored.sealed, context, stored.commitment)
         public = chain_key.public.raw

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.options import (
+    confirmation_options,
     copy_job_names,
     copy_limit_option,
     encrypt_names,
@@ -274,6 +275,56 @@ def run(
             ctx, name, check=check, given=given, limit=limit, progress=progress, cancel=cancel
         )
     reports.show_copy(door, result)
+
+
+@copy.command("rewrap")
+@click.argument("name", shell_complete=copy_job_names)
+@secret_options("old-", "an old password, where none is stored", into="old", several=True)
+@kms_option("old-")
+@recovery_key_option("Open old keys with this kit, or share and others")
+@confirmation_options
+@pass_door
+def rewrap(
+    door: Door,
+    name: str,
+    old: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    r"""Seal what copy job NAME made for its recipients of today, and for nobody else.
+
+    A copy with a key of its own follows a changed password by itself: what comes is sealed for
+    the new one, which opens what was there as well. The old one goes on to open that until its
+    envelopes are replaced here, as job rewrap does for a job. Blocks stay as they are, so who
+    copied an old envelope goes on to open what it leads to.
+
+    \b
+    Exit status:
+      0    every chain key is sealed for today's recipients alone
+      2    the copy has no key of its own, or nobody agreed
+      3    some are not: nothing opens them, or the storage keeps an old envelope
+      10   there is no such copy job
+      11   a copy is being made
+      12   an old secret cannot be had, or opens nothing
+      13   the storage did not answer
+      130  the answer was no
+    """
+    from strongroom.cli import reports
+    from strongroom.control import rewrapping
+    from strongroom.control.access import Access
+
+    secrets = tuple(map(door.secret, old))
+    given = Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
+    with door.home_context() as ctx:
+        result = door.confirmed(
+            lambda agreed: rewrapping.rewrap_copy(
+                ctx, name, old=given, dry_run=dry_run, yes=agreed
+            ),
+            yes,
+        )
+    reports.show_rewrap(door, result)
 
 
 @copy.command("remove")

@@ -111,7 +111,7 @@ def create(
     kms: tuple[str, ...],
     recovery_keys: tuple[Path, ...],
 ) -> None:
-    r"""Make copy job NAME. Sealed points stay sealed.
+    r"""Make copy job NAME. Sealed points stay sealed, unless you insist.
 
     By default they are copied as they are: no key is needed, and what opens them opens the
     copy. With --encrypt every block is sealed again under new keys: what opens the points does
@@ -129,10 +129,9 @@ def create(
       0   it is made
       2   the request cannot be right
       10  there is no such job, repository, password or KMS
-      12  the keystore lost what the copy was to be sealed for; or the secret of a guarded job
-          is needed
+      12  the keystore lost what it was to be sealed for; or a guarded job's secret lacks
       13  the KMS did not answer
-      14  a plain copy of encrypted points takes --force, and no vault; or the KMS refused
+      14  a plain copy takes --force, and no vault; or the KMS refused
       15  the name is taken
     """
     from strongroom.control import copy_jobs

@@ -381,8 +381,8 @@ def sync(door: Door, name: str) -> None:
 def rotate(door: Door, name: str, job: str | None) -> None:
     r"""Have KMS NAME make the next key of each job, and copy job, that is sealed for it.
 
-    The next session of a job is an increment under the new key, and so is the next copy. Points that are there open
-    with the old one, and through the new one too.
+    The next session of a job is an increment under the new key, and so is the next copy. Points
+    that are there open with the old one, and through the new one too.
 
     \b
     Exit status:

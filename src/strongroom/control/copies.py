@@ -16,11 +16,13 @@ from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import jobs, repositories
 from strongroom.control import audit, keys, known_chains, vaults
 from strongroom.control.access import location_of, storage_of
+from strongroom.control.traffic import Traffic
 from strongroom.errors import (
     CancelledError,
     ConflictError,
     IntegrityError,
     InvalidInputError,
+    LockedError,
     NotARepositoryError,
     NotFoundError,
     ObjectExistsError,
@@ -94,7 +96,10 @@ class CopyResult:
             ),
             *(one.message for one in self.problems),
         ]
-        return IntegrityError(
+        kind: type[StrongroomError] = IntegrityError
+        if not damaged and all(one.code == LockedError.code for one in self.problems):
+            kind = LockedError
+        return kind(
             f"not all of {self.source} was copied to {self.target}: {'; '.join(told)}",
             hint=next((one.hint for one in self.problems if one.hint), None)
             or "what is whole was copied; 'strongroom repository scrub' says more of the source",
@@ -113,12 +118,14 @@ def copy(
     check: bool = False,
     with_config: bool = False,
     floor: FloorChange | None = None,
+    limit: str | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> CopyResult:
     """Bring to one repository what it lacks of another's chains.
 
-    A chain that is not to be believed is left alone and told of; the others are copied.
+    A chain that is not to be believed, or whose job somebody is at work on at the target, is left
+    alone and told of; the others are copied.
 
     Args:
         ctx: Surroundings; a catalog is used where there is one.
@@ -132,17 +139,51 @@ def copy(
         check: Read what the target has already, too, and replace what is damaged.
         with_config: Copy configuration backups as well.
         floor: What the keeper of the target never goes under from now on.
+        limit: How fast to read and to write; by default as the repositories say.
         progress: Is told how it goes.
         cancel: Stops it; what arrived is not sent again.
 
     Raises:
         NotARepositoryError: there is none.
+        InvalidInputError: the limit is none.
         ConflictError: both are the same place.
         NotFoundError: nothing of the jobs named is there.
-        LockedError: somebody is at work on such a job at the target.
         StorageUnavailableError, StorageFullError: one end did not answer, or is full.
         CancelledError: on request.
     """
+    ctx.traffic = Traffic.of_command(limit, cancel)
+    return bring(
+        ctx,
+        source,
+        target,
+        jobs_named=jobs_named,
+        signers=signers,
+        create=create,
+        dry_run=dry_run,
+        check=check,
+        with_config=with_config,
+        floor=floor,
+        progress=progress,
+        cancel=cancel,
+    )
+
+
+def bring(
+    ctx: Context,
+    source: str,
+    target: str,
+    *,
+    jobs_named: Sequence[str] = (),
+    signers: tuple[str, ...] = (),
+    create: bool = False,
+    dry_run: bool = False,
+    check: bool = False,
+    with_config: bool = False,
+    floor: FloorChange | None = None,
+    progress: Progress,
+    cancel: Cancellation,
+) -> CopyResult:
+    """Do what `copy` does, under the limits that hold already."""
     if normalise(location_of(ctx, source)) == normalise(location_of(ctx, target)):
         raise ConflictError(f"{source} and {target} are the same place")
     origin = Repository.open(storage_of(ctx, source))
@@ -356,7 +397,7 @@ class _Copying:
             )
         except (CancelledError, ObjectExistsError):
             raise
-        except (IntegrityError, UnsupportedVersionError, NotFoundError) as error:
+        except (IntegrityError, UnsupportedVersionError, NotFoundError, LockedError) as error:
             self._problem(chain.chain_id, error)
             return
         self.copied.append(result)

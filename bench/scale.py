@@ -11,7 +11,8 @@ peak memory is told. FOLDER should be in memory (/dev/shm), or `fsync` is what i
 Two sizes at two days fix a + b·size + c·day + d·size·day for each figure. How well that holds,
 the smallest disk tells, which goes through all days, and one of 16 times its size, which goes
 through few. What stands in the column of the full size is therefore computed. Peak memory is
-looked at apart, of disks that a session's index of new content no longer holds in memory.
+looked at apart, of disks that a session's index of new content no longer holds in memory. With
+--quick the days are too few for tables to have grown as they do: the last column says little then.
 """
 
 from __future__ import annotations
@@ -196,11 +197,29 @@ def render(results: dict[str, Any]) -> str:
         ends = {key: readings[key][name] for key in corners}
         cells = [
             *(f"{value:,.6g}" for value in ends.values()),
-            *(f"{readings[key][name]:,.6g} ({_computed(ends, *key):,.6g})" for key in checks),
-            f"{_computed(ends, FULL, DAYS):,.3g}",
+            *(
+                f"{readings[key][name]:,.6g} ({_check(readings, name, ends, *key):,.6g})"
+                for key in checks
+            ),
+            "–" if "seconds" in name else f"{_computed(ends, FULL, DAYS):,.3g}",
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_memory(results["memory"]), ""])
+
+
+def _check(
+    readings: dict[tuple[int, int], Figures],
+    name: str,
+    corners: dict[tuple[int, int], float],
+    size: int,
+    day: int,
+) -> float:
+    """Return what a reading would be: by the same day of the two sizes, or else by the corners."""
+    (small, _), (large, _), *_ = corners
+    if size != small and (small, day) in readings and (large, day) in readings:
+        ends = readings[small, day][name], readings[large, day][name]
+        return _line(small, ends[0], large, ends[1], size)
+    return _computed(corners, size, day)
 
 
 def _computed(corners: dict[tuple[int, int], float], size: float, day: float) -> float:
@@ -257,8 +276,8 @@ def main() -> None:
         one_layout(options.work, int(size), [int(day) for day in days.split(",")])
         return
     last = DAYS // 10 if options.quick else DAYS
-    layouts = {256 * MIB: [last // 25, last // 5, last], GIB: [last // 25, last // 5]}
-    layouts[4 * GIB] = [last // 25]
+    days = [last // 25, last // 10, last // 5]
+    layouts = {256 * MIB: [*days, last], GIB: days, 4 * GIB: days[:1]}
     results: dict[str, Any] = {
         "started": time.strftime("%Y-%m-%d %H:%M %Z"),
         "machine": measure.machine(),

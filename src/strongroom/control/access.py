@@ -830,15 +830,24 @@ def _look_at_closed(ctx: Context, reading: Reading, keyrings: dict[bytes, Keyrin
     by_response = {
         view.chain.chain_id for view in reading.points if view.details is not None
     } - keyrings.keys()
-    for chain in reading.chains:
-        if not chain.sealed or not chain.listing or chain.chain_id in by_response:
-            continue
+
+    def missing(chain: Chain) -> tuple[NeededKey, ...] | StrongroomError:
+        try:
+            return missing_keys.missing(chain, keyrings.get(chain.chain_id))
+        except (IntegrityError, UnsupportedVersionError) as error:
+            return error
+
+    asked = [
+        chain
+        for chain in reading.chains
+        if chain.sealed and chain.listing and chain.chain_id not in by_response
+    ]
+    threads = at_once(*(chain.storage for chain in asked))
+    for chain, needed in zip(asked, side_by_side(missing, asked, threads), strict=True):
         keyring = keyrings.get(chain.chain_id)
         locked = f"chain {chain.name} is encrypted and locked: nothing at hand opens it"
-        try:
-            needed = missing_keys.missing(chain, keyring)
-        except (IntegrityError, UnsupportedVersionError) as error:
-            reading.warnings.append(str(error))
+        if isinstance(needed, StrongroomError):
+            reading.warnings.append(str(needed))
             continue
         reading.needed[chain.chain_id] = needed
         if keyring is None:

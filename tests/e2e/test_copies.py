@@ -641,8 +641,9 @@ def test_a_plain_copy_goes_on_where_it_was_cut_short_and_takes_nothing_that_was_
     plain.run("job", "copy", "run", "open")
 
     now = {path for path in offsite.glob("chains/*/packs/*/*") if path not in settled}
-    assert now & begun == set(rest)
-    assert len(now) == len(begun)
+    # One that was made anew; the changed one may lie there still, of use to nobody.
+    assert set(rest) <= now
+    assert len(now - begun) == 1
     assert restored(plain, "docs@latest", "--repository", "offsite") == (
         "second" if published else "first"
     )

@@ -129,7 +129,7 @@ def create(
       0   it is made
       2   the request cannot be right
       10  there is no such job, repository, password or KMS
-      12  the keystore lost what it was to be sealed for; or a guarded job's secret lacks
+      12  a guarded job's secret is needed; or whom to seal for was lost
       13  the KMS did not answer
       14  a plain copy takes --force, and no vault; or the KMS refused
       15  the name is taken

@@ -8,10 +8,10 @@ with real content (packs are cut by what goes in, not by what comes out). Every 
 clusters change, scattered, and all points are kept. Each layout is a process of its own, whose
 peak memory is told. FOLDER should be in memory (/dev/shm), or `fsync` is what is measured.
 
-The smallest disk goes through all days, one of four times the size through the first part, one
-of 16 times through less. From the first two a line in the size is laid at a common day; the
-third says how well that holds. The smallest one tells how much of each there is at the last day,
-as a multiple of the common day. What stands in the column of the full size is therefore computed.
+Two sizes at two days fix a + b·size + c·day + d·size·day for each figure. How well that holds,
+the smallest disk tells, which goes through all days, and one of 16 times its size, which goes
+through few. What stands in the column of the full size is therefore computed. Peak memory is
+looked at apart, of disks that a session's index of new content no longer holds in memory.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from strongroom.format.pack import HEADER_LENGTH, read_header
 from strongroom.sources.image import CLUSTER_BYTES, Extent
 
 FULL = 1 << 40
+DAYS = 1000
 AREA_CLUSTERS = 16
 SHARE = 50
 """One cluster in so many changes from day to day."""
@@ -100,13 +101,13 @@ def one_layout(work: Path, size: int, days: list[int]) -> None:
             if day in days:
                 figures = {"size": size, "day": day, **_stored(place)}
                 figures["session calls"] = session.calls
-                figures["session seconds"] = session.seconds
+                figures["session CPU seconds"] = session.cpu
                 with place.cost() as plan:
                     care.prune(ctx, REPOSITORY, compacting=False, dry_run=True)
                 figures["prune calls"] = plan.calls
                 figures["prune bytes read"] = plan.read_bytes
                 figures["prune names listed"] = plan.listed
-                figures["prune seconds"] = plan.seconds
+                figures["prune CPU seconds"] = plan.cpu
                 print(json.dumps(figures), flush=True)
             SyntheticDisk.pass_a_day(rng)
     shutil.rmtree(work)
@@ -169,16 +170,18 @@ def _stored(place: Place) -> Figures:
 
 
 def render(results: dict[str, Any]) -> str:
-    """Lay out what was measured, and beside it what follows for the full size."""
+    """Lay out what was measured, and beside it what the plane through the corners says."""
     readings = {(one["size"], one["day"]): one for one in results["readings"]}
-    sizes = sorted({size for size, _ in readings})
-    small, large, *larger = sizes
+    small, large, *larger = sorted({size for size, _ in readings})
+    early, common = sorted(day for size, day in readings if size == large)[-2:]
     last = max(day for size, day in readings if size == small)
-    common = max(day for size, day in readings if size == large)
-    check = max((key for key in readings if key[0] in larger), default=None)
-    heads = [f"{_size(small)}, day {common}", f"{_size(large)}, day {common}"]
-    heads += [f"{_size(check[0])}, day {check[1]} (by the line)"] if check else []
-    heads += [f"{_size(small)}, day {last}", f"{_size(FULL)}, day {last}, computed"]
+    corners = [(size, day) for day in (early, common) for size in (small, large)]
+    checks = [(small, last), *(key for key in sorted(readings) if key[0] in larger)]
+    heads = [
+        *(f"{_size(size)}, day {day}" for size, day in corners),
+        *(f"{_size(size)}, day {day} (computed)" for size, day in checks),
+        f"{_size(FULL)}, day {DAYS}, computed",
+    ]
     lines = [
         f"# Scale, measured {results['started']}",
         "",
@@ -187,21 +190,25 @@ def render(results: dict[str, Any]) -> str:
         f"| | {' | '.join(heads)} |",
         "|---" * (len(heads) + 1) + "|",
     ]
-    for name, at_small in readings[small, common].items():
-        if name in ("size", "day"):
+    for name in readings[small, last]:
+        if name in ("size", "day") or not all(name in readings[key] for key in corners):
             continue
-        at_large, at_last = readings[large, common][name], readings[small, last][name]
-        cells = [at_small, at_large]
-        full = _line(small, at_small, large, at_large, FULL) * (at_last / at_small)
-        words = [f"{value:,.6g}" for value in cells]
-        if check:
-            size, day = check
-            ends = readings[small, day][name], readings[large, day][name]
-            predicted = _line(small, ends[0], large, ends[1], size)
-            words.append(f"{readings[check][name]:,.6g} ({predicted:,.6g})")
-        words += [f"{at_last:,.6g}", f"{full:,.3g}"]
-        lines.append(f"| {name} | {' | '.join(words)} |")
+        ends = {key: readings[key][name] for key in corners}
+        cells = [
+            *(f"{value:,.6g}" for value in ends.values()),
+            *(f"{readings[key][name]:,.6g} ({_computed(ends, *key):,.6g})" for key in checks),
+            f"{_computed(ends, FULL, DAYS):,.3g}",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_memory(results["memory"]), ""])
+
+
+def _computed(corners: dict[tuple[int, int], float], size: float, day: float) -> float:
+    """Return what a + b·size + c·day + d·size·day is, fixed by two sizes at two days."""
+    (small, early), (large, _), (_, late), _ = corners
+    at_early = _line(small, corners[small, early], large, corners[large, early], size)
+    at_late = _line(small, corners[small, late], large, corners[large, late], size)
+    return _line(early, at_early, late, at_late, day)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, x: float) -> float:
@@ -249,7 +256,7 @@ def main() -> None:
         size, _, days = options.layout.partition(":")
         one_layout(options.work, int(size), [int(day) for day in days.split(",")])
         return
-    last = 100 if options.quick else 1000
+    last = DAYS // 10 if options.quick else DAYS
     layouts = {256 * MIB: [last // 25, last // 5, last], GIB: [last // 25, last // 5]}
     layouts[4 * GIB] = [last // 25]
     results: dict[str, Any] = {
@@ -262,7 +269,7 @@ def main() -> None:
     for size, days in layouts.items():
         at_days = f"{size}:{','.join(map(str, days))}"
         results["readings"] += _process(options.work, "--layout", at_days)
-    for size in (GIB, 4 * GIB) if options.quick else (4 * GIB, 16 * GIB):
+    for size in () if options.quick else (16 * GIB, 48 * GIB):
         results["memory"] += _process(options.work, "--memory", str(size))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from strongroom.clock import SystemClock
 from strongroom.crypto import kdf
 from strongroom.engine import extension, reencryption
 from strongroom.errors import StorageUnavailableError
+from strongroom.repository import layout, locks
 from strongroom.storage.local import LocalStorage
+from strongroom.storage.throttling import Line
 from tests.e2e.conftest import SameProcess
 
 if TYPE_CHECKING:
@@ -100,6 +103,15 @@ def test_two_commands_give_a_job_a_second_place(machine: SameProcess) -> None:
     assert restored(machine, "docs@latest", "--repository", "offsite") == "second"
 
 
+def test_a_copy_made_right_after_a_synthetic_full_reads_whole(machine: SameProcess) -> None:
+    """The full names the chain that it was made from, whose only point it took the place of."""
+    machine.run("job", "run", "docs", "--synthetic-full")
+    machine.run("repository", "copy", "main", "offsite")
+    there = machine.json("point", "list", "--repository", place(machine, "offsite"))["points"]
+    here = machine.json("point", "list", "--repository", "main")["points"]
+    assert [one["id"] for one in there] == [one["id"] for one in here]
+
+
 def test_a_chain_with_a_copy_is_named_by_its_id(machine: SameProcess) -> None:
     machine.run("repository", "copy", "main", "offsite")
     (chain,) = machine.json("chain", "list")["chains"]
@@ -117,6 +129,22 @@ def test_a_copy_stands_in_where_the_original_is_away(machine: SameProcess) -> No
     machine.run("restore", "docs@latest", "--to", machine.folder / "never", status=13)
     listed = machine.run("point", "list", status=3)
     assert "is read from its copy" in listed.stderr
+
+
+def test_a_chain_whose_points_were_removed_is_no_gap_in_a_copy(machine: SameProcess) -> None:
+    """The newest session says that it is there, and the next one no longer does."""
+    (first,) = points(machine)
+    change(machine, "second")
+    machine.run("job", "run", "docs", "--full")
+    machine.run("point", "remove", first["id"], "--yes")
+
+    machine.run("repository", "copy", "main", "offsite")
+
+    machine.run("repository", "scrub", "offsite")
+    assert restored(machine, "docs@latest", "--repository", "offsite") == "second"
+    machine.run("job", "run", "docs")
+    machine.run("repository", "copy", "main", "offsite")
+    assert restored(machine, "docs@latest", "--repository", "offsite") == "second"
 
 
 def test_a_keyless_machine_copies_scrubs_and_prunes(
@@ -264,16 +292,6 @@ def test_nobody_adds_to_a_copy_by_hand(machine: SameProcess) -> None:
 
     refused = machine.run("point", "hold", point, "--repository", "offsite", status=15)
     assert "is a copy" in refused.stderr
-
-
-def test_a_plain_copy_of_sealed_points_is_refused(machine: SameProcess) -> None:
-    create = ("job", "copy", "create", "away", "--from", "docs", "--to", "offsite")
-    refused = machine.run(*create, "--no-encryption", status=14)
-
-    assert "--encrypt password:NAME" in refused.stderr
-    forced = machine.run(*create, "--encrypt", "none", "--force", status=14)
-    assert "restore it" in forced.stderr
-    assert machine.json("job", "copy", "list")["copy_jobs"] == []
 
 
 def test_a_keeper_keeps_what_the_server_gave_up(machine: SameProcess, keyless: SameProcess) -> None:
@@ -527,3 +545,327 @@ def test_what_a_copy_with_its_own_key_needs_is_said(own: SameProcess) -> None:
     own.run("job", "copy", "run", "own", "--check", status=2)
     own.run("job", "copy", "create", "asis", "--from", "docs", "--to", "offsite")
     own.run("job", "copy", "run", "asis", "--password-env", "PASSWORD", status=2)
+
+
+# --- plain copies ----------------------------------------------------------------------------
+
+
+PLAIN = ("job", "copy", "create", "open", "--from", "docs", "--to", "offsite", "--encrypt", "none")
+
+
+def test_a_plain_copy_of_sealed_points_is_refused_unless_forced(machine: SameProcess) -> None:
+    refused = machine.run(*PLAIN, status=14)
+    machine.run(*PLAIN[:-2], "--no-encryption", status=14)
+
+    assert "--encrypt password:NAME" in refused.stderr
+    assert "--force stores every point of docs in offsite for anybody to read" in refused.stderr
+    assert machine.json("job", "copy", "list")["copy_jobs"] == []
+
+
+@pytest.fixture
+def plain(machine: SameProcess) -> SameProcess:
+    """That machine, with a plain copy that somebody insisted on."""
+    created = machine.run(*PLAIN, "--force")
+    assert "is not encrypted" in created.stderr
+    return machine
+
+
+def test_a_forced_plain_copy_is_read_without_any_secret_and_follows_its_job(
+    plain: SameProcess, keyless: SameProcess
+) -> None:
+    plain.run("job", "copy", "run", "open")
+    change(plain, "second")
+    plain.run("job", "run", "docs", status=3)
+    offsite = place(plain, "offsite")
+    opened = ("docs@latest", "--repository", offsite)
+
+    assert restored(keyless, *opened) == "second"
+    kept, original = points(keyless, "--repository", offsite), points(plain)
+    assert [row["id"] for row in kept] == [row["id"] for row in original]
+    assert [row["encrypted"] for row in kept] == [False, False]
+    # A reader that expects sealed points takes no plain one for them.
+    keyless.run("restore", *opened, "--password-env", "PASSWORD", "--to", "out", status=20)
+    plain.run("repository", "scrub", "offsite")
+    plain.run("repository", "verify", "offsite")
+    # What the job lets go, the copy does.
+    plain.run("point", "remove", original[0]["id"], "--yes")
+    plain.run("job", "copy", "run", "open", status=0)
+    assert [row["id"] for row in points(keyless, "--repository", offsite)] == [original[1]["id"]]
+    again = plain.json("job", "copy", "run", "open")["chains"]
+    assert [one["objects"] for one in again] == [0]
+    assert restored(keyless, *opened) == "second"
+
+
+def test_a_plain_copy_is_told_of_wherever_it_is_seen(plain: SameProcess) -> None:
+    ran = plain.run("job", "copy", "run", "open")
+    change(plain, "second")
+    session = plain.json("job", "run", "docs", status=3)
+
+    assert "copy open is not encrypted" in ran.stderr
+    assert "copy open is not encrypted" in session["warnings"][0]
+    assert "anybody can read it" in plain.run("job", "copy", "list").stdout
+    assert plain.json("job", "copy", "show", "open")["copy_job"]["encrypt"] == "none"
+    report = plain.json("report", status=3)
+    assert "plain-copy" in {one["code"] for one in report["findings"]}
+    events = [one["event"] for one in plain.json("audit", "list")["records"]]
+    assert events.count("points.copied-plain") == 2
+    assert "weakened" in events
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_plain_copy_goes_on_where_it_was_cut_short_and_takes_nothing_that_was_changed(
+    plain: SameProcess, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageUnavailableError("the line is down")
+
+    if published:
+        plain.run("job", "copy", "run", "open")
+        change(plain, "second")
+    offsite = place(plain, "offsite")
+    settled = set(offsite.glob("chains/*/packs/**/*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(reencryption._Reencryption, "write_journal", fail)
+        patch.setattr(extension._Extension, "append", fail)
+        if published:
+            plain.run("job", "run", "docs", status=3)
+        else:
+            plain.run("job", "copy", "run", "open", status=13)
+    begun = {path for path in offsite.glob("chains/*/packs/*/*") if path not in settled}
+    changed, *rest = sorted(begun)
+    assert rest
+    data = bytearray(changed.read_bytes())
+    data[len(data) // 2] ^= 1
+    changed.write_bytes(data)
+
+    plain.run("job", "copy", "run", "open")
+
+    now = {path for path in offsite.glob("chains/*/packs/*/*") if path not in settled}
+    assert now & begun == set(rest)
+    assert len(now) == len(begun)
+    assert restored(plain, "docs@latest", "--repository", "offsite") == (
+        "second" if published else "first"
+    )
+
+
+def test_no_plain_copy_of_a_guarded_job_is_made_without_its_secret(machine: SameProcess) -> None:
+    machine.run("job", "edit", "docs", "--secret-to-read")
+    machine.run(*PLAIN, "--force", status=12)
+    machine.run(*PLAIN, "--force", "--password-env", "OTHER", status=12)
+    machine.run(*PLAIN, "--force", "--password-env", "PASSWORD")
+
+    machine.run("job", "copy", "run", "open", status=12)
+    assert points(machine, "--repository", "offsite") == []
+    assert not list(place(machine, "offsite").glob("chains/*/packs/*/*"))
+    machine.run("job", "copy", "run", "open", "--password-env", "PASSWORD")
+    assert restored(machine, "docs@latest", "--repository", "offsite") == "first"
+
+
+def test_no_vault_takes_a_plain_copy(machine: SameProcess) -> None:
+    machine.run("repository", "edit", "offsite", "--vault")
+    machine.run(*PLAIN, "--force", status=14)
+    machine.run("repository", "edit", "offsite", "--no-vault", "--yes-weaken")
+    machine.run(*PLAIN, "--force")
+    refused = machine.run("repository", "edit", "offsite", "--vault", status=14)
+    assert "copy job open" in refused.stderr
+
+
+def test_a_plain_copy_has_points_that_are_plain_and_one_with_its_own_key_leaves_them_out(
+    plain: SameProcess,
+) -> None:
+    plain.run("job", "edit", "docs", "--encrypt", "none", "--yes", "--yes-weaken")
+    change(plain, "second")
+    plain.run("job", "run", "docs", status=3)
+
+    assert len(points(plain, "--repository", "offsite")) == 2
+    assert restored(plain, "docs@latest", "--repository", "offsite") == "second"
+
+
+def test_copies_as_they_are_and_with_their_own_key_are_never_plain(own: SameProcess) -> None:
+    own.run("repository", "add", "third", place(own, "third"))
+    own.run("job", "copy", "create", "asis", "--from", "docs", "--to", "third")
+    own.run("job", "copy", "run", "own")
+    own.run("job", "copy", "run", "asis")
+    own.run("repository", "copy", "offsite", "third")
+
+    for name in ("offsite", "third"):
+        chains = own.json("repository", "show", name)["chains"]
+        assert {one["encrypted"] for one in chains} == {True}
+    for option in (("--encrypt", "none"), ("--force",), ("--no-encryption",)):
+        own.run("repository", "copy", "main", "third", *option, status=2)
+
+
+def test_another_server_reads_a_plain_copy_and_does_not_go_on_in_it(
+    plain: SameProcess, tmp_path: Path
+) -> None:
+    plain.run("job", "copy", "run", "open")
+    away = SameProcess(tmp_path / "away")
+    away.run("repository", "add", "left", place(plain, "offsite"))
+    (chain,) = away.json("repository", "show", "left")["chains"]
+    away.run("repository", "trust", "left", chain["signer"], "--yes")
+    refused = away.run(
+        "job", "create", "docs", "--repository", "left", "--chain", chain["chain_id"],
+        "--encrypt", "none", status=2,
+    )  # fmt: skip
+    assert "plain copy" in refused.stderr
+
+
+def test_a_point_of_a_plain_copy_goes_into_an_archive(
+    plain: SameProcess, keyless: SameProcess
+) -> None:
+    plain.run("job", "copy", "run", "open")
+    archive = plain.folder / "point.zip"
+    plain.run("point", "export", "docs@latest", "--repository", "offsite", "--to", archive)
+    assert restored(keyless, "docs@latest", "--repository", archive) == "first"
+
+
+# --- limits, and others at work --------------------------------------------------------------
+
+
+def test_a_copy_keeps_to_its_limit_at_both_places(
+    own: SameProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booked: list[tuple[Line, int]] = []
+    book = Line._booked
+
+    def note(self: Line, state: Any, size: int, since: float) -> float:
+        booked.append((self, size))
+        return book(self, state, size, since)
+
+    monkeypatch.setattr(Line, "_booked", note)
+    own.run("repository", "add", "third", place(own, "third"))
+    stored = sum(path.stat().st_size for path in place(own, "repository").rglob("packs/*/*"))
+    for command in (("repository", "copy", "main", "third"), ("job", "copy", "run", "own")):
+        own.run(*command, "--limit", "fast", status=2)
+        assert booked == []
+        own.run(*command, "--limit", "1GB/s")
+        lines = {id(line) for line, _ in booked}
+        assert len(lines) == 2
+        for one in lines:
+            assert sum(size for line, size in booked if id(line) == one) >= stored // 2
+        booked.clear()
+        own.run(*command, "--limit", "none")
+        assert booked == []
+
+
+def test_a_job_that_somebody_works_on_at_the_target_keeps_no_other_from_being_copied(
+    machine: SameProcess,
+) -> None:
+    create = ("job", "create", "more", "--repository", "main", "--encrypt", "password:mine")
+    machine.run(*create, "--source", f"files:{data(machine)}")
+    machine.run("job", "run", "more")
+    jobs = {one["job"]: one["chain_id"] for one in machine.json("chain", "list")["chains"]}
+    (job_id,) = {
+        one["job_id"]
+        for one in machine.json("repository", "show", "main")["chains"]
+        if one["chain_id"] == jobs["docs"]
+    }
+    storage = LocalStorage(place(machine, "offsite"))
+    lock = layout.job_lock(bytes.fromhex(job_id))
+    copy = ("repository", "copy", "main", "offsite")
+    with locks.acquire(storage, lock, "somebody", SystemClock(), command="repository prune"):
+        told = machine.json(*copy, status=11)
+
+    assert told["error"]["code"] == "locked"
+    assert [one["chain"] for one in told["chains"]] == [jobs["more"]]
+    assert [(one["chain"], one["code"]) for one in told["problems"]] == [(jobs["docs"], "locked")]
+    assert [row["job"] for row in points(machine, "--repository", "offsite")] == ["more"]
+    machine.run(*copy)
+    assert len(points(machine, "--repository", "offsite")) == 2
+
+
+# --- a copy's own key, changed -----------------------------------------------------------------
+
+
+def give_third(*machines: SameProcess) -> None:
+    """Let machines know a third password."""
+    for machine in machines:
+        machine.environment["THIRD"] = "Copper-lynxes-fold-8-kites"
+
+
+def test_a_copy_follows_a_changed_password_and_a_re_wrap_shuts_the_old_one_out(
+    own: SameProcess, keyless: SameProcess
+) -> None:
+    give_third(own, keyless)
+    own.run("job", "copy", "run", "own")
+    oldest = points(own)[0]["id"]
+    own.run("password", "edit", "theirs", "--password-env", "THIRD")
+    change(own, "second")
+    ran = own.json("job", "run", "docs")
+    offsite = place(own, "offsite")
+    newest = points(own)[-1]["id"]
+
+    assert ran["state"] == "success"
+    for point, word in ((oldest, "first"), (newest, "second")):
+        opened = (point, "--repository", offsite)
+        assert restored(keyless, *opened, "--password-env", "THIRD") == word
+    was = (oldest, "--repository", offsite, "--password-env", "OTHER")
+    assert restored(keyless, *was) == "first"
+    new = ("restore", newest, "--repository", offsite, "--password-env", "OTHER", "--to", "out")
+    keyless.run(*new, status=12)
+
+    own.run("job", "copy", "rewrap", "own", status=2)
+    again = own.json("job", "copy", "rewrap", "own", "--yes")["keys"]
+    assert sorted(one["state"] for one in again) == ["current", "rewrapped"]
+    keyless.run("restore", *was, "--to", "out", status=12)
+    assert restored(keyless, oldest, "--repository", offsite, "--password-env", "THIRD") == "first"
+    change(own, "third")
+    assert own.json("job", "run", "docs")["state"] == "success"
+    opened = ("docs@latest", "--repository", offsite, "--password-env", "THIRD")
+    assert restored(keyless, *opened) == "third"
+    own.run("job", "copy", "create", "asis", "--from", "docs", "--to", "offsite")
+    own.run("job", "copy", "rewrap", "asis", "--yes", status=2)
+
+
+def test_a_copy_whose_secret_is_not_kept_follows_when_it_is_given(
+    own: SameProcess, keyless: SameProcess
+) -> None:
+    give_third(own, keyless)
+    own.run("password", "edit", "theirs", "--write-only")
+    own.run("job", "copy", "run", "own")
+    own.run("password", "edit", "theirs", "--password-env", "THIRD")
+    behind = own.run("job", "copy", "run", "own")
+    assert "job copy rewrap own --old-password-file" in behind.stderr
+    own.run("job", "copy", "rewrap", "own", "--yes", status=3)
+    own.run("job", "copy", "rewrap", "own", "--yes", "--old-password-env", "OTHER")
+
+    offsite = place(own, "offsite")
+    opened = ("docs@latest", "--repository", offsite)
+    keyless.run("restore", *opened, "--password-env", "OTHER", "--to", "out", status=12)
+    change(own, "second")
+    assert own.json("job", "run", "docs")["state"] == "success"
+    assert restored(keyless, *opened, "--password-env", "THIRD") == "second"
+
+
+def test_no_stored_secret_lets_another_into_the_copy_of_a_guarded_job(
+    own: SameProcess, keyless: SameProcess
+) -> None:
+    give_third(own, keyless)
+    own.run("job", "edit", "docs", "--secret-to-read")
+    own.run("job", "copy", "run", "own", "--password-env", "PASSWORD")
+    own.run("password", "edit", "theirs", "--password-env", "THIRD")
+    own.run("job", "copy", "run", "own", "--password-env", "PASSWORD")
+    own.run("job", "copy", "rewrap", "own", "--yes", status=3)
+
+    opened = ("docs@latest", "--repository", place(own, "offsite"))
+    keyless.run("restore", *opened, "--password-env", "THIRD", "--to", "out", status=12)
+    assert restored(keyless, *opened, "--password-env", "OTHER") == "first"
+
+
+def test_a_copy_that_was_cut_short_before_its_password_changed_is_made_for_the_new_one(
+    own: SameProcess, keyless: SameProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageUnavailableError("the line is down")
+
+    give_third(own, keyless)
+    own.run("job", "copy", "run", "own")
+    change(own, "second")
+    with monkeypatch.context() as patch:
+        patch.setattr(extension._Extension, "append", fail)
+        own.run("job", "run", "docs", status=3)
+    own.run("password", "edit", "theirs", "--password-env", "THIRD")
+    own.run("job", "copy", "run", "own")
+
+    opened = ("docs@latest", "--repository", place(own, "offsite"))
+    assert restored(keyless, *opened, "--password-env", "THIRD") == "second"

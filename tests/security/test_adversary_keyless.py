@@ -1,11 +1,15 @@
 """The store is the enemy, and whoever looks has no key: what it does is seen all the same.
 
 The attacks of docs/threat-model.md on a repository that is scrubbed, read and pruned without
-any secret. Each is done to a real chain; nothing may stay silent.
+any secret. Each is done to a real chain; nothing may stay silent. What is done to a bucket is done
+behind the back of whoever reads and writes there.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +18,7 @@ import pytest
 from strongroom.crypto import random
 from strongroom.crypto.recipients import RecoveryUnlocker, make_recovery_recipient
 from strongroom.crypto.signing import SigningKey
+from strongroom.engine.points import open_points
 from strongroom.errors import (
     BlockDamagedError,
     ForgedError,
@@ -22,33 +27,45 @@ from strongroom.errors import (
     PointWithheldError,
     RolledBackError,
     StorageUnavailableError,
+    StrongroomError,
     UnvouchedError,
 )
 from strongroom.format.block import BlockAddress, BlockClass
 from strongroom.format.codec import decode
 from strongroom.format.journal import CondemnationBody, IdentityBody, encode_entry, frame_entry
 from strongroom.format.pack import Directory
+from strongroom.format.point import TreeRoot
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout, promises, rekey
 from strongroom.repository.append import append_entry
 from strongroom.repository.chain import Chain, Head, Trust
+from strongroom.repository.repository import Repository
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
-from tests.support.engine_job import look_at, source
+from tests.support.engine_job import look_at, read_tree, source
 from tests.support.jobs import Job, a_job, write_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from strongroom.crypto.keys import Seed
+    from strongroom.testing.memory_storage import Snapshot
+    from tests.support.s3_server import S3Server
 
 FLIPS = 4
 """Random offsets tried in every object, beside its first and last byte."""
 
 
 @pytest.fixture
-def storage() -> AdversaryStorage:
+def storage(request: pytest.FixtureRequest) -> AdversaryStorage:
+    if getattr(request, "param", "memory") == "bucket":
+        return AdversaryStorage(request.getfixturevalue("s3").storage())
     return AdversaryStorage(MemoryStorage())
+
+
+IN_BOTH = pytest.mark.parametrize("storage", ["memory", "bucket"], indirect=True)
 
 
 @pytest.fixture
@@ -76,14 +93,20 @@ def read_all(job: Job) -> dict[bytes, object]:
 # --- flipped bits ----------------------------------------------------------------------------
 
 
-def of_every_kind(storage: AdversaryStorage, folder: Path) -> Job:
-    """Return a job whose repository has every kind of object and of entry."""
+def of_every_kind(storage: AdversaryStorage, folder: Path, kit: Seed | None = None) -> Job:
+    """Return a job whose repository has every kind of object and of entry.
+
+    Args:
+        storage: Where.
+        folder: For the job's tree.
+        kit: What opens it.
+    """
     plain = a_job(storage, source("files", folder / "tree"), sealed=False)
     publish(plain, folder)
     job = a_job(storage, source("files", folder / "tree"), cache=folder / "cache")
     publish(job, folder)
     assert job.chain_key is not None
-    recipient = make_recovery_recipient(random.seed(), "second kit", job.signer.public)
+    recipient = make_recovery_recipient(kit or random.seed(), "second kit", job.signer.public)
     job.chain_key = rekey.change_recipients(job.chain(), job.chain_key, [recipient], job.signer)
     publish(job, folder)
     faulty = FaultyStorage(storage)
@@ -197,6 +220,7 @@ def test_two_blocks_that_changed_places_are_refused(
             job.reader(body).read(BlockAddress(body.slot, number), BlockClass.DATA)
 
 
+@IN_BOTH
 def test_two_entries_that_changed_places_are_refused(job: Job, storage: AdversaryStorage) -> None:
     one, other = layout.entry(job.chain_id, 1), layout.entry(job.chain_id, 2)
     storage.swap(one, other)
@@ -231,6 +255,7 @@ def test_an_old_entry_replayed_as_the_newest_is_refused(
         job.chain().live_points()
 
 
+@IN_BOTH
 def test_a_hidden_entry_that_is_promised_is_withheld(job: Job, storage: AdversaryStorage) -> None:
     hidden = job.points()[1]
     storage.hide(layout.entry(job.chain_id, hidden.entry.number))
@@ -264,6 +289,7 @@ def test_a_repository_rolled_back_as_a_whole_is_known_by_a_head(
         job.chain().check_head(head)
 
 
+@IN_BOTH
 def test_another_history_after_a_roll_back_is_a_fork(
     job: Job, storage: AdversaryStorage, tmp_path: Path
 ) -> None:
@@ -400,3 +426,108 @@ def test_a_stripped_signature_is_refused(job: Job, storage: AdversaryStorage) ->
     assert layout.entry(job.chain_id, 3) in damaged(job)
     with pytest.raises(ForgedError, match="stripped"):
         job.chain().live_points()
+
+
+# --- each kind of attack on each kind of object of a bucket ---------------------------------------
+
+
+@dataclass
+class Furnished:
+    """A repository that has every kind of object, and what opens it."""
+
+    job: Job
+    tree: Path
+    kit: Seed
+    then: Snapshot
+    head: Head
+    """What was seen of it: without that nobody notices that the newest entry is withheld."""
+
+    def moved(self, storage: AdversaryStorage) -> Furnished:
+        storage.replay(self.then)
+        job = copy(self.job)
+        job.storage, job.cache = storage, None
+        job.repository = Repository.open(storage)
+        return replace(self, job=job)
+
+    def contents(self) -> dict[bytes, object]:
+        """Return what every point holds."""
+        chain = self.job.chain()
+        chain.check_head(self.head)
+        keyring = chain.unlock(RecoveryUnlocker(self.kit), self.job.trust)
+        found: dict[bytes, object] = {}
+        for view in open_points([chain], lambda _: keyring):
+            root = view.opened().root
+            assert isinstance(root, TreeRoot)
+            found[view.point_id] = read_tree(view.reader(), root)
+        return found
+
+    def newest_of(self, kind: str) -> str:
+        """Return the newest object of a kind, or the one with the highest name."""
+        if kind == "headers":
+            return layout.header(self.job.chain_id)
+        return max(self.job.keys_of(kind))
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Furnished:
+    folder, kit = tmp_path_factory.mktemp("furnished"), random.seed()
+    storage = AdversaryStorage(MemoryStorage())
+    job = of_every_kind(storage, folder, kit)
+    return Furnished(job, folder / "tree", kit, storage.snapshot(), job.head())
+
+
+def other_than(storage: AdversaryStorage, key: str) -> bytes:
+    """Return an older object of the same kind, or any where there is none."""
+    kind = key.split("/")[2] if key.startswith("chains/") else ""
+    keys = [info.key for info in storage.list("chains/" if kind else layout.HEADERS)]
+    same = [one for one in keys if f"/{kind}/" in one or not kind]
+    return storage.get(next(one for one in [*same, *keys] if one != key))
+
+
+def beside(storage: AdversaryStorage, key: str) -> str:
+    """Return a name that another object of the same kind could have."""
+    names = (f"{key[:-1]}{digit}" for digit in "987c")
+    return next(name for name in names if not storage.exists(name))
+
+
+ATTACKS: dict[str, Callable[[AdversaryStorage, str], None]] = {
+    "altered": lambda storage, key: storage.flip(key, storage.size(key) // 2),
+    "cut": lambda storage, key: storage.truncate(key, -1),
+    "emptied": lambda storage, key: storage.truncate(key, 0),
+    "replaced by another": lambda storage, key: storage.replace(key, other_than(storage, key)),
+    "withheld": lambda storage, key: storage.hide(key),
+    "planted": lambda storage, key: storage.plant(
+        beside(storage, key), other_than(storage, key) + random.token(9)
+    ),
+}
+UNSEEN = {("withheld", "links"), ("withheld", "keys")}
+"""By a scrub, which has no key that says which there have to be; who reads notices."""
+TOGETHER = (("envelopes", "links", "keys", "packs"), ("journal",), ("tables",), ("headers",))
+"""Kinds of objects that are attacked at once: each is seen for itself."""
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_whatever_is_done_to_any_kind_of_object_of_a_bucket_is_seen(
+    attack: str, furnished: Furnished, s3: S3Server
+) -> None:
+    """By a scrub; readers and sessions say so as well, or come to what is right."""
+    storage = AdversaryStorage(s3.storage())
+    there = furnished.moved(storage)
+    expected = there.contents()
+    for kinds in TOGETHER:
+        for kind in kinds:
+            ATTACKS[attack](storage, there.newest_of(kind))
+        done = zip(kinds, storage.attacks[-len(kinds) :], strict=True)
+        hurt = {key for kind, one in done for key in one.keys if (attack, kind) not in UNSEEN}
+
+        report = there.job.scrub(heads={there.job.chain_id: there.head})
+
+        assert hurt <= {one.object for one in (*report.damaged, *report.notes)}
+        with suppress(StrongroomError):
+            assert there.contents() == expected
+        with suppress(StrongroomError):
+            publish(there.job, there.tree.parent)
+            (newest,) = {*(found := there.contents())} - {*expected}
+            assert found[newest] == look_at(there.tree)
+        storage.replay(there.then)
+    assert there.contents() == expected

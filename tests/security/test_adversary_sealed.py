@@ -256,6 +256,7 @@ def test_objects_that_nobody_wrote_keep_nobody_from_restoring(
     prefix = layout.chain(bytes.fromhex(besieged.newer))
     own = next(key for key in besieged.honest if key.startswith(f"{prefix}envelopes/"))
     newest = own.rpartition("/")[2].partition("-")[0]
+    following = besieged.chain(besieged.newer).listing[-1] + 1
     for key in (
         "headers/stray",
         f"headers/{random.token(16).hex()}",
@@ -263,6 +264,8 @@ def test_objects_that_nobody_wrote_keep_nobody_from_restoring(
         *(f"{prefix}{kind}/stray" for kind in ("journal", "envelopes", "links", "packs", "tables")),
         f"{prefix}journal/0000000000",
         f"{prefix}journal/00000000001",
+        f"{prefix}journal/deeper/{following:010}",
+        f"{prefix}journal/deeper/upto-0000000001",
         f"{prefix}links/{newest}-{random.token(32).hex()}",
         f"{prefix}links/{newest}-stray",
         f"{prefix}envelopes/{random.token(32).hex()}-000001-a",

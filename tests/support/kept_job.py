@@ -32,7 +32,7 @@ from strongroom.repository.rekey import start_chain
 from strongroom.repository.repository import Repository
 from strongroom.storage.local import LocalStorage
 from tests.support.cloning import Clone
-from tests.support.dying_storage import DyingStorage
+from tests.support.dying_storage import Death, DyingStorage
 from tests.support.engine_job import AheadClock
 from tests.support.jobs import Job
 from tests.support.reading import bring_back, views_of
@@ -156,7 +156,8 @@ class KeptSessions(Job):
 
     def mirror_until_killed(self) -> None:
         """Do the same, and be killed when the first few packs are there."""
-        self.mirror(DyingStorage(self._metakeys.parent / "copy", "/packs/", 3))
+        copy = LocalStorage(self._metakeys.parent / "copy")
+        self.mirror(DyingStorage(copy, Death(3, part="/packs/")))
 
     def reencrypt(self) -> None:
         self.clone().fill()

@@ -75,6 +75,8 @@ def command(port: int, folder: Path) -> list[str]:
         *given,
         f"-s3.config={folder / 's3.json'}",
         "-master.telemetry=false",
+        # Begun again it would wait ten seconds for other masters.
+        "-master.resumeState=false",
         "-master.volumeSizeLimitMB=64",
         "-volume.max=60",
     ]

@@ -118,6 +118,32 @@ class ARepository:
         assert newest is not None
         self.previous = EntryRef(chain_id, newest.number, newest.hash)
 
+    def copy_plain(self, folder: Path) -> None:
+        """Make a plain copy of the chain in a repository of its own, and be that from now on."""
+        folder.mkdir()
+        storage = LocalStorage(folder)
+        repository = Repository.create(storage, self.clock)
+        old, old_keys = Chain(self.repository.storage, self.chain.chain_id), self.keyring()
+        chain_id, data, _ = prepare_chain(
+            storage, random.token(16), [], self.signer, old.header.created_at, None
+        )
+        reencrypt(
+            old,
+            old_keys,
+            unpublished.view(storage, chain_id, data),
+            None,
+            counter=None,
+            older=[],
+            signer=self.signer,
+            clock=self.clock,
+            keep_metakey=lambda *_: None,
+            progress=NullProgress(),
+            cancel=Cancellation(),
+        )
+        unpublished.publish(storage, chain_id, data)
+        self.folder, self.repository, self.chain = folder, repository, Chain(storage, chain_id)
+        self.password = self.chain_key = None
+
     def run(self, give_up: tuple[bytes, ...] = ()) -> SessionOutcome:
         """Run a session over `sources`."""
         session_id = random.token(16)

@@ -62,7 +62,14 @@ class Vector:
 class Base:
     """A repository to break, with everything that its server knows."""
 
-    def __init__(self, folder: Path, *, sealed: bool, successor: SigningKey | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sealed: bool,
+        successor: SigningKey | None = None,
+        copied: bool = False,
+    ) -> None:
         tree = folder / "tree"
         tree.mkdir(parents=True)
         source = SourcePlan(source_id=b"source of 16 b..", kind="files", value=str(tree))
@@ -85,6 +92,8 @@ class Base:
             result = self.maker.run().results[0]
             assert result.point_id is not None
             self.points.append(result.point_id)
+        if copied:
+            self.maker.copy_plain(folder / "copy")
         self.objects = {
             str(path.relative_to(self.maker.folder)): path.read_bytes()
             for path in sorted(self.maker.folder.rglob("*"))
@@ -593,6 +602,12 @@ def packs(base: Base, which: str, password: str | None) -> Iterator[Vector]:
         yield vector("block-swapped", "an older block of the same length", put={name: swapped})
 
 
+def copied() -> Iterator[Vector]:
+    comment = "a plain copy of a sealed chain: what its content hashes are keyed with, it tells"
+    yield Vector("plain-copy", "success", comment, "copied", None)
+    yield Vector("plain-copy-older", "success", comment, "copied", None, point=0)
+
+
 def primitives() -> dict[str, Any]:
     """Known answers that do not depend on randomness."""
     key, pack_id, chain_id, session_id = b"k" * 32, b"p" * 32, b"c" * 16, b"s" * 16
@@ -650,6 +665,7 @@ def main() -> None:
             "sealed": Base(Path(scratch) / "sealed", sealed=True),
             "plain": Base(Path(scratch) / "plain", sealed=False),
             "succeeded": Base(Path(scratch) / "succeeded", sealed=True, successor=SUCCESSOR),
+            "copied": Base(Path(scratch) / "copied", sealed=True, copied=True),
         }
         sealed = bases["sealed"]
         makers: list[Callable[[Base], Iterator[Vector]]] = [
@@ -660,6 +676,7 @@ def main() -> None:
         vectors.append(Vector("plain", "success", "a plain chain", "plain", None))
         vectors += packs(bases["plain"], "plain", None)
         vectors += succeeded(bases["succeeded"])
+        vectors += copied()
         vectors.append(replayed(sealed, bases["succeeded"]))
     for name, base in bases.items():
         write(

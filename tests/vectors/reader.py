@@ -397,9 +397,9 @@ class Chain:
 
     @refusing("point-damaged")
     def keys(self, record):
-        """Return session key, metakey and dedup key of a session; a plain chain has none."""
+        """Return session key, metakey and dedup key of a session; a plain chain tells the last."""
         if self.suite == PLAIN:
-            return None, None, None
+            return None, None, record.sealed_keys or None
         if record not in self.session_keys:
             if record.chain_key_id not in self.chain_keys:
                 closed = Refused("no-recipient", "the secret does not open this session")
@@ -595,8 +595,10 @@ class State:
         names = {record.session_id for record in self.sessions.values()}
         ensure("a session has one slot", len(names) == len(self.sessions), 0 not in self.sessions)
         for one in self.sessions.values():
-            keys = one.chain_key_id, one.sealed_keys, one.commitment
+            keys = one.chain_key_id, one.commitment
             ensure("only plain sessions have no keys", all(keys) if sealed else not any(keys))
+            told = one.sealed_keys if sealed else len(one.sealed_keys) in (0, 32)
+            ensure("keys are sealed, or one is told", told)
         self.read = functools.lru_cache(8)(self.read)
         self.directory = functools.lru_cache(64)(self.directory)
 

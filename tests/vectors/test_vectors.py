@@ -23,7 +23,7 @@ from strongroom.crypto.keys import DedupKey, MetaKey, Password, Seed, SessionKey
 from strongroom.crypto.labels import bind
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.crypto.signing import SigningKey
-from strongroom.engine.backup import open_details
+from strongroom.engine.points import PointView, open_details
 from strongroom.format import block
 from strongroom.format.block import BlockAddress, BlockClass
 from strongroom.format.codec import decode
@@ -109,11 +109,14 @@ def file_of(chain: Chain, keyring: Keyring, live: Any) -> bytes:
     raw = reader.read(BlockAddress(*root.page), BlockClass.INDEX)
     page = check_tree_page(decode(TreePage, raw, "a page"))
     pieces = zip(page.piece_blocks, page.piece_offsets, page.piece_lengths, strict=True)
-    content = b""
+    content = named = b""
+    hasher = PointView(chain, live, details, keyring).hasher()
     for index, offset, length in pieces:
         assert index != HOLE
         data = reader.read(BlockAddress(*page.blocks[index]), BlockClass.DATA)
         content += data[offset : offset + length]
+        named += hasher.digest(data[offset : offset + length])
+    assert named == page.piece_hashes
     return content
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from strongroom.catalog.names import not_found
 from strongroom.clock import from_microseconds, to_microseconds
 from strongroom.model.copy_job import CopyJob
-from strongroom.model.job import KmsEncryption, PasswordEncryption
+from strongroom.model.job import KmsEncryption, NoEncryption, PasswordEncryption
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from strongroom.catalog.database import Database, Row
+    from strongroom.model.job import Encryption
 
 _SELECT = (
     "SELECT copy_jobs.*, jobs.name AS job, repositories.name AS repository, "
@@ -44,10 +45,10 @@ def insert(database: Database, copy: CopyJob, created_at: datetime) -> None:
     sealed = copy.encryption
     database.execute(
         "INSERT INTO copy_jobs (copy_id, name, job_id, repository_id, after_run, created_at, "
-        "password_id, kms_id, local_half, recovery) "
+        "password_id, kms_id, local_half, recovery, plain) "
         "SELECT ?, ?, jobs.job_id, repositories.repository_id, ?, ?, "
         "(SELECT password_id FROM passwords WHERE name = ?), "
-        "(SELECT kms_id FROM kms WHERE name = ?), ?, ? FROM jobs, repositories "
+        "(SELECT kms_id FROM kms WHERE name = ?), ?, ?, ? FROM jobs, repositories "
         "WHERE jobs.name = ? AND repositories.name = ?",
         (
             copy.copy_id,
@@ -58,6 +59,7 @@ def insert(database: Database, copy: CopyJob, created_at: datetime) -> None:
             sealed.name if isinstance(sealed, KmsEncryption) else None,
             isinstance(sealed, KmsEncryption) and sealed.local_half,
             copy.recovery,
+            copy.plain,
             copy.job,
             copy.repository,
         ),
@@ -143,7 +145,9 @@ def _row(row: Row) -> CopyJobRow:
     )
 
 
-def _encryption(row: Row) -> PasswordEncryption | KmsEncryption | None:
+def _encryption(row: Row) -> Encryption | None:
+    if row["plain"]:
+        return NoEncryption()
     if row["password"] is not None:
         return PasswordEncryption(row["password"])
     if row["kms"] is not None:

@@ -336,11 +336,12 @@ copy_jobs = Table(
         index=True,
     ),
     Column("after_run", Boolean(create_constraint=False), nullable=False),
-    # Whom its own key is sealed for; none of them where ciphertext is copied as it is.
+    # Whom its own key is sealed for; none of them where ciphertext is copied as it is, or opened.
     Column("password_id", LargeBinary(16), ForeignKey("passwords.password_id"), index=True),
     Column("kms_id", LargeBinary(16), ForeignKey("kms.kms_id"), index=True),
     Column("local_half", Boolean(create_constraint=False), nullable=False),
     Column("recovery", Boolean(create_constraint=False), nullable=False),
+    Column("plain", Boolean(create_constraint=False), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("ran_at", BigInteger),
     Column("problem", Text),

@@ -278,6 +278,14 @@ limit_option = click.option(
 )
 
 
+copy_limit_option = click.option(
+    "--limit",
+    metavar="RATES",
+    help="How fast to read, and to write: 10MB/s, or none. [default: what 'repository edit' has "
+    "set]",
+)
+
+
 def kms_option(prefix: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return what adds `--kms`; the function gets `kms`."""
     return click.option(

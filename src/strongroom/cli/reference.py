@@ -120,6 +120,7 @@ ANSWERS: Final[dict[str, Answer]] = {
         "strongroom.control.copies.CopyResult",
         note="with `error` beside the fields where not all was copied",
     ),
+    "job copy rewrap": _view("RewrapResult"),
     "job copy remove": _view("CopyJobView", "copy_job"),
     "job run": Answer(
         "strongroom.control.sessions.SessionResult",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from strongroom.cli.errors import WARNINGS
 from strongroom.cli.output import plain, printable, size, when
 from strongroom.errors import IntegrityError
 from strongroom.model.phrases import counted
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from strongroom.cli.door import Door
     from strongroom.control.care import CompactResult, PruneResult
     from strongroom.control.copies import CopyResult
+    from strongroom.control.views import RewrappedKey, RewrapResult
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.compaction import CompactionResult
     from strongroom.repository.prune import PruneResult as Pruned
@@ -95,6 +97,41 @@ def copy_lines(result: CopyResult) -> list[str]:
         backups = counted(result.configurations, "configuration backup")
         lines.append(f"{backups} {would}copied")
     return lines or ["there is no chain to copy"]
+
+
+def show_rewrap(door: Door, result: RewrapResult) -> None:
+    """Answer with a re-wrap, or with what one would do."""
+    door.show(result, _rewrap_lines(result))
+    for one in result.keys:
+        if one.state in ("kept", "closed"):
+            door.speaker.warn(_not_rewrapped(one))
+    door.tell_warnings(result.warnings)
+    if result.warnings or any(one.state in ("kept", "closed") for one in result.keys):
+        door.exit_status = WARNINGS
+
+
+def _rewrap_lines(result: RewrapResult) -> list[str]:
+    words = {"old": "to be re-wrapped", "current": "sealed for today's recipients already"}
+    lines = []
+    for one in result.keys:
+        shut_out = f"; shut out: {one.shut_out}" if one.shut_out and one.state != "closed" else ""
+        state = words.get(one.state, one.state)
+        lines.append(f"chain {one.chain[:12]}, chain key {one.key_id[:12]}: {state}{shut_out}")
+    return lines
+
+
+def _not_rewrapped(one: RewrappedKey) -> str:
+    """Say of a chain key what still opens with an old secret, or what a secret is missing for."""
+    concerned = f"{counted(len(one.points), 'point')}: {', '.join(one.points) or '-'}"
+    if one.state == "closed":
+        needs = f"; it needs {one.shut_out}" if one.shut_out else ""
+        return f"chain key {one.key_id[:12]} stays as it is: {one.reason}{needs} ({concerned})"
+    return (
+        f"chain key {one.key_id[:12]}: {one.reason}. With it "
+        f"{one.shut_out or 'whoever it was sealed for'} still opens {concerned}. "
+        "The storage does not say until when; "
+        "to re-wrap again removes it as soon as it may"
+    )
 
 
 def nothing_to_prune(result: PruneResult) -> bool:

@@ -42,6 +42,7 @@ from strongroom.repository.chain import Chain, Head, Trust
 from strongroom.repository.repository import Repository
 from strongroom.repository.succession import unlock_believed
 from strongroom.storage.location import is_location, normalise
+from strongroom.storage.reading import at_once, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -451,20 +452,20 @@ def _absent(ctx: Context, name: str, error: StrongroomError) -> Absent:
 def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None:
     """Open every chain, and compare each with what was last seen of it."""
     present = repository.chain_ids()
-    for chain_id in present:
-        known = known_chains.seen_of(ctx, repository.repository_id, chain_id)
-        try:
-            chain = repository.chain(chain_id)
-            if known is not None:
-                chain.check_head(known)
-            # What the journal says has to hold before any of it is used.
-            chain.live_points()
-        except (IntegrityError, UnsupportedVersionError) as error:
-            # One object that claims to be of a later format hides no other chain.
-            reading.problems.append((chain_id, error))
-        else:
+    # The catalog is for one thread, so it is asked before.
+    seen = [known_chains.seen_of(ctx, repository.repository_id, one) for one in present]
+
+    def opened(one: tuple[bytes, Head | None]) -> Chain | StrongroomError:
+        return _opened_chain(repository, *one)
+
+    threads = at_once(repository.storage)
+    found = side_by_side(opened, zip(present, seen, strict=True), threads)
+    for chain_id, chain in zip(present, found, strict=True):
+        if isinstance(chain, Chain):
             reading.chains.append(chain)
             _tell_behind(ctx, repository, chain, reading)
+        else:
+            reading.problems.append((chain_id, chain))
     if not ctx.has_catalog:
         return
     for copy in copy_rows.of_repository(ctx.database, repository.repository_id):
@@ -489,6 +490,22 @@ def _open_chains(ctx: Context, repository: Repository, reading: Reading) -> None
                     ),
                 )
             )
+
+
+def _opened_chain(
+    repository: Repository, chain_id: bytes, known: Head | None
+) -> Chain | StrongroomError:
+    """Return a chain that what was last seen of it leads to, or why it is not to be believed."""
+    try:
+        chain = repository.chain(chain_id)
+        if known is not None:
+            chain.check_head(known)
+        # What the journal says has to hold before any of it is used.
+        chain.live_points()
+    except (IntegrityError, UnsupportedVersionError) as error:
+        # One object that claims to be of a later format hides no other chain.
+        return error
+    return chain
 
 
 def _tell_behind(ctx: Context, repository: Repository, chain: Chain, reading: Reading) -> None:

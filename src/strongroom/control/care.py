@@ -49,6 +49,7 @@ from strongroom.repository.compaction import (
     plan_compaction,
 )
 from strongroom.repository.compaction import compact as compact_chain
+from strongroom.repository.page_memory import PageMemory
 from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
 from strongroom.repository.prune import PruneResult as Pruned
 from strongroom.repository.repository import Repository
@@ -297,14 +298,27 @@ def _compacted(
 def _cared_for(
     ctx: Context, repository: Repository, signers: tuple[str, ...], warnings: list[str]
 ) -> Iterator[Chain]:
-    """Yield the chains whose signer is believed, compared with what is known of them."""
+    """Yield the chains whose signer is believed, compared with what is known of them.
+
+    What tells that a chain is over goes after it: a newer chain of its job. Of those that have
+    ended by themselves the newest comes first, for the others wait until it no longer names them.
+    """
     believed = keys.readers_trust(ctx, signers)
     known = known_heads(ctx, repository)
+    found: list[Chain] = []
     for chain_id in repository.chain_ids():
         with _left_alone(chain_id.hex()[:12], warnings):
-            chain = repository.chain(chain_id)
-            if _may_prune(chain, believed, known, warnings):
+            found.append(repository.chain(chain_id))
+    ended: list[Chain] = []
+    for chain in sorted(found, key=lambda one: (one.header.created_at, one.chain_id)):
+        with _left_alone(chain.name, warnings):
+            if not _may_prune(chain, believed, known, warnings):
+                continue
+            if not chain.ended:
                 yield chain
+                continue
+            ended.append(chain)
+    yield from reversed(ended)
 
 
 def _prune_plans(
@@ -317,8 +331,22 @@ def _prune_plans(
     """Yield what may go from each chain that is cared for."""
     quarantine = timedelta(hours=ctx.settings.quarantine_hours)
     for chain in _cared_for(ctx, repository, signers, warnings):
-        with _left_alone(chain.name, warnings):
+        with _left_alone(chain.name, warnings), _remembering(ctx, chain):
             yield chain, plan_prune(repository, chain, ctx.clock, quarantine, least)
+
+
+@contextmanager
+def _remembering(ctx: Context, chain: Chain) -> Iterator[None]:
+    """Let a chain keep what is read of it, so that the next prune reads what is new."""
+    if not ctx.has_catalog:
+        yield
+        return
+    with PageMemory.at(ctx.settings.cache / chain.chain_id.hex() / "pages") as memory:
+        chain.memory = memory
+        try:
+            yield
+        finally:
+            chain.memory = None
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from strongroom.errors import (
     PointWithheldError,
     RefusedError,
     RolledBackError,
+    StrongroomError,
     UnavailableError,
     UnlockError,
     UnsupportedVersionError,
@@ -53,6 +54,7 @@ from strongroom.model.transition import (
 from strongroom.repository import copy_marks, rekey
 from strongroom.repository.chain import Chain, Head
 from strongroom.repository.keyring import Keyring
+from strongroom.storage.reading import at_once, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -145,6 +147,8 @@ class ChainChoice:
         self.damaged = damaged
         self.older: dict[bytes, EntryRef] = {}
         """Heads of the job's chains that have promised points."""
+        self._seen: dict[bytes, Chain] = {}
+        """Chains of the job, as they were compared with what this server has seen."""
         self._withheld: dict[bytes, int] = {}
         """Chains of the job that should be here and are not, with the points known of each."""
 
@@ -168,13 +172,14 @@ class ChainChoice:
         present: set[bytes] = set()
         others: dict[bytes, Chain] = {}
         behind = self._go_on_in_copies()
-        for chain_id in self.repository.chain_ids():
-            if chain_id in behind:
-                continue
+        chain_ids = [one for one in self.repository.chain_ids() if one not in behind]
+        found = side_by_side(self._look_at, chain_ids, at_once(self.repository.storage))
+        for chain_id, look in zip(chain_ids, found, strict=True):
             try:
-                chain = self._chain_of_job(chain_id)
+                chain = self._chain_of_job(chain_id, look)
                 if chain is None:
                     continue
+                self._seen[chain_id] = chain
                 if not self._is_own(chain, trust) and not self._take_over(chain):
                     others[chain_id] = chain
                     if heads.get(self.ctx.database, chain_id) is not None:
@@ -337,21 +342,27 @@ class ChainChoice:
                 raise error
             self.warnings.append(f"chain {chain_id.hex()[:12]} is damaged: {error}")
 
-    def _chain_of_job(self, chain_id: bytes) -> Chain | None:
+    def _look_at(self, chain_id: bytes) -> Chain | StrongroomError:
+        """Return a chain, of which only the header is read, or what is wrong with that."""
+        try:
+            return self.repository.chain(chain_id)
+        except (NotFoundError, IntegrityError, UnsupportedVersionError) as error:
+            return error
+
+    def _chain_of_job(self, chain_id: bytes, look: Chain | StrongroomError) -> Chain | None:
         """Return a chain if it is the job's, compared with what this server has seen of it."""
         database = self.ctx.database
         row = chain_rows.find(database, chain_id)
         known = row is not None and row.job_id == self.job.job_id
-        try:
-            chain = self.repository.chain(chain_id)
-        except NotFoundError:
+        if isinstance(look, NotFoundError):
             return None  # removed since it was listed
-        except (IntegrityError, UnsupportedVersionError) as error:
+        if isinstance(look, StrongroomError):
             if known:
-                raise
+                raise look
             # Anybody can put a header there; it is not to stop the jobs of others.
-            self.warnings.append(f"chain {chain_id.hex()[:12]} cannot be read: {error}")
+            self.warnings.append(f"chain {chain_id.hex()[:12]} cannot be read: {look}")
             return None
+        chain = look
         if not known and chain.header.job_id != self.job.job_id:
             return None
         # Whoever signs it now: a stranger's header may stand in the place of ours.
@@ -431,7 +442,7 @@ class ChainChoice:
             return self._start(
                 recipients, newest, next_step(present, wanted, self._facts(moved=True))
             )
-        chain = self.repository.chain(row.chain_id)
+        chain = self._seen.get(row.chain_id) or self.repository.chain(row.chain_id)
         # The catalog has it at home here, whatever copied something into it.
         copy_marks.end(self.repository.storage, row.chain_id)
         # A chain of another identity is one of before the keystore was lost: nobody here can

@@ -33,10 +33,11 @@ from strongroom.errors import (
     UnlockError,
     UnvouchedError,
 )
+from strongroom.format.journal import SessionBody
 from strongroom.model.job import SourceSpec
 from strongroom.model.phrases import counted
 from strongroom.repository import layout, locks
-from strongroom.repository.keyring import Keyring
+from strongroom.repository.keyring import Keyring, dedup_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,6 +109,12 @@ def create(
             f"{'' if job.encrypted else 'not '}to be, so it cannot go on in it",
             hint="a job without --chain begins a chain of its own",
         )
+    if not chain.sealed and _is_plain_copy(chain):
+        raise InvalidInputError(
+            f"chain {chain.name} is a plain copy of an encrypted one: it can be read, and no "
+            "session goes on in it",
+            hint="a job without --chain begins a chain of its own",
+        )
     before = chain.identity.fingerprint
     recipients = keys.recipients(ctx, job)
     with locks.acquire(
@@ -155,6 +162,15 @@ def _notices(repository: Repository, chain: Chain, before: str) -> list[str]:
             "read, and no retention of this server touches them"
         )
     return notices
+
+
+def _is_plain_copy(chain: Chain) -> bool:
+    """Tell whether a plain chain was made from a sealed one: its content hashes are keyed."""
+    newest = chain.newest_session
+    if newest is None or not isinstance(newest.body, SessionBody):
+        return False
+    record = chain.sessions(newest.body).get(newest.body.slot)
+    return record is not None and dedup_key_of(chain, record, None) is not None
 
 
 def _open(

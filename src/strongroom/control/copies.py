@@ -16,11 +16,13 @@ from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import jobs, repositories
 from strongroom.control import audit, keys, known_chains, vaults
 from strongroom.control.access import location_of, storage_of
+from strongroom.control.traffic import Traffic
 from strongroom.errors import (
     CancelledError,
     ConflictError,
     IntegrityError,
     InvalidInputError,
+    LockedError,
     NotARepositoryError,
     NotFoundError,
     ObjectExistsError,
@@ -94,7 +96,10 @@ class CopyResult:
             ),
             *(one.message for one in self.problems),
         ]
-        return IntegrityError(
+        kind: type[StrongroomError] = IntegrityError
+        if not damaged and all(one.code == LockedError.code for one in self.problems):
+            kind = LockedError
+        return kind(
             f"not all of {self.source} was copied to {self.target}: {'; '.join(told)}",
             hint=next((one.hint for one in self.problems if one.hint), None)
             or "what is whole was copied; 'strongroom repository scrub' says more of the source",
@@ -113,12 +118,14 @@ def copy(
     check: bool = False,
     with_config: bool = False,
     floor: FloorChange | None = None,
+    limit: str | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> CopyResult:
     """Bring to one repository what it lacks of another's chains.
 
-    A chain that is not to be believed is left alone and told of; the others are copied.
+    A chain that is not to be believed, or whose job somebody is at work on at the target, is left
+    alone and told of; the others are copied.
 
     Args:
         ctx: Surroundings; a catalog is used where there is one.
@@ -132,17 +139,51 @@ def copy(
         check: Read what the target has already, too, and replace what is damaged.
         with_config: Copy configuration backups as well.
         floor: What the keeper of the target never goes under from now on.
+        limit: How fast to read and to write; by default as the repositories say.
         progress: Is told how it goes.
         cancel: Stops it; what arrived is not sent again.
 
     Raises:
         NotARepositoryError: there is none.
+        InvalidInputError: the limit is none.
         ConflictError: both are the same place.
         NotFoundError: nothing of the jobs named is there.
-        LockedError: somebody is at work on such a job at the target.
         StorageUnavailableError, StorageFullError: one end did not answer, or is full.
         CancelledError: on request.
     """
+    ctx.traffic = Traffic.of_command(limit, cancel)
+    return bring(
+        ctx,
+        source,
+        target,
+        jobs_named=jobs_named,
+        signers=signers,
+        create=create,
+        dry_run=dry_run,
+        check=check,
+        with_config=with_config,
+        floor=floor,
+        progress=progress,
+        cancel=cancel,
+    )
+
+
+def bring(
+    ctx: Context,
+    source: str,
+    target: str,
+    *,
+    jobs_named: Sequence[str] = (),
+    signers: tuple[str, ...] = (),
+    create: bool = False,
+    dry_run: bool = False,
+    check: bool = False,
+    with_config: bool = False,
+    floor: FloorChange | None = None,
+    progress: Progress,
+    cancel: Cancellation,
+) -> CopyResult:
+    """Do what `copy` does, under the limits that hold already."""
     if normalise(location_of(ctx, source)) == normalise(location_of(ctx, target)):
         raise ConflictError(f"{source} and {target} are the same place")
     origin = Repository.open(storage_of(ctx, source))
@@ -262,10 +303,11 @@ class _Copying:
         self._check = check
         self._floor = floor
         self._trust = keys.readers_trust(ctx, signers)
+        self._named: set[bytes] = set()
+        """Chains that newer ones of their jobs name."""
         self.copied: list[CopiedChain] = []
         self.problems: list[CopyProblem] = []
         self.warnings: list[str] = []
-        self._named: set[bytes] = set()
 
     def chains(self, job_ids: Sequence[str] | None) -> Iterator[Chain]:
         """Yield the source's chains, oldest first: newer ones name older ones."""
@@ -284,18 +326,22 @@ class _Copying:
                 found.append(chain)
         found.sort(key=lambda chain: (chain.header.created_at, chain.chain_id))
         for chain in found:
-            self._look_for_older(chain, present)
+            self._look_for_older(chain, found, present)
         yield from found
 
-    def _look_for_older(self, chain: Chain, present: Sequence[bytes]) -> None:
-        """Tell of chains that are kept back: the newest session names them."""
+    def _look_for_older(
+        self, chain: Chain, found: Sequence[Chain], present: Sequence[bytes]
+    ) -> None:
+        """See which chains the newest session names, and tell of those that are kept back."""
         if not self._trust.knows(chain.founder) and not self._is_believed(chain):
             return
+        counters = {other.chain_id: _counter(other) for other in found}
         with suppress(IntegrityError, UnsupportedVersionError):
             newest = chain.newest_session
             body = newest.body if newest is not None else None
             for ref in body.older if isinstance(body, SessionBody) else ():
-                self._named.add(ref.chain_id)
+                if counters.get(ref.chain_id, 0) < counters[chain.chain_id]:
+                    self._named.add(ref.chain_id)
                 if ref.chain_id not in present:
                     error = PointWithheldError(
                         f"chain {ref.chain_id.hex()[:12]}, which the newest session of chain "
@@ -351,7 +397,7 @@ class _Copying:
             )
         except (CancelledError, ObjectExistsError):
             raise
-        except (IntegrityError, UnsupportedVersionError, NotFoundError) as error:
+        except (IntegrityError, UnsupportedVersionError, NotFoundError, LockedError) as error:
             self._problem(chain.chain_id, error)
             return
         self.copied.append(result)
@@ -410,6 +456,15 @@ class _Copying:
         self.problems.append(
             CopyProblem(chain=chain_id.hex(), code=error.code, message=str(error), hint=error.hint)
         )
+
+
+def _counter(chain: Chain) -> int:
+    """Return the number of a chain's newest session among all of its job; 0 if none can be read."""
+    with suppress(IntegrityError, UnsupportedVersionError):
+        newest = chain.newest_session
+        if newest is not None and isinstance(newest.body, SessionBody):
+            return newest.body.counter
+    return 0
 
 
 def repository_name(ctx: Context, row: copy_rows.CopyRow) -> str:

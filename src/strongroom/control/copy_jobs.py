@@ -8,6 +8,7 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copy_jobs as rows
 from strongroom.catalog import jobs, repositories
 from strongroom.control import audit, keys, vaults
+from strongroom.control.traffic import Traffic
 from strongroom.control.views import CopyJobView
 from strongroom.crypto import random
 from strongroom.errors import (
@@ -15,6 +16,7 @@ from strongroom.errors import (
     ConflictError,
     InvalidInputError,
     RefusedError,
+    SecretRequiredError,
     StrongroomError,
 )
 from strongroom.model.copy_job import CopyJob
@@ -41,6 +43,7 @@ def create(
     local_half: bool = False,
     recovery: bool = True,
     force: bool = False,
+    given: Access | None = None,
 ) -> CopyJobView:
     """Make a copy job.
 
@@ -50,19 +53,22 @@ def create(
         job: Whose points are copied.
         repository: Where to.
         after_run: Copy behind every session of the job.
-        encrypt: Whom a key of the copy's own is sealed for; `none` for a copy that is plain;
-            None copies what is stored as it is.
+        encrypt: Whom a key of the copy's own is sealed for; `none` for a copy that anybody can
+            read; None copies what is stored as it is.
         local_half: Whether a KMS's key needs a local half beside it.
         recovery: Whether the recovery key opens a copy with its own key.
         force: The operator insists on a plain copy.
+        given: Secrets that open the job's points: who asks for a plain copy of a guarded job
+            shows that they could read it.
 
     Raises:
         ConflictError: the name is taken.
         NotFoundError: there is no such job, repository, password or KMS.
         InvalidInputError: the job writes to that repository itself, or it is plain and a key
             of the copy's own was asked for.
-        RefusedError: a plain copy of sealed backups was asked for.
-        EncryptionRequiredError: the job is plain, and the repository is a vault.
+        RefusedError: a plain copy of sealed backups was asked for, and not insisted on.
+        EncryptionRequiredError: likewise, into a vault; or the job is plain, and that is one.
+        UnlockError: likewise, of a guarded job whose secret was not given.
     """
     if rows.find(ctx.database, name) is not None:
         raise ConflictError(
@@ -73,9 +79,10 @@ def create(
     to = repositories.get(ctx.database, repository)
     _check_target(ctx, of, to)
     sealed = None if encrypt is None else parse_encryption(encrypt, local_half=local_half)
-    if isinstance(sealed, NoEncryption):
-        _refuse_plain(ctx, of, force)
-        sealed = None
+    if isinstance(sealed, NoEncryption) and not _seals(ctx, of):
+        sealed = None  # what is stored is plain as it is
+    elif isinstance(sealed, NoEncryption):
+        _refuse_plain(ctx, of, to, force, given)
     elif sealed is not None and not of.encrypted:
         raise InvalidInputError(
             f"job {job} is not encrypted: a copy under a key of its own is made of sealed points",
@@ -90,10 +97,13 @@ def create(
         encryption=sealed,
         recovery=recovery,
     )
-    if sealed is not None:
+    if sealed is not None and not copy.plain:
         _check_recipients(ctx, copy, of)
     with ctx.database.transaction():
         rows.insert(ctx.database, copy, ctx.clock.now())
+        if copy.plain:
+            what = f"copy {name} of the sealed points of job {job} is not encrypted"
+            audit.weakened(ctx, [what], copy_job=name, job=job, repository=repository)
         audit.record(
             ctx,
             "copy-job.created",
@@ -115,31 +125,40 @@ def _check_target(ctx: Context, job: Job, to: RepositoryRow) -> None:
         vaults.refuse_plain(ctx, to, f"job {job.name}")
 
 
-def _refuse_plain(ctx: Context, job: Job, force: bool) -> None:
-    """Go on if nothing of a job is sealed, so that a plain copy takes nothing from it."""
-    if not (job.encrypted or _has_sealed(ctx, job.job_id)):
-        return
-    if force:
+def _refuse_plain(
+    ctx: Context, job: Job, to: RepositoryRow, force: bool, given: Access | None
+) -> None:
+    """Go on if a plain copy of a job's sealed points is meant, and whoever asks may read them."""
+    if not force:
         raise RefusedError(
-            f"the points of job {job.name} are encrypted, and no copy of them can be plain: what "
-            "was sealed names its blocks by keyed hashes",
-            hint="for plain data restore it ('strongroom restore'), and back that up with a job "
-            "of '--encrypt none'",
+            f"the points of job {job.name} are encrypted, and a copy that is not would give them "
+            "to whoever finds it",
+            hint="without --encrypt the copy stays sealed as it is; --encrypt password:NAME gives "
+            f"it a key of its own; --force stores every point of {job.name} in {to.name} for "
+            "anybody to read",
         )
-    raise RefusedError(
-        f"the points of job {job.name} are encrypted, and a copy that is not would give them to "
-        "whoever finds it",
-        hint="without --encrypt the copy stays sealed as it is; --encrypt password:NAME gives it "
-        "a key of its own",
-    )
+    vaults.refuse_plain(ctx, to, f"a plain copy of job {job.name}")
+    if not job.secret_to_read:
+        return
+    # Not at the top: jobs without a guard have no use for these.
+    from strongroom.control import guarded
+    from strongroom.control.access import unlockers_of
+
+    unlockers = unlockers_of(ctx, given) if given is not None else []
+    if not unlockers:
+        raise SecretRequiredError(
+            f"job {job.name} is guarded: who asks for a plain copy of it gives its secret"
+        )
+    for unlocker in unlockers:
+        guarded.prove(ctx, job, unlocker)
 
 
 def _check_recipients(ctx: Context, copy: CopyJob, job: Job) -> None:
     """Go on if there is whom a copy's own key is sealed for; a KMS makes a key for it."""
     # Not at the top: copies of ciphertext have no use for it.
-    from strongroom.control import sealed_copies
+    from strongroom.control import cloned_copies
 
-    copied_as = sealed_copies.as_job(copy, job)
+    copied_as = cloned_copies.as_job(copy, job)
     if isinstance(copied_as.encryption, KmsEncryption):
         from strongroom.control import kms_keys
 
@@ -147,8 +166,9 @@ def _check_recipients(ctx: Context, copy: CopyJob, job: Job) -> None:
     keys.recipients(ctx, copied_as)
 
 
-def _has_sealed(ctx: Context, job_id: bytes) -> bool:
-    return any(row.sealed for row in chain_rows.of_job(ctx.database, job_id))
+def _seals(ctx: Context, job: Job) -> bool:
+    """Tell whether a job's points are sealed, be it those that it made once."""
+    return job.encrypted or any(row.sealed for row in chain_rows.of_job(ctx.database, job.job_id))
 
 
 def list_all(ctx: Context) -> tuple[CopyJobView, ...]:
@@ -180,6 +200,7 @@ def run(
     *,
     check: bool = False,
     given: Access | None = None,
+    limit: str | None = None,
     progress: Progress,
     cancel: Cancellation,
 ) -> CopyResult:
@@ -189,7 +210,8 @@ def run(
         ctx: Surroundings.
         name: The copy job's.
         check: Read what the copy has already, too.
-        given: Secrets that open the job's points, for a copy with a key of its own.
+        given: Secrets that open the job's points, for a copy with another key or none.
+        limit: How fast to read and to write; by default as the repositories say.
         progress: Is told how it goes.
         cancel: Stops it; what arrived is not sent again.
 
@@ -197,26 +219,40 @@ def run(
         InvalidInputError: something was asked for that this copy has no use for.
         StrongroomError: what kept it from copying; the catalog remembers it.
     """
+    ctx.traffic = Traffic.of_command(limit, cancel)
     row = rows.get(ctx.database, name)
     job = jobs.get(ctx.database, row.copy.job)
-    own_key = row.copy.encryption is not None
-    if own_key and check:
+    cloned = row.copy.encryption is not None
+    if cloned and check:
         raise InvalidInputError(
-            f"copy {name} has a key of its own, and its original holds nothing to mend it with",
+            f"copy {name} is not stored as its original is, which holds nothing to mend it with",
             hint=f"'strongroom repository scrub {row.copy.repository}' finds damage",
         )
-    if not own_key and given is not None and given.expects_sealed:
+    if not cloned and given is not None and given.expects_sealed:
         raise InvalidInputError(
             f"copy {name} copies what is stored as it is: no secret is needed",
             hint="say it without one",
         )
+    return _run(ctx, row.copy, job, check, given, progress, cancel)
+
+
+def _run(
+    ctx: Context,
+    copy: CopyJob,
+    job: Job,
+    check: bool,
+    given: Access | None,
+    progress: Progress,
+    cancel: Cancellation,
+) -> CopyResult:
+    """Copy, and remember how that ended."""
     try:
-        result = _copied(ctx, row.copy, job, check, given, progress, cancel)
+        result = _copied(ctx, copy, job, check, given, progress, cancel)
     except StrongroomError as error:
-        rows.ran(ctx.database, row.copy.copy_id, ctx.clock.now(), str(error))
+        rows.ran(ctx.database, copy.copy_id, ctx.clock.now(), str(error))
         raise
     problem = str(result.error) if result.error is not None else None
-    rows.ran(ctx.database, row.copy.copy_id, ctx.clock.now(), problem)
+    rows.ran(ctx.database, copy.copy_id, ctx.clock.now(), problem)
     return result
 
 
@@ -231,12 +267,12 @@ def _copied(
 ) -> CopyResult:
     # Not at the top: sessions of jobs without copies have no use for these.
     if copy.encryption is not None:
-        from strongroom.control import sealed_copies
+        from strongroom.control import cloned_copies
 
-        return sealed_copies.run(ctx, copy, job, given=given, progress=progress, cancel=cancel)
+        return cloned_copies.run(ctx, copy, job, given=given, progress=progress, cancel=cancel)
     from strongroom.control import copies
 
-    return copies.copy(
+    return copies.bring(
         ctx,
         job.repository,
         copy.repository,
@@ -252,14 +288,15 @@ def after_session(
 ) -> tuple[str, ...]:
     """Run the copies that follow a job's sessions; return what went wrong, in words.
 
-    The points are made: a copy that fails takes nothing from them.
+    The points are made: a copy that fails takes nothing from them. The session's limits hold.
     """
     problems: list[str] = []
+    of = jobs.get(ctx.database, job)
     for row in rows.of_job(ctx.database, job):
         if not row.copy.after_run:
             continue
         try:
-            result = run(ctx, row.copy.name, progress=progress, cancel=cancel)
+            result = _run(ctx, row.copy, of, False, None, progress, cancel)
         except CancelledError:
             problems.append(f"copy {row.copy.name} was stopped on request; the next goes on")
             break

@@ -159,7 +159,9 @@ def _session_keys(
     """Return keys for the session that publishes in the archive, sealed as the point's is."""
     chain, body = view.chain, view.live.body
     if not chain.sealed:
-        return None, writer.SealedKeys()
+        # What the content hashes of a plain copy are keyed with, the archive tells, too.
+        own = chain.sessions(body).get(body.slot)
+        return None, writer.SealedKeys(sealed=own.sealed_keys if own is not None else b"")
     try:
         kept = ctx.keystore.get(ChainRecord, chain.chain_id.hex())
         dedup_key, seed = kept.dedup_key, kept.chunker_seed

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from strongroom.catalog import jobs
+from strongroom.catalog import copy_jobs, jobs
 from strongroom.catalog import kms as rows
 from strongroom.control import audit, keys, kms_views
 from strongroom.control.views import KmsKeyTest, KmsSyncResult
@@ -119,7 +119,7 @@ def _synced(ctx: Context, row: rows.KmsRow) -> tuple[KmsSyncResult, dict[str, Re
 
 
 def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
-    """Have a KMS make the next key of one job, or of all that use it.
+    """Have a KMS make the next key of one job, or of all that use it, copy jobs among them.
 
     Raises:
         NotFoundError: there is no such KMS, or no such job with a key there.
@@ -127,7 +127,7 @@ def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
     """
     audit.require(ctx)
     row = rows.get(ctx.database, name)
-    found = jobs.of_kms(ctx.database, row.kms_id)
+    found = [*jobs.of_kms(ctx.database, row.kms_id), *_copies_for(ctx, name)]
     if job is not None:
         found = [one for one in found if one.name == job]
         if not found:
@@ -144,6 +144,15 @@ def rotate(ctx: Context, name: str, job: str | None = None) -> KmsSyncResult:
         audit.record(ctx, "kms.rotated", kms=name, key=made.key, job=one.name)
     result = sync(ctx, name)
     return msgspec.structs.replace(result, rotated=(*rotated, *result.rotated))
+
+
+def _copies_for(ctx: Context, kms: str) -> list[Job]:
+    """Return the copies whose own key is sealed for a KMS, as if they were jobs of their own."""
+    # Not at the top: only who rotates asks.
+    from strongroom.control.cloned_copies import as_job
+
+    copies = [row.copy for row in copy_jobs.of_kms(ctx.database, kms)]
+    return [as_job(copy, jobs.get(ctx.database, copy.job)) for copy in copies]
 
 
 def _next_key(

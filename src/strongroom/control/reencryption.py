@@ -308,7 +308,7 @@ def _look(ctx: Context, plan: _Plan, unlockers: Sequence[Unlocker]) -> None:
         )
     plan.what = carried(chain)
     plan.keyring = open_chain(ctx, chain, unlockers)
-    reencryption.check_keys(plan.what, plan.keyring)
+    reencryption.check_keys(chain, plan.what, plan.keyring)
 
 
 def _ask(name: str, views: Sequence[ReencryptedChain], yes: bool) -> None:

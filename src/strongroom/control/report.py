@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.catalog import (
     chains,
+    copy_jobs,
     damage,
     jobs,
     missing_links,
@@ -59,6 +60,7 @@ def make(
     views = tuple(_job(ctx, job, known, openers, protected=protected) for job in found)
     findings = (
         *_of_jobs(views),
+        *_of_copy_jobs(ctx),
         *_of_passwords(ctx, password_age),
         *_of_kms(ctx),
         *_of_links(ctx, known),
@@ -135,6 +137,18 @@ def _of_jobs(views: Iterable[JobKeysView]) -> Iterable[Finding]:
                 subject=view.job,
                 text=f"the points of job {view.job} are in one repository only",
                 problem=False,
+            )
+
+
+def _of_copy_jobs(ctx: Context) -> Iterable[Finding]:
+    for row in copy_jobs.all_rows(ctx.database):
+        if row.copy.plain:
+            yield Finding(
+                code="plain-copy",
+                subject=row.copy.name,
+                text=f"copy {row.copy.name} of job {row.copy.job} is not encrypted: whoever reads "
+                f"repository {row.copy.repository} reads it",
+                problem=True,
             )
 
 

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.catalog import chains, jobs
-from strongroom.control import audit, guarded, job_lock, keys, linking, rekeying
+from strongroom.catalog import chains, copied_clones, copy_jobs, jobs, repositories
+from strongroom.control import audit, clone_keys, guarded, job_lock, keys, linking, rekeying
 from strongroom.control.access import refuse_idle, unlockers_of
+from strongroom.control.cloned_copies import as_job
 from strongroom.control.known_chains import compare_with_seen, repository_of
 from strongroom.control.views import RewrappedKey, RewrapResult
 from strongroom.crypto import random
@@ -50,7 +51,7 @@ from strongroom.repository.rekey import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from strongroom.control.access import Access
     from strongroom.control.context import Context
@@ -62,12 +63,16 @@ if TYPE_CHECKING:
     from strongroom.repository.chain import Chain
     from strongroom.repository.repository import Repository
 
+    _Known = tuple[bytes, chains.ChainRow | None]
+    """A chain by its id, and what the catalog has of it; nothing of a copy's."""
+
 
 @dataclass(slots=True)
 class _Plan:
     """What is to become of one chain's envelopes."""
 
-    row: chains.ChainRow
+    row: chains.ChainRow | None
+    """None for a copy's chain, which the catalog has no row of."""
     chain: Chain
     opened: dict[bytes, ChainKey] = field(default_factory=dict)
     envelopes: dict[bytes, Envelope] = field(default_factory=dict)
@@ -122,12 +127,76 @@ def rewrap(
         UnavailableError: a repository of the job does not answer.
     """
     job = jobs.get(ctx.database, name)
-    recipients = keys.recipients(ctx, job)
-    if not recipients:
+    if not job.encrypted:
         raise InvalidInputError(
             f"job {name} is not encrypted: there is nobody to seal its old points for",
             hint="'job edit --encrypt' says for whom; re-wrapping then follows it",
         )
+    sealed = [row for row in chains.of_job(ctx.database, job.job_id) if row.sealed]
+    found: dict[bytes, list[_Known]] = {}
+    for row in sealed:
+        found.setdefault(row.repository_id, []).append((row.chain_id, row))
+    return _rewrap(ctx, job, found, old, "job rewrap", dry_run=dry_run, yes=yes)
+
+
+def rewrap_copy(
+    ctx: Context,
+    name: str,
+    *,
+    old: Access | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> RewrapResult:
+    """Seal every chain key of a copy that can be opened for its copy job's recipients of today.
+
+    Args:
+        ctx: Surroundings.
+        name: The copy job's.
+        old: Secrets that open what nothing stored does.
+        dry_run: Only say what would be done.
+        yes: Agrees that old secrets open the copy no longer.
+
+    Raises:
+        ConfirmationNeededError: nobody agreed.
+        InvalidInputError: the copy has no key of its own.
+        LockedError: a copy is being made.
+        UnavailableError: its repository does not answer.
+    """
+    copy = copy_jobs.get(ctx.database, name).copy
+    if copy.encryption is None or copy.plain:
+        raise InvalidInputError(
+            f"copy {name} has no key of its own",
+            hint="what is copied as it is follows its job: 'job rewrap', and then the next copy",
+        )
+    job = jobs.get(ctx.database, copy.job)
+    if job.secret_to_read:
+        jobs.guard(ctx.database, copy.copy_id)
+    clones = copied_clones.of_copy(ctx.database, copy.copy_id)
+    seen: list[_Known] = [(row.chain_id, None) for row in clones if row.header is None]
+    repository_id = repositories.get(ctx.database, copy.repository).repository_id
+    return _rewrap(
+        ctx,
+        as_job(copy, job),
+        {repository_id: seen},
+        old,
+        "job copy rewrap",
+        dry_run=dry_run,
+        yes=yes,
+    )
+
+
+def _rewrap(
+    ctx: Context,
+    job: Job,
+    found: Mapping[bytes, Sequence[_Known]],
+    old: Access | None,
+    command: str,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> RewrapResult:
+    """Re-wrap chains, by their repositories, for the recipients of a job or of what is like one."""
+    name, recipients = job.name, keys.recipients(ctx, job)
     wanted = frozenset(recipient.id for recipient in recipients)
     given = SeveralUnlockers(unlockers_of(ctx, old) if old is not None else ())
     stored = [] if job.secret_to_read else keys.stored_unlockers(ctx, job)
@@ -136,9 +205,7 @@ def rewrap(
     warnings: list[str] = []
     with ExitStack() as held:
         plans = []
-        for repository_id in dict.fromkeys(
-            row.repository_id for row in chains.of_job(ctx.database, job.job_id) if row.sealed
-        ):
+        for repository_id, known in found.items():
             repository = repository_of(ctx, repository_id)
             if not dry_run:
                 held.enter_context(
@@ -147,11 +214,11 @@ def rewrap(
                         job,
                         repository,
                         holder=random.token(16),
-                        command="job rewrap",
+                        command=command,
                         hint="wait for it to end, then re-wrap",
                     )
                 )
-            plans += _plans(ctx, job, repository, unlocker, warnings)
+            plans += _plans(ctx, known, repository, unlocker, warnings)
         if old is not None:
             refuse_idle(old, given, [plan.chain for plan in plans])
         warnings += [f"{what}: {why}" for what, why in unlocker.refusals.items()]
@@ -162,7 +229,8 @@ def rewrap(
                 one for plan in plans for one in _carry_out(ctx, job, plan, recipients, wanted)
             ]
             keys.link_made(ctx, job)
-            audit.record(ctx, "job.rewrapped", job=name, keys=len(shown))
+            event = "copy-job" if plans and plans[0].row is None else "job"
+            audit.record(ctx, f"{event}.rewrapped", job=name, keys=len(shown))
     return RewrapResult(job=name, done=not dry_run, keys=tuple(shown), warnings=tuple(warnings))
 
 
@@ -171,25 +239,22 @@ def rewrap(
 
 def _plans(
     ctx: Context,
-    job: Job,
+    known: Sequence[_Known],
     repository: Repository,
     unlocker: Unlocker,
     warnings: list[str],
 ) -> list[_Plan]:
     plans = []
-    for row in chains.of_job(ctx.database, job.job_id):
-        if not row.sealed or row.repository_id != repository.repository_id:
-            continue
+    for chain_id, row in known:
         try:
-            plans.append(_plan(ctx, row, repository, unlocker))
+            plans.append(_plan(ctx, repository.chain(chain_id), row, unlocker))
         except (IntegrityError, UnsupportedVersionError, NotFoundError) as error:
             # One chain that is damaged does not keep the others from being re-wrapped.
-            warnings.append(f"chain {row.chain_id.hex()[:12]} is left alone: {error}")
+            warnings.append(f"chain {chain_id.hex()[:12]} is left alone: {error}")
     return plans
 
 
-def _plan(ctx: Context, row: chains.ChainRow, repository: Repository, unlocker: Unlocker) -> _Plan:
-    chain = repository.chain(row.chain_id)
+def _plan(ctx: Context, chain: Chain, row: chains.ChainRow | None, unlocker: Unlocker) -> _Plan:
     compare_with_seen(ctx, chain)
     if not keys.trust(ctx).knows(chain.identity):
         raise UnvouchedError(
@@ -367,7 +432,8 @@ def _carry_out(
             remaining = remove_envelopes(plan.chain, chain_key_id, plan.leftovers(chain_key_id))
         name = layout.envelope(plan.chain.chain_id, chain_key_id, generation, "a")
         data = plan.chain.storage.get(name)
-        chains.rewrapped(ctx.database, plan.chain.chain_id, chain_key_id, wanted, data)
+        if plan.row is not None:
+            chains.rewrapped(ctx.database, plan.chain.chain_id, chain_key_id, wanted, data)
         if remaining:
             points = points_needing(plan.chain, {chain_key_id})[chain_key_id]
             reason = f"{', '.join(remaining)} stays: {next(iter(remaining.values()))}"
@@ -386,6 +452,12 @@ def _make_pending_change(
 ) -> None:
     """Give the chain that goes on its new key, where recipients changed since its last one."""
     row = plan.row
+    if row is None:
+        newer = clone_keys.follow(ctx, job, plan.chain, plan.opened, recipients)
+        if newer is not None:
+            plan.opened[newer.id] = newer
+            plan.envelopes = plan.chain.envelopes()
+        return
     present = plan.opened.get(row.chain_key_id or b"")
     if not row.current or row.detached or present is None or row.recipient_ids == wanted:
         return

@@ -100,20 +100,22 @@ class SyntheticRun(SessionRun):
         newest = old.newest_session
         assert newest is not None
         what = used_by(old, [newest])
-        chain_id, header = rekey.prepare_derived(
-            old,
-            PublicKey(record.chain_key_public).id if record is not None else b"",
-            ctx.identity,
-            to_microseconds(ctx.clock.now()),
-            previous[0],
-        )
-        synthetic_fulls.insert(
-            ctx.database,
-            synthetic_fulls.SyntheticFullRow(
+
+        def remember(chain_id: bytes, _: bytes) -> None:
+            row = synthetic_fulls.SyntheticFullRow(
                 chain_id=chain_id, job_id=job.job_id, repository_id=repository.repository_id
-            ),
-        )
+            )
+            synthetic_fulls.insert(ctx.database, row)
+
         try:
+            chain_id, header = rekey.prepare_derived(
+                old,
+                PublicKey(record.chain_key_public).id if record is not None else b"",
+                ctx.identity,
+                to_microseconds(ctx.clock.now()),
+                previous[0],
+                begun=remember,
+            )
             new = unpublished.view(repository.storage, chain_id, header)
             target = self._keep_keys(what, keyring, record, new)
             self._moved = derivation.move_packs(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.catalog import jobs, repositories
+from strongroom.catalog import copy_jobs, jobs, repositories
 from strongroom.catalog import vaults as vault_rows
 from strongroom.catalog.vaults import Vault
 from strongroom.clock import from_microseconds
@@ -269,7 +269,7 @@ def edit(
 
 
 def refuse_plain_jobs(ctx: Context, row: RepositoryRow) -> None:
-    """Go on if every job that writes to the repository is encrypted.
+    """Go on if every job, and every copy job, that writes to the repository is encrypted.
 
     Raises:
         EncryptionRequiredError: one is not.
@@ -277,6 +277,8 @@ def refuse_plain_jobs(ctx: Context, row: RepositoryRow) -> None:
     plain = [
         job.name for job in jobs.of_repository(ctx.database, row.repository_id) if not job.encrypted
     ]
+    copies = copy_jobs.of_repository(ctx.database, row.name)
+    plain += [f"copy job {one.copy.name}" for one in copies if one.copy.plain]
     if plain:
         raise EncryptionRequiredError(
             f"repository {row.name} cannot become a vault: {', '.join(plain)} writes to it without "

@@ -212,7 +212,8 @@ class CopyJobView(View, frozen=True, kw_only=True):
     after_run: bool
     """Every session of the job is followed by the copy."""
     encrypt: str | None
-    """Whom the copy's own key is sealed for; null where ciphertext is copied as it is."""
+    """Whom the copy's own key is sealed for; `none` where what is sealed is copied for anybody to
+    read; null where it is copied as it is."""
     ran_at: datetime | None
     problem: str | None
     """Why the last copy did not bring all; null if it did, or there was none."""

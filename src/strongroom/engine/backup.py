@@ -24,7 +24,7 @@ from strongroom.engine.image_backup import back_up_image, count_disk
 from strongroom.engine.index_writer import PageStore
 from strongroom.engine.memory import keep_large_buffers
 from strongroom.engine.pack_sealing import CONTENTS_LABEL
-from strongroom.engine.pipeline import BlockPipeline, Compression
+from strongroom.engine.pipeline import FAR_PACK_RAW_BYTES, BlockPipeline, Compression
 from strongroom.engine.points import open_details
 from strongroom.engine.stream_backup import back_up_stream
 from strongroom.engine.tree_backup import back_up_tree, count_chunk_list, count_tree
@@ -68,6 +68,7 @@ from strongroom.sources.base import Problem
 from strongroom.sources.command import CommandSource
 from strongroom.sources.files import FilesSource, is_racy
 from strongroom.sources.image import ImageSource
+from strongroom.storage.reading import is_far
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -271,6 +272,7 @@ class _Run:
             plan.compression,
             self._store_pack,
             plan.workers,
+            FAR_PACK_RAW_BYTES if is_far(chain.storage) else None,
         )
         self.work = self._work()
 

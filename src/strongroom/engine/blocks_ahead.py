@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.format.block import BlockAddress, BlockClass
 from strongroom.storage.location import is_elsewhere
+from strongroom.storage.reading import AT_ONCE, FAR_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from strongroom.repository.reader import BlockReader
 
 _WORKERS: Final = min(4, max(2, os.cpu_count() or 2))
-_WORKERS_ELSEWHERE: Final = 8
-"""More than processors, for a place elsewhere lets each of them wait; each holds memory, too."""
+_TASK_BYTES: Final = 1 << 20
 _AHEAD_BYTES: Final = 32 << 20
 _KEPT_BYTES: Final = 64 << 20
 _FIRST_GUESS: Final = 1 << 20
@@ -35,8 +35,16 @@ _STEPS: Final = 256
 
 
 def workers_for(reader: BlockReader) -> int:
-    """Return how many threads are to open blocks from where a reader finds them."""
-    return _WORKERS_ELSEWHERE if is_elsewhere(reader.location) else _WORKERS
+    """Return how many threads are to open blocks from where a reader finds them.
+
+    More than processors in a place elsewhere, which lets each of them wait.
+    """
+    return AT_ONCE if is_elsewhere(reader.location) else _WORKERS
+
+
+def task_bytes_for(reader: BlockReader) -> int:
+    """Return how much such a thread is to open in one go, of blocks behind each other."""
+    return FAR_BYTES if is_elsewhere(reader.location) else _TASK_BYTES
 
 
 class BlocksAhead:

@@ -3,6 +3,9 @@
 What a clone of a whole chain (`engine.reencryption`) and one that follows its chain
 (`engine.extension`) have in common. Each block is opened and its frame sealed again, so pages and
 data stay byte for byte what they were, and nothing here knows what they mean.
+
+A clone may be plain: frames are stored as they are then, without their padding, and each session's
+record tells the key of its content hashes to everybody.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from strongroom.errors import (
 )
 from strongroom.format import header as headers
 from strongroom.format import pack as packs
-from strongroom.format.block import BlockClass, read_frame
+from strongroom.format.block import BlockClass, read_frame, unpadded
 from strongroom.format.codec import HASH_LENGTH, MAX_SMALL, decode, encode
 from strongroom.format.header import session_context
 from strongroom.format.journal import (
@@ -49,6 +52,7 @@ from strongroom.format.tables import (
 )
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain, get_framed
+from strongroom.repository.keyring import dedup_key_of
 from strongroom.repository.promises import updated_history
 from strongroom.repository.reach import bytes_at
 from strongroom.repository.stored_packs import Form, find_pack, read_form
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     from strongroom.repository.keyring import Keyring
     from strongroom.repository.pages import PageCollector
     from strongroom.repository.stored_packs import StoredPack
+    from strongroom.storage.base import ObjectKey
 
 
 _RUN = 4 << 20
@@ -87,7 +92,7 @@ class Resealing:
         old: Chain,
         old_keys: Keyring,
         new: Chain,
-        public: PublicKey,
+        public: PublicKey | None,
         chain_key: ChainKey | None,
         what: Carried,
         signer: SigningKey,
@@ -101,7 +106,7 @@ class Resealing:
             old: Where they come from.
             old_keys: Opens them.
             new: Where they go.
-            public: Of the new chain's key.
+            public: Of the new chain's key; None if it is plain.
             chain_key: The key itself; None where nothing at hand opens it.
             what: Whose sessions, blocks and entries they are.
             signer: The new chain's identity.
@@ -121,9 +126,11 @@ class Resealing:
         self._cancel = cancel
         self._resumed = False
         """Whether an earlier run left something to go on with."""
-        self._secrets: dict[int, SessionSecrets] = {}
-        """New keys by slot."""
+        self._secrets: dict[int, SessionSecrets | None] = {}
+        """New keys by slot; none in a plain chain."""
         self._sealed: dict[int, SealedKeys] = {}
+        self._settled: frozenset[ObjectKey] = frozenset()
+        """Packs of the new chain that are none of an earlier run's."""
         self._directories: dict[tuple[int, int], bytes] = {}
         """Encoded directories of new packs, by slot and ordinal."""
         self.objects = 0
@@ -136,20 +143,22 @@ class Resealing:
     def take_session_keys(self, keep_metakey: Callable[[bytes, MetaKey], None]) -> None:
         """Give every session new keys, or take those that an earlier run gave it."""
         new = self._new
+        if self._public is None:
+            self._tell_dedup_keys()
+            return
         there = {info.key for info in new.storage.list(layout.all_session_keys(new.chain_id))}
         for slot, record in self._what.records.items():
             key = layout.session_keys(new.chain_id, record.session_id)
-            if key in there and self._chain_key is None:
-                # Made by an earlier run, and closed to this one: with it go its packs.
+            if key in there:
                 self._resumed = True
+                found = self._stored_keys(key, record.session_id)
+                if found is not None:
+                    # A crash may have come before; it costs nothing to say again.
+                    keep_metakey(record.session_id, found[0].metakey)
+                    self._secrets[slot], self._sealed[slot] = found
+                    continue
+                # Closed to this run, or sealed to a key from before a change: its packs go, too.
                 new.storage.delete(key)
-            elif key in there and self._chain_key is not None:
-                self._resumed = True
-                secrets, sealed = self._stored_keys(self._chain_key, key, record.session_id)
-                # A crash may have come before; it costs nothing to say again.
-                keep_metakey(record.session_id, secrets.metakey)
-                self._secrets[slot], self._sealed[slot] = secrets, sealed
-                continue
             before = self._old_keys.secrets(record)
             secrets = SessionSecrets.generate(before.dedup_key, before.chunker_seed)
             sealed = seal_keys(secrets, self._public.raw, new.origin_id, record.session_id)
@@ -158,16 +167,28 @@ class Resealing:
             self._secrets[slot] = secrets
             self._sealed[slot] = sealed
 
-    def _stored_keys(
-        self, chain_key: ChainKey, key: str, session_id: bytes
-    ) -> tuple[SessionSecrets, SealedKeys]:
+    def _tell_dedup_keys(self) -> None:
+        """Have a plain chain say what keys its content hashes, which stay as they are."""
+        for slot, record in self._what.records.items():
+            key = dedup_key_of(self._old, record, self._old_keys)
+            self._secrets[slot] = None
+            self._sealed[slot] = SealedKeys(sealed=key.expose() if key is not None else b"")
+        # Nothing says what an earlier run left: its packs are looked for.
+        self._resumed = True
+
+    def _stored_keys(self, key: str, session_id: bytes) -> tuple[SessionSecrets, SealedKeys] | None:
+        """Return the keys that an earlier run gave a session; None if this chain key opens none."""
+        chain_key = self._chain_key
+        if chain_key is None:
+            return None
         stored, encoded, signature = headers.read_session_keys_signed(
             get_framed(self._new.storage, key, MAX_SMALL), key
         )
         verify(self._signer.public, headers.SESSION_KEYS_DOMAIN, encoded, signature)
-        said = (stored.chain_id, stored.session_id, stored.chain_key_id)
-        if said != (self._new.chain_id, session_id, chain_key.id):
+        if (stored.chain_id, stored.session_id) != (self._new.chain_id, session_id):
             raise MalformedError(f"{key} holds the keys of something else")
+        if stored.chain_key_id != chain_key.id:
+            return None
         context = session_context(self._new.origin_id, session_id)
         secrets = open_session(chain_key, stored.sealed, context, stored.commitment)
         public = chain_key.public.raw
@@ -203,6 +224,8 @@ class Resealing:
         slots = {record.session_id: slot for slot, record in self._what.records.items()}
         storage, new = self._new.storage, self._new
         for info in list(storage.list(layout.packs(new.chain_id))):
+            if info.key in self._settled:
+                continue
             try:
                 stored = read_form(storage, Form(info.key, info.size, 0), new.origin_id)
             except IntegrityError:
@@ -219,45 +242,65 @@ class Resealing:
                     storage.delete(info.key)
 
     def _is_wanted(self, slot: int, stored: StoredPack) -> bool:
-        """Tell whether the new keys sealed a pack's contents, and nothing of it is lacking."""
+        """Tell whether this chain's writer made a pack, and nothing of it is lacking."""
         key = (slot, stored.directory.ordinal)
         places = sum(1 << place for place in stored.directory.places)
         if key in self._directories or self._what.used.get(key, -1) & ~places:
             return False
         origin_id, session_id = self._new.origin_id, stored.header.session_id
+        secrets = self._secrets[slot]
         try:
-            # Bound to the directory: only who has the new metakey can have made it.
-            open_value(
-                self._secrets[slot].metakey,
-                CONTENTS_LABEL,
-                packs.trailer_context(origin_id, session_id, stored.encoded),
-                stored.contents,
-            )
+            if secrets is None:
+                self._compare_stored(slot, stored)
+            else:
+                # Bound to the directory: only who has the new metakey can have made it.
+                open_value(
+                    secrets.metakey,
+                    CONTENTS_LABEL,
+                    packs.trailer_context(origin_id, session_id, stored.encoded),
+                    stored.contents,
+                )
         except IntegrityError:
             return False
         return True
 
+    def _compare_stored(self, slot: int, stored: StoredPack) -> None:
+        """Go on if a pack that nothing seals is what would be stored in its place.
+
+        Raises:
+            IntegrityError: it is not.
+        """
+        before = OpenedPack.of(
+            self._old, self._old_keys, self._what, slot, stored.directory.ordinal
+        )
+        places, contents = self._carried_contents(before, dict(before.frames()))
+        found = stored.directory
+        said = (found.places, found.block_class, stored.contents)
+        if said != (places, before.directory.block_class, encode(contents)):
+            raise MalformedError(f"{stored.key} is not what was stored")
+        compare(before, self._written_pack(before, slot, stored.encoded))
+
+    def _written_pack(self, before: OpenedPack, slot: int, encoded: bytes) -> OpenedPack:
+        """Return a pack as the next entry's ledger is going to have it."""
+        new = self._new
+        directory = decode(packs.Directory, encoded, "a directory")
+        session = SealingSession(new.origin_id, before.session.session_id, self._secrets[slot])
+        key = layout.pack(new.chain_id, directory.pack_id)
+        return OpenedPack(new, session, key, encoded, directory, before.bits)
+
     def _copy_pack(self, slot: int, ordinal: int) -> None:
         before = OpenedPack.of(self._old, self._old_keys, self._what, slot, ordinal)
         frames = dict(before.frames())
-        places = sorted(frames)
-        wanted = set(places)
-        contents = before.contents()
-        if contents is None:
-            # Repaired without them: what the blocks hold is recognised by nobody, here or there.
-            raw = {place: read_frame(frame, "a block") for place, frame in frames.items()}
-            lengths = {place: len(content) for place, content in raw.items()}
-            pieces: list[packs.Piece] = []
-        else:
-            lengths = dict(zip(before.directory.places, contents.raw_lengths, strict=True))
-            pieces = [piece for piece in contents.pieces if piece.place in wanted]
+        places, contents = self._carried_contents(before, frames)
+        if not self._new.sealed:
+            frames = {place: unpadded(frame) for place, frame in frames.items()}
         sealed = seal_pack(
             SealingSession(self._new.origin_id, before.session.session_id, self._secrets[slot]),
             ordinal,
             BlockClass(before.directory.block_class),
             places,
             [frames.pop(place) for place in places],
-            packs.Contents([lengths[place] for place in places], pieces),
+            contents,
         )
         with memoryview(sealed.buffer) as data:
             self._new.storage.put(
@@ -267,6 +310,22 @@ class Resealing:
         self.objects += 1
         self.stored_bytes += sealed.length
         self._progress.advance(before.used_bytes())
+
+    @staticmethod
+    def _carried_contents(
+        before: OpenedPack, frames: dict[int, bytes]
+    ) -> tuple[list[int], packs.Contents]:
+        """Return the places of a pack's used blocks, and what is said of these."""
+        places = sorted(frames)
+        contents = before.contents()
+        if contents is None:
+            # Repaired without them: what the blocks hold is recognised by nobody, here or there.
+            lengths = {place: len(read_frame(frame, "a block")) for place, frame in frames.items()}
+            pieces: list[packs.Piece] = []
+        else:
+            lengths = dict(zip(before.directory.places, contents.raw_lengths, strict=True))
+            pieces = [piece for piece in contents.pieces if piece.place in frames]
+        return places, packs.Contents([lengths[place] for place in places], pieces)
 
     # --- states ------------------------------------------------------------------------------
 
@@ -302,7 +361,7 @@ class Resealing:
             previous=previous,
             # What a copy's other chains are called, its source does not know.
             older=[] if self._is_copy else now.older,
-            chain_public=self._public.raw,
+            chain_public=self._public.raw if self._public is not None else b"",
             points=[self._point(now, point) for point in now.points],
             sessions=self._sessions(now, (where, then), base, records, pages),
             sets=self._sets(now, (where, then), base, pages),
@@ -315,9 +374,11 @@ class Resealing:
         return self._new.header.job_id != self._old.header.job_id
 
     def _point(self, body: SessionBody, point: PublicPoint) -> PublicPoint:
-        opened = opened_details(self._old, self._old_keys, body, point)
-        context = session_context(self._new.origin_id, body.session_id) + point.point_id
-        details = seal_value(self._secrets[body.slot].metakey, DETAILS_LABEL, context, opened)
+        details = opened_details(self._old, self._old_keys, body, point)
+        secrets = self._secrets[body.slot]
+        if secrets is not None:
+            context = session_context(self._new.origin_id, body.session_id) + point.point_id
+            details = seal_value(secrets.metakey, DETAILS_LABEL, context, details)
         return msgspec.structs.replace(point, details=details)
 
     def _sessions(
@@ -419,7 +480,8 @@ class OpenedPack:
             raise PointDamagedError(f"chain {chain.name} uses a pack that no ledger knows")
         name = f"pack {ordinal} of a ledger"
         directory = decode(packs.Directory, page.directory, name).check(name)
-        session = SealingSession(chain.origin_id, record.session_id, keyring.secrets(record))
+        secrets = keyring.secrets(record) if chain.sealed else None
+        session = SealingSession(chain.origin_id, record.session_id, secrets)
         key = layout.pack(chain.chain_id, directory.pack_id)
         return cls(chain, session, key, page.directory, directory, what.used[slot, ordinal])
 
@@ -444,7 +506,6 @@ class OpenedPack:
         if self.bits & ~sum(1 << place for _, _, place, _ in used):
             raise PointDamagedError(f"{pack.key} lacks blocks that points use")
         sealer = self.session.sealer(self.directory.block_class, self.directory.pack_id)
-        assert sealer is not None, "only sealed chains are re-encrypted"
         for run in _runs(used):
             begin = run[0][0]
             data = memoryview(
@@ -458,7 +519,7 @@ class OpenedPack:
                     self.directory.ordinal, place, self.directory.block_class
                 )
                 try:
-                    frame = sealer.open(place, context, stored)
+                    frame = bytes(stored) if sealer is None else sealer.open(place, context, stored)
                 except NotSealedHereError as error:
                     raise self._damaged(place) from error
                 yield place, frame
@@ -487,13 +548,16 @@ class OpenedPack:
             return None
         if stored.encoded != self.encoded:
             raise MalformedError(f"{stored.key} has another directory than was signed")
-        assert self.session.secrets is not None
-        opened = open_value(
-            self.session.secrets.metakey,
-            CONTENTS_LABEL,
-            packs.trailer_context(self.chain.origin_id, self.session.session_id, stored.encoded),
-            stored.contents,
-        )
+        opened = stored.contents
+        if self.session.secrets is not None:
+            opened = open_value(
+                self.session.secrets.metakey,
+                CONTENTS_LABEL,
+                packs.trailer_context(
+                    self.chain.origin_id, self.session.session_id, stored.encoded
+                ),
+                stored.contents,
+            )
         return decode(packs.Contents, opened, stored.key).check(stored.directory, stored.key)
 
 
@@ -504,6 +568,8 @@ def compare(before: OpenedPack, after: OpenedPack) -> None:
         IntegrityError: it does not.
     """
     expected = dict(before.frames())
+    if not after.chain.sealed:
+        expected = {place: unpadded(frame) for place, frame in expected.items()}
     for place, frame in after.frames():
         if expected.pop(place, None) != frame:
             raise BlockDamagedError(f"{after.key} does not hold what {before.key} does")
@@ -529,6 +595,8 @@ def opened_details(chain: Chain, keyring: Keyring, body: SessionBody, point: Pub
     record = chain.sessions(body).get(body.slot)
     if record is None:
         raise PointDamagedError(f"the state of session {body.session_id.hex()[:12]} lacks itself")
+    if not chain.sealed:
+        return point.details
     context = session_context(chain.origin_id, body.session_id) + point.point_id
     return open_value(keyring.metakey(record), DETAILS_LABEL, context, point.details)
 

@@ -20,7 +20,6 @@ from strongroom.engine.clones import (
     body_of,
     compare,
 )
-from strongroom.engine.pack_sealing import SealingSession
 from strongroom.engine.reencryption import check_keys
 from strongroom.errors import ConflictError, MalformedError
 from strongroom.format.codec import decode
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from strongroom.crypto.keys import MetaKey
     from strongroom.crypto.signing import SigningKey
     from strongroom.engine.cancellation import Cancellation
+    from strongroom.engine.carried import Carried
     from strongroom.engine.progress import Progress
     from strongroom.format.journal import Entry, EntryRef
     from strongroom.format.tables import SessionRecord
@@ -100,7 +100,7 @@ def extend(
     old: Chain,
     old_keys: Keyring,
     new: Chain,
-    public: PublicKey,
+    public: PublicKey | None,
     chain_key: ChainKey | None,
     lacking: Lacking,
     *,
@@ -117,7 +117,7 @@ def extend(
         old: The chain that it follows.
         old_keys: Opens the sessions that are added.
         new: The clone.
-        public: The key that its sessions seal to.
+        public: The key that its sessions seal to; None if it is plain.
         chain_key: The same, if it is open: what an interrupted run made is gone on with.
         lacking: What it lacks.
         older: What its newest session is to say of the other chains of its job.
@@ -141,7 +141,8 @@ def extend(
         old, old_keys, new, public, chain_key, lacking.what, signer, clock, progress, cancel
     )
     if lacking.entries:
-        check_keys(lacking.what, old_keys)
+        check_keys(old, lacking.what, old_keys)
+        work.pass_over(lacking.clone)
         work.take_session_keys(keep_metakey)
         work.copy_packs()
         work.read_back()
@@ -170,6 +171,14 @@ class _Extension(Resealing):
 
     fills: ClassVar[bool] = False
 
+    def pass_over(self, known: Carried) -> None:
+        """Take no pack that points of the clone have for one of an earlier run."""
+        chain_id = self._new.chain_id
+        self._settled = frozenset(
+            layout.pack(chain_id, decode(Directory, encoded, "a directory").pack_id)
+            for encoded in known.directories.values()
+        )
+
     def read_back(self) -> None:
         """Compare what was stored with what it was made of, before an entry says that it is there.
 
@@ -180,24 +189,17 @@ class _Extension(Resealing):
         for slot, ordinal in sorted(self._what.used):
             self._cancel.check()
             before = OpenedPack.of(self._old, self._old_keys, self._what, slot, ordinal)
-            compare(before, self._stored(before, slot, ordinal))
+            compare(before, self._written_pack(before, slot, self._directories[slot, ordinal]))
             self._progress.advance(before.used_bytes())
         self._progress.finish()
-
-    def _stored(self, before: OpenedPack, slot: int, ordinal: int) -> OpenedPack:
-        """Return a pack as the next entry's ledger is going to have it."""
-        new = self._new
-        encoded = self._directories[slot, ordinal]
-        directory = decode(Directory, encoded, "a directory")
-        session = SealingSession(new.origin_id, before.session.session_id, self._secrets[slot])
-        key = layout.pack(new.chain_id, directory.pack_id)
-        return OpenedPack(new, session, key, encoded, directory, before.bits)
 
     def _new_keys(self) -> Keyring:
         keys = {} if self._chain_key is None else {self._chain_key.id: self._chain_key}
         keyring = Keyring(self._new.origin_id, keys)
         for slot, record in self._what.records.items():
-            keyring.add(record.session_id, self._secrets[slot])
+            secrets = self._secrets[slot]
+            if secrets is not None:
+                keyring.add(record.session_id, secrets)
         return keyring
 
     def append(self, lacking: Lacking, older: list[EntryRef]) -> None:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from strongroom.engine.blocks_ahead import BlocksAhead, workers_for
+from strongroom.engine.blocks_ahead import BlocksAhead, task_bytes_for, workers_for
 from strongroom.engine.index_reader import (
     ContentGap,
     DiskRun,
@@ -56,9 +56,6 @@ if TYPE_CHECKING:
 
 _WINDOW: Final = 16_384
 """Runs that are put in the order of their packs at a time."""
-_TASK_BYTES: Final = 1 << 20
-"""Blocks that lie behind each other are opened as one piece of work up to about this much."""
-_IN_FLIGHT: Final = 8
 _ZEROS: Final = bytes(1 << 20)
 
 
@@ -201,6 +198,7 @@ class _ObjectRestore:
             if run.address != last:
                 packs.need((run.address,))
                 last = run.address
+        packs.look_up()
         return stored
 
     def _refuse_to_replace(self) -> None:
@@ -235,11 +233,13 @@ class _ObjectRestore:
         work = self._work
         on_gap = (lambda _: None) if work.request.salvage else None
         pending: deque[Future[int]] = deque()
-        with ThreadPoolExecutor(workers_for(work.reader), "restore") as pool:
+        workers, task_bytes = workers_for(work.reader), task_bytes_for(work.reader)
+        with ThreadPoolExecutor(workers, "restore") as pool:
             try:
-                for batch in _batches(self._located(runs(work, self._root, on_gap))):
+                found = self._located(runs(work, self._root, on_gap))
+                for batch in _batches(found, task_bytes):
                     work.cancel.check()
-                    while len(pending) >= _IN_FLIGHT:
+                    while len(pending) >= 2 * workers:
                         work.progress.advance(pending.popleft().result())
                     pending.append(pool.submit(self._open_batch, target, batch))
                 while pending:
@@ -272,21 +272,23 @@ class _ObjectRestore:
     def _open_batch(self, target: ImageTarget | None, batch: list[list[Run]]) -> int:
         """Open blocks and write what they hold; runs on a worker."""
         done = 0
-        for group in batch:
+        reader = self._work.reader
+        stored = reader.with_stored((group[0].address for group in batch), BlockClass.DATA)
+        for group, (address, data) in zip(batch, stored, strict=True):
             try:
-                block = self._work.reader.read_uncached(group[0].address, BlockClass.DATA)
+                block = reader.read_uncached(address, BlockClass.DATA, data)
             except IntegrityError as error:
                 self._lose_runs(group, error)
                 continue
             for run in group:
                 try:
-                    data = content_of(block, run, self._hasher, str(self._path))
+                    content = content_of(block, run, self._hasher, str(self._path))
                 except IntegrityError as error:
                     self._lose_runs([run], error)
                     continue
                 if target is not None:
                     with self._writing:
-                        target.write_at(run.position, data)
+                        target.write_at(run.position, content)
                 done += run.length
         return done
 
@@ -310,14 +312,14 @@ class _ObjectRestore:
             )
 
 
-def _batches(groups: Iterator[list[Run]]) -> Iterator[list[list[Run]]]:
-    """Yield blocks put together to pieces of work of a useful size."""
+def _batches(groups: Iterator[list[Run]], task_bytes: int) -> Iterator[list[list[Run]]]:
+    """Yield blocks put together to pieces of work of about a size."""
     batch: list[list[Run]] = []
     held = 0
     for group in groups:
         batch.append(group)
         held += sum(run.length for run in group)
-        if held >= _TASK_BYTES:
+        if held >= task_bytes:
             yield batch
             batch, held = [], 0
     if batch:
@@ -390,6 +392,7 @@ def stream_runs(
     for run in walk(lose if salvage else None):
         packs.need((run.address,))
         stored += run.length
+    packs.look_up()
     if work.request.dry_run:
         work.result.would.append(what)
         return

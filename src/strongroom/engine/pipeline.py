@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from strongroom.crypto.envelope import SessionSecrets
 
 PACK_RAW_BYTES = 24 << 20
+FAR_PACK_RAW_BYTES = 32 << 20
+"""The same where each pack is a request to a place elsewhere, at the price of some 32 MiB more
+memory; `storage.bucket.SINGLE_BYTES` has room for what padding adds to it."""
 MAX_PACK_BLOCKS = 4096
 WINDOW = 64
 _RAW_BUDGET = 16 << 20
@@ -87,6 +90,7 @@ class BlockPipeline:
         compression: Compression,
         store: StorePack,
         workers: int = 2,
+        pack_bytes: int | None = None,
     ) -> None:
         """Start the threads.
 
@@ -98,7 +102,9 @@ class BlockPipeline:
             compression: The job's level.
             store: Makes a pack durable; called from several threads.
             workers: Threads that compress.
+            pack_bytes: Raw bytes of a pack at most; what suits a near place by default.
         """
+        self._pack_bytes = pack_bytes if pack_bytes is not None else PACK_RAW_BYTES
         self._session = SealingSession(origin_id, session_id, secrets)
         self._slot = slot
         self._framer = Framer(compression.level, sealed=secrets is not None)
@@ -204,7 +210,8 @@ class BlockPipeline:
     def _assembly(self, block_class: BlockClass, length: int) -> _Assembly:
         assembly = self._open.get(block_class)
         if assembly is not None and (
-            assembly.raw_bytes + length > PACK_RAW_BYTES or len(assembly.places) >= MAX_PACK_BLOCKS
+            assembly.raw_bytes + length > self._pack_bytes
+            or len(assembly.places) >= MAX_PACK_BLOCKS
         ):
             self._close(assembly)
             assembly = None

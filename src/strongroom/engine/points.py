@@ -26,7 +26,7 @@ from strongroom.errors import (
 from strongroom.format.codec import decode
 from strongroom.format.header import session_context
 from strongroom.format.point import DETAILS_LABEL, PointDetails, check_root
-from strongroom.repository.keyring import Keyring
+from strongroom.repository.keyring import Keyring, dedup_key_of
 from strongroom.repository.reader import BlockReader
 
 if TYPE_CHECKING:
@@ -107,12 +107,10 @@ class PointView:
         Raises:
             UnlockError: only the index can be opened with what is at hand.
         """
-        if not self.chain.sealed:
-            return ContentHasher(None)
         record = self.chain.sessions(self.live.body).get(self.live.body.slot)
-        if record is None or self.keyring is None:
-            raise UnlockError(f"nothing at hand opens the keys of point {self.id}")
-        return ContentHasher(self.keyring.secrets(record).dedup_key)
+        if record is None:
+            raise PointDamagedError(f"point {self.id} lacks the record of its own session")
+        return ContentHasher(dedup_key_of(self.chain, record, self.keyring))
 
 
 def open_points(

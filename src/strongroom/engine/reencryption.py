@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from strongroom.format.tables import SessionRecord
 
 
-def check_keys(what: Carried, keyring: Keyring) -> None:
-    """Go on if every session's keys can be had.
+def check_keys(chain: Chain, what: Carried, keyring: Keyring) -> None:
+    """Go on if every session's keys can be had; a plain chain's have none.
 
     Raises:
         UnlockError: one is sealed to a chain key that nothing at hand opens.
     """
-    for record in what.records.values():
+    for record in what.records.values() if chain.sealed else ():
         keyring.secrets(record)
 
 
@@ -64,7 +64,7 @@ def reencrypt(
     old: Chain,
     old_keys: Keyring,
     new: Chain,
-    chain_key: ChainKey,
+    chain_key: ChainKey | None,
     *,
     counter: int | None,
     older: list[EntryRef] | None,
@@ -80,7 +80,7 @@ def reencrypt(
         old: The chain to carry over.
         old_keys: Opens all of its sessions.
         new: The new chain, seen as if its header were there (`repository.unpublished`).
-        chain_key: The new chain's.
+        chain_key: The new chain's; None if it is plain.
         counter: What the newest session is to count as; None: as it does.
         older: What it is to say of the job's other chains; None: as it does.
         signer: The new chain's identity.
@@ -98,9 +98,10 @@ def reencrypt(
         CancelledError: on request; begun again, it goes on.
     """
     what = carried(old)
-    check_keys(what, old_keys)
+    check_keys(old, what, old_keys)
+    public = chain_key.public if chain_key is not None else None
     work = _Reencryption(
-        old, old_keys, new, chain_key.public, chain_key, what, signer, clock, progress, cancel
+        old, old_keys, new, public, chain_key, what, signer, clock, progress, cancel
     )
     work.take_session_keys(keep_metakey)
     work.copy_packs()
@@ -178,8 +179,8 @@ class _Reencryption(Resealing):
             IntegrityError: something is not what it was.
         """
         new = Chain(self._new.storage, self._new.chain_id)
-        assert self._chain_key is not None
-        keyring = Keyring(new.origin_id, {self._chain_key.id: self._chain_key})
+        own = self._chain_key
+        keyring = Keyring(new.origin_id, {} if own is None else {own.id: own})
         found = carried(new)
         if found.live != self._what.live:
             raise MalformedError(f"chain {new.name} does not promise the points it should")

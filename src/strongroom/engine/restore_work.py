@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from strongroom.errors import BlockDamagedError, IntegrityError, ObjectMissingError, StrongroomError
-from strongroom.format.block import BlockAddress, BlockClass
+from strongroom.format.block import PLACE_BITS, BlockAddress, BlockClass
+from strongroom.storage.reading import at_once, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +28,7 @@ SHOWN: Final = 10
 """Paths that a message lists before it only counts."""
 SALVAGE_HINT: Final = "'restore --salvage' restores everything else"
 _MOST_WARNINGS: Final = 1000
+_PLACE_MASK: Final = (1 << PLACE_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +137,20 @@ class PacksNeeded:
     """
 
     def __init__(self, work: RestoreWork) -> None:
+        self._work = work
         self._reader = work.reader
         self._salvage = work.request.salvage
-        self._places: dict[tuple[int, int], int] = {}
-        """Which places of a pack hold a block, as bits; by slot and ordinal."""
+        self._wanted: dict[tuple[int, int], int] = {}
+        """Which places of a pack hold a block that is needed, as bits; by slot and ordinal."""
 
     def need(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Take note of blocks; nothing is looked up yet."""
+        wanted = self._wanted
+        for slot, number in pairs:
+            key = (slot, number >> PLACE_BITS)
+            wanted[key] = wanted.get(key, 0) | 1 << (number & _PLACE_MASK)
+
+    def look_up(self) -> None:
         """Go on if these blocks have a place in a pack that is there.
 
         Raises:
@@ -149,14 +159,20 @@ class PacksNeeded:
             PointDamagedError: no ledger knows a block.
             UnlockError: no key at hand opens a block's session.
         """
-        for pair in pairs:
-            address = BlockAddress(*pair)
-            key = (address.slot, address.ordinal)
-            places = self._places.get(key)
-            if places is None:
-                places = self._places[key] = self._look_up(address)
-            if not places >> address.place & 1 and not self._salvage:
-                self._places[key] = places | self._look_up(address)
+        threads = at_once(self._work.view.chain.storage)
+        for _ in side_by_side(self._look_up_pack, self._wanted, threads):
+            pass
+
+    def _look_up_pack(self, pack: tuple[int, int]) -> None:
+        self._work.cancel.check()
+        slot, ordinal = pack
+        left = self._wanted[pack]
+        while left:
+            place = (left & -left).bit_length() - 1
+            left &= ~self._look_up(BlockAddress(slot, ordinal << PLACE_BITS | place))
+            left &= ~(1 << place)
+            if self._salvage:
+                return
 
     def _look_up(self, address: BlockAddress) -> int:
         try:

@@ -177,6 +177,7 @@ class _Planner:
             for leaf in tree_leaves(work.reader, self._root, plan.scope, on_gap):
                 work.cancel.check()
                 plan.choices.append((leaf.pair, self._judge(leaf)))
+            self._packs.look_up()
         finally:
             self._probe.close()
         if reads_files:

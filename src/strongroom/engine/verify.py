@@ -73,7 +73,6 @@ _PLACE_MASK: Final = (1 << PLACE_BITS) - 1
 _MOST_PATHS: Final = 20
 _MOST_DAMAGES: Final = 1000
 _SHOWN: Final = 50
-_IN_FLIGHT: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,11 +361,12 @@ class _ChainVerification:
             by_pack.setdefault((pair[0], pair[1] >> PLACE_BITS), []).append(pair)
         self._progress.begin("open blocks")
         pending: deque[Future[list[tuple[Pair, StrongroomError]]]] = deque()
-        with ThreadPoolExecutor(workers_for(self._views[0].reader()), "open") as pool:
+        workers = workers_for(self._views[0].reader())
+        with ThreadPoolExecutor(workers, "open") as pool:
             try:
                 for pack in sorted(by_pack):
                     self._cancel.check()
-                    while len(pending) >= _IN_FLIGHT:
+                    while len(pending) >= 2 * workers:
                         self._take(pending.popleft().result())
                     pending.append(pool.submit(self._open_pack, by_pack[pack]))
                 while pending:
@@ -384,11 +384,14 @@ class _ChainVerification:
             pairs.sort(key=lambda pair: reader.offset(BlockAddress(*pair), BlockClass.DATA))
         except IntegrityError:
             pairs.sort()  # some are in no ledger, and will say so
-        for pair in pairs:
+        addresses = (BlockAddress(*pair) for pair in pairs)
+        for pair, (address, stored) in zip(
+            pairs, reader.with_stored(addresses, BlockClass.DATA), strict=False
+        ):
             if self._cancel.requested:
                 break
             try:
-                length = len(reader.read_uncached(BlockAddress(*pair), BlockClass.DATA))
+                length = len(reader.read_uncached(address, BlockClass.DATA, stored))
                 if length < self._ends[pair]:
                     raise PointDamagedError(
                         f"block {pair[1]} of session {pair[0]} has {length} bytes, and a piece "

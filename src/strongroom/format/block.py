@@ -86,7 +86,15 @@ def pad_frame(codec: Codec, raw_length: int, payload: bytes | memoryview, *, sea
     return b"".join((struct.pack(">BII", codec, raw_length, len(payload)), payload, bytes(zeros)))
 
 
-def read_frame(frame: bytes | memoryview, what: str) -> bytes:
+def unpadded(frame: bytes | memoryview) -> bytes:
+    """Return a frame without its padding, as a plain chain stores it."""
+    if len(frame) < FRAME_HEADER:
+        raise MalformedError("a block is shorter than a frame")
+    length = FRAME_HEADER + struct.unpack_from(">BII", frame)[2]
+    return bytes(frame[:length])
+
+
+def read_frame(frame: bytes | bytearray | memoryview, what: str) -> bytes:
     """Return the raw content of a frame that was opened and so is authentic.
 
     Raises:

@@ -34,6 +34,7 @@ class SessionRecord(Value, frozen=True):
     chain_key_id: MaybeHash
     """The chain key its keys are sealed to; empty in a plain chain."""
     sealed_keys: bytes
+    """In a plain chain that was made from a sealed one: its dedup key, for anybody to read."""
     commitment: MaybeHash
     """Binds this session to one set of keys: what opens must match it."""
     ledger: TableRoot

@@ -68,16 +68,20 @@ from strongroom.model.phrases import counted
 from strongroom.repository import layout
 from strongroom.repository.keyring import Keyring, openers_of
 from strongroom.repository.signers import Signers
+from strongroom.storage.reading import WideReads, batches, small_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from strongroom.crypto.recipients import Stanza, Unlocker
     from strongroom.format.journal import EntryRef
+    from strongroom.repository.page_memory import PageMemory
     from strongroom.storage.base import Storage
 
 TABLES_HEAD = 12
 """Where the first page begins in a tables object: behind magic and length."""
+_AHEAD = 256
+"""Entries that are read ahead together."""
 _LISTINGS = 3
 """How often envelopes are listed where one of them is gone before it is read."""
 
@@ -180,6 +184,11 @@ class Chain:
         """What the journal's first entry follows."""
         self._signers = Signers(self, self.founder)
         self._entries: dict[int, Entry] = {}
+        self._ahead: dict[int, bytes] = {}
+        """Entries that were read and not yet looked at."""
+        self._pages = WideReads(storage)
+        self.memory: PageMemory | None = None
+        """What was read of the chain before, where that is kept."""
 
     @property
     def sealed(self) -> bool:
@@ -212,6 +221,28 @@ class Chain:
                 ends.append(mark)
         return sorted(number for number in found if all(number <= end for end in ends))
 
+    @cached_property
+    def _listed(self) -> list[int]:
+        """What `numbers` told when it was first asked: one listing for all that is judged by it."""
+        return self.numbers()
+
+    def coming(self, numbers: Iterable[int]) -> Iterator[int]:
+        """Yield numbers whose entries are going to be asked for, each before it is.
+
+        Where a request takes a while, the next entries are read side by side meanwhile. They are
+        judged when they are asked for.
+        """
+        for some in batches(numbers, _AHEAD):
+            keys = {
+                layout.entry(self.chain_id, number): number
+                for number in some
+                if number not in self._entries and self._from_memory(number) is None
+            }
+            if len(keys) > 1:
+                ahead = small_objects(self.storage, keys)
+                self._ahead = {keys[key]: data for key, data in ahead.items()}
+            yield from some
+
     def entry(self, number: int) -> Entry:
         """Return an entry whose place and signature hold.
 
@@ -224,7 +255,12 @@ class Chain:
         if known is not None:
             return known
         key = layout.entry(self.chain_id, number)
-        entry = read_entry(get_framed(self.storage, key, MAX_ENTRY), key)
+        data = (
+            self._from_memory(number)
+            or self._ahead.pop(number, None)
+            or get_framed(self.storage, key, MAX_ENTRY)
+        )
+        entry = read_entry(data, key)
         raw = entry.raw
         if raw.chain_id != self.chain_id or raw.number != number:
             raise ForgedError(
@@ -238,7 +274,27 @@ class Chain:
         elif raw.kind != EntryKind.CONDEMNATION:
             raise ForgedError(f"{key} is not signed: its signature was stripped")
         self._entries[number] = entry
+        if self.memory is not None:
+            self.memory.put(entry.hash, data)
         return entry
+
+    def _from_memory(self, number: int) -> bytes | None:
+        """Return an entry that was read before, if it is the one that the history says."""
+        if self.memory is None or "promise_entry" not in self.__dict__:
+            return None
+        name = self._remembered_hashes.get(number)
+        return self.memory.get(name) if name is not None else None
+
+    @cached_property
+    def _remembered_hashes(self) -> dict[int, bytes]:
+        """The hashes of entries by the newest history, as far as it can be read."""
+        if self.promise_entry is None:
+            return {}
+        try:
+            records = dict(self.history(self.promise_entry).items())
+        except IntegrityError:
+            return {}
+        return {number: record.entry_hash for number, record in records.items()}
 
     # --- whose it is -----------------------------------------------------------------------
 
@@ -299,7 +355,7 @@ class Chain:
         Raises:
             IntegrityError: an entry does not hold, and nothing is missing before it.
         """
-        numbers = self.numbers()
+        numbers = self._listed
         refused: dict[int, IntegrityError | UnsupportedVersionError] = {}
         found: Entry | None = None
         for number in reversed(numbers):
@@ -366,7 +422,7 @@ class Chain:
         listing: list[int] = []
         previous = newest.hash if newest else self.root_hash
         line = self._line_at(newest) if newest else 0
-        for number in self.numbers():
+        for number in self._listed:
             if number <= start:
                 listing.append(number)
             elif number == (listing[-1] if listing else 0) + 1:
@@ -457,7 +513,10 @@ class Chain:
 
     def refresh(self) -> None:
         """Forget what was listed, so that newer entries are seen."""
-        for name in ("lines", "listing", "newest_session", "promise_entry"):
+        for name in (
+            *("lines", "listing", "newest_session", "promise_entry"),
+            *("_listed", "_remembered_hashes"),
+        ):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -582,12 +641,13 @@ class Chain:
             return []
         live: list[LivePoint] = []
         missing: list[str] = []
-        for number, record in self.history(promise).items():
-            if not record.promised:
-                continue
-            if number not in self.listing:
+        there = set(self.listing)
+        promised = {number: one for number, one in self.history(promise).items() if one.promised}
+        for number, record in promised.items():
+            if number not in there:
                 missing.extend(point.hex() for point in record.promised)
-                continue
+        for number in self.coming(sorted(there & promised.keys())):
+            record = promised[number]
             entry = self.remembered(number)
             live.extend(
                 LivePoint(point, entry, point.point_id in record.held)
@@ -644,13 +704,22 @@ class Chain:
         Raises:
             PointDamagedError: its tables object is missing or too short.
         """
+        if self.memory is not None:
+            kept = self.memory.get(ref.page_hash)
+            if kept is not None:
+                return kept
         key = layout.tables(self.chain_id, ref.object_id)
         try:
-            return self.storage.get(key, ref.offset, ref.length)
+            page = self._pages.get(key, ref.offset, ref.length)
+            if fingerprint(page) != ref.page_hash:
+                page = self._pages.anew(key, ref.offset, ref.length)
         except ObjectMissingError:
             raise PointDamagedError(
                 f"{key} is missing; every point of chain {self.name} made since refers to it"
             ) from None
+        if self.memory is not None and fingerprint(page) == ref.page_hash:
+            self.memory.put(ref.page_hash, page)
+        return page
 
     def sessions(self, body: SessionBody) -> Table[SessionRecord]:
         return Table(SessionRecord, SESSION_SPAN, body.sessions, self.load_page)
@@ -738,9 +807,10 @@ class Chain:
     ) -> bool:
         """Read the envelopes of these names; return whether one was gone."""
         gone = False
+        ahead = small_objects(self.storage, names)
         for key, chain_key_id in names.items():
             try:
-                envelope = self._envelope(key)
+                envelope = self._envelope(key, ahead.get(key))
             except (IntegrityError, UnsupportedVersionError) as error:
                 gone = gone or isinstance(error, ObjectMissingError)
                 # A copy that only claims to be newer does not outweigh one that is damaged.
@@ -762,8 +832,9 @@ class Chain:
             "it anew; so has every copy of the repository",
         )
 
-    def _envelope(self, key: str) -> headers.Envelope:
-        envelope = self.read_envelope(get_framed(self.storage, key, MAX_SMALL), key)
+    def _envelope(self, key: str, ahead: bytes | None) -> headers.Envelope:
+        data = ahead or get_framed(self.storage, key, MAX_SMALL)
+        envelope = self.read_envelope(data, key)
         if layout.envelope_parts(key) != (envelope.chain_key_id, envelope.generation):
             raise ForgedError(f"{key} is the envelope of something else: swapped in storage")
         return envelope
@@ -951,15 +1022,15 @@ class Chain:
 
 
 def get_framed(storage: Storage, key: str, limit: int) -> bytes:
-    """Return a small object whole, or refuse it by its size.
+    """Return a small object whole, with one request, or refuse it by its size.
 
     Raises:
         MalformedError: it is longer than any object of its kind.
     """
-    size = storage.size(key)
-    if size > limit:
-        raise MalformedError(f"{key} has {size} bytes, more than any object of its kind")
-    return storage.get(key)
+    data = storage.get(key, 0, limit + 1)
+    if len(data) > limit:
+        raise MalformedError(f"{key} has more than {limit} bytes, the most of its kind")
+    return data
 
 
 def _points(entry: Entry) -> list[PublicPoint]:

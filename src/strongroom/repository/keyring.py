@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.crypto.envelope import ChainKey, SessionSecrets, open_session
+from strongroom.crypto.keys import KEY_LENGTH, DedupKey
 from strongroom.crypto.recipients import KMS_PREFIX
 from strongroom.errors import (
     EnvelopeDamagedError,
+    MalformedError,
     UnlockError,
 )
 from strongroom.format.header import session_context
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
     from strongroom.format.header import Envelope
     from strongroom.format.tables import SessionRecord
+    from strongroom.repository.chain import Chain
 
 
 class Metakeys(Protocol):
@@ -152,6 +155,27 @@ class Keyring:
         self.closed |= found.closed
         self.refused |= found.refused
         self.openers |= found.openers
+
+
+def dedup_key_of(chain: Chain, record: SessionRecord, keyring: Keyring | None) -> DedupKey | None:
+    """Return what keys the content hashes of a session's points; None where nothing does.
+
+    A plain chain that was made from a sealed one tells its key to everybody.
+
+    Raises:
+        UnlockError: nothing at hand opens the session's keys.
+        MalformedError: what a plain chain tells is no key.
+    """
+    if not chain.sealed:
+        if len(record.sealed_keys) not in (0, KEY_LENGTH):
+            raise MalformedError(
+                f"session {record.session_id.hex()[:12]} of plain chain {chain.name} has keys that "
+                "are none"
+            )
+        return DedupKey(record.sealed_keys) if record.sealed_keys else None
+    if keyring is None:
+        raise UnlockError(f"nothing at hand opens the keys of chain {chain.name}")
+    return keyring.secrets(record).dedup_key
 
 
 def openers_of(envelopes: Mapping[bytes, Envelope]) -> dict[bytes, str]:

@@ -30,10 +30,10 @@ def entry(chain_id: bytes, number: int) -> str:
 def entry_number(key: str) -> int | None:
     """Return the number in a journal entry's key.
 
-    None where it is not a key that `entry` makes: nobody's entry then.
+    None where it is not a key that `entry` makes, or a note of a copy has: nobody's entry then.
     """
-    tail = key.rpartition("/")[2]
-    return (int(tail) or None) if re.fullmatch(r"[0-9]{10}", tail) else None
+    found = re.fullmatch(r"chains/[0-9a-f]{32}/(?:journal|mirror)/([0-9]{10})", key)
+    return (int(found[1]) or None) if found else None
 
 
 def copied_up_to(chain_id: bytes, number: int) -> str:
@@ -43,7 +43,7 @@ def copied_up_to(chain_id: bytes, number: int) -> str:
 
 def copied_up_to_number(key: str) -> int | None:
     """Return the number in a key that `copied_up_to` makes; None where it makes no such key."""
-    found = re.fullmatch(r"upto-([0-9]{10})", key.rpartition("/")[2])
+    found = re.fullmatch(r"chains/[0-9a-f]{32}/journal/upto-([0-9]{10})", key)
     return int(found[1]) if found else None
 
 

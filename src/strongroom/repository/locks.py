@@ -42,7 +42,7 @@ from strongroom import errors
 from strongroom.clock import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -304,7 +304,8 @@ def _create(
         _held_here.discard(token)
         raise
     with _letting_go(lock):
-        newest = _newest(storage, name)
+        row = [info.key for info in storage.list(f"locks/{name}/")]
+        newest = _newest_of(row)
         if newest is None or newest.number != number:
             # The row had moved on so far that this number was cleared away already.
             _held_here.discard(token)
@@ -312,7 +313,7 @@ def _create(
                 storage.delete(_key(name, number))
             return None
     with suppress(errors.UnavailableError, errors.RefusedError):  # clears up, no more
-        for key in [info.key for info in storage.list(f"locks/{name}/")]:
+        for key in row:
             found = _ROW.fullmatch(key.rpartition("/")[2])
             if found and int(found[1]) < number - (0 if found[2] else _KEPT):
                 storage.delete(key)
@@ -341,16 +342,20 @@ class _Newest:
 
 
 def _newest(storage: Storage, name: str) -> _Newest | None:
+    return _newest_of(info.key for info in storage.list(f"locks/{name}/"))
+
+
+def _newest_of(row: Iterable[ObjectKey]) -> _Newest | None:
     number, key = 0, ""
     beats: dict[int, tuple[int, ObjectKey]] = {}
-    for info in storage.list(f"locks/{name}/"):
-        found = _ROW.fullmatch(info.key.rpartition("/")[2])
+    for name in row:
+        found = _ROW.fullmatch(name.rpartition("/")[2])
         if found is None:
             continue
         if found[2]:
-            beats[int(found[1])] = (int(found[2]), info.key)  # in order: the last is newest
+            beats[int(found[1])] = (int(found[2]), name)  # in order: the last is newest
         elif number < int(found[1]) < _MOST_ROWS:
-            number, key = int(found[1]), info.key
+            number, key = int(found[1]), name
     if not number:
         return None
     return _Newest(key, number, beats[number][1] if number in beats else None)

@@ -60,6 +60,7 @@ from strongroom.repository.reach import Reach, UsedPack, used_packs
 from strongroom.repository.scrub_report import Damage
 from strongroom.repository.state import StateBlocks
 from strongroom.repository.stored_packs import Form, forms_of_all, next_generation, read_form
+from strongroom.storage.reading import at_once, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -150,6 +151,8 @@ class MirrorPlan:
     """Bytes of the source's objects, by key."""
     missing: list[UsedPack] = field(default_factory=list)
     """Packs that are at neither end."""
+    named: bool = False
+    """A newer chain of the job names the source."""
     there: dict[str, int] = field(default_factory=dict)
     """Bytes of the target's objects, by key."""
 
@@ -225,8 +228,8 @@ def plan_mirror(
         target: Where its copy is, or is to be.
         trust: Whose signatures count.
         known: The newest entry known of it from elsewhere.
-        named: Begin a copy of it without points, too: a newer chain's session says that it is
-            there, and readers hold that against a copy that lacks it.
+        named: A newer chain of the job names this one, so readers look for it: without
+            points its journal travels all the same, and no state that nobody goes on in.
         check: Read what the target has already, and replace what is not what was signed.
         keeps_ways: Replace no envelope of the target's that is intact: who can sign could shut
             out everybody else by it.
@@ -234,8 +237,8 @@ def plan_mirror(
         cancel: Stops that.
 
     Returns:
-        What has to travel; None where the source promises no point, nobody names the chain and
-        the target has nothing of it.
+        What has to travel; None where the source promises no point, the target has nothing, and
+        nobody looks for it there.
 
     Raises:
         UnvouchedError: nobody here believes who signs it.
@@ -351,7 +354,7 @@ class _Planner:
         assert promise is not None or not live
         newest = chain.newest_session
         kept = {entry.number: entry for entry in chain.kept_entries()}
-        if newest is not None:
+        if newest is not None and (live or not self._named):
             kept[newest.number] = newest  # whoever goes on in the copy builds on it
         plan = MirrorPlan(
             source=chain,
@@ -359,6 +362,7 @@ class _Planner:
             points=tuple(one.point.point_id.hex() for one in live),
             head=head,
             kept=[kept[number] for number in sorted(kept)],
+            named=self._named,
             keeps_ways=self._keeps_ways,
         )
         prefix = layout.chain(chain.chain_id)
@@ -457,7 +461,7 @@ class _Planner:
         chain = self._chain
         kept = {entry.number for entry in plan.kept}
         needed: list[Entry] = []
-        for number in chain.listing:
+        for number in chain.coming(chain.listing):
             if number > plan.head.number:
                 continue  # unsigned, and nothing signed follows it yet
             entry = chain.entry(number)
@@ -692,6 +696,7 @@ class _Carrier:
         self._chain_id = plan.source.chain_id
         self._wrong = set(plan.replaced)
         self._large = threading.Lock()
+        self._threads = min(at_once(self._source, self._target), _THREADS)
 
     def run(self) -> CopiedChain:
         plan = self._plan
@@ -701,14 +706,8 @@ class _Carrier:
         for key, data in plan.ways.items():
             self._bring(key, data)
         damaged = self._bring_packs()
-        for object_id, refs in plan.pages.items():
-            self._cancel.check()
-            key = layout.tables(self._chain_id, object_id)
-            if plan.sizes.get(key, 0) > _MOST_TABLES:
-                raise MalformedError(f"{key} is longer than any object of its kind")
-            data = self._read(key)
-            _check_tables(data, key, refs)
-            self._bring(key, data)
+        for _ in side_by_side(self._bring_pages, plan.pages.items(), self._threads):
+            pass
         self._bring_entries()
         if plan.header:
             self._bring(layout.header(self._chain_id), plan.source.stored_header)
@@ -717,6 +716,16 @@ class _Carrier:
                 self._target.delete(key)
         self._progress.finish()
         return plan.outcome(done=True, damaged=damaged)
+
+    def _bring_pages(self, one: tuple[bytes, list[PageRef]]) -> None:
+        self._cancel.check()
+        object_id, refs = one
+        key = layout.tables(self._chain_id, object_id)
+        if self._plan.sizes.get(key, 0) > _MOST_TABLES:
+            raise MalformedError(f"{key} is longer than any object of its kind")
+        data = self._read(key)
+        _check_tables(data, key, refs)
+        self._bring(key, data)
 
     # --- packs -------------------------------------------------------------------------------
 

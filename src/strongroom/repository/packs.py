@@ -15,6 +15,7 @@ from strongroom.crypto.fingerprinter import Fingerprinter
 from strongroom.errors import IntegrityError, UnsupportedVersionError
 from strongroom.format.codec import HASH_LENGTH
 from strongroom.repository.stored_packs import read_form
+from strongroom.storage.reading import RUN_BYTES, is_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 PIECE = 2 << 20
 """As much is read at once: it fits the caches, so that hashing runs at memory speed."""
+
+
+def piece_bytes(storage: Storage) -> int:
+    """Return how much of a pack is to be read at once: more where a request takes a while."""
+    return RUN_BYTES if is_far(storage) else PIECE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ def _damaged_blocks(
     cancel: Cancellation,
 ) -> Iterator[int]:
     """Yield the places of blocks whose stored bytes have another hash than the directory says."""
-    places = directory.places
+    places, piece = directory.places, piece_bytes(storage)
     order = sorted(
         (index for index, place in enumerate(places) if place in offsets),
         key=lambda index: offsets[places[index]],
@@ -131,7 +137,7 @@ def _damaged_blocks(
     run: list[int] = []
     run_bytes = 0
     for index in order:
-        if run and run_bytes + directory.lengths[index] > PIECE:
+        if run and run_bytes + directory.lengths[index] > piece:
             yield from _compare(storage, key, directory, offsets, run, progress, cancel)
             run, run_bytes = [], 0
         run.append(index)
@@ -153,11 +159,12 @@ def _compare(
     cancel.check()
     begin = offsets[directory.places[run[0]]]
     length = sum(directory.lengths[index] for index in run)
-    if length > PIECE:
+    piece = piece_bytes(storage)
+    if length > piece:
         hasher = Fingerprinter()
-        for at in range(begin, begin + length, PIECE):
+        for at in range(begin, begin + length, piece):
             cancel.check()
-            hasher.update(storage.get(key, at, min(PIECE, begin + length - at)))
+            hasher.update(storage.get(key, at, min(piece, begin + length - at)))
         digests = [hasher.digest()]
     else:
         data = memoryview(storage.get(key, begin, length))
@@ -174,6 +181,7 @@ def _compare(
 
 def _skim(storage: Storage, key: str, size: int, progress: Progress, cancel: Cancellation) -> None:
     """Read what nothing says anything of: at least the storage can give it back."""
-    for at in range(0, size, PIECE):
+    piece = piece_bytes(storage)
+    for at in range(0, size, piece):
         cancel.check()
-        progress.advance(len(storage.get(key, at, PIECE)))
+        progress.advance(len(storage.get(key, at, piece)))

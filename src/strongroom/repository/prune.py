@@ -411,7 +411,7 @@ class _Prune:
             kept[newest.number] = newest  # the next session builds on it
         found = _Sorted(kept=[kept[number] for number in sorted(kept)])
         bound = promise.number if over else newest.number if newest else 0
-        for number in chain.listing:
+        for number in chain.coming(chain.listing):
             entry = chain.entry(number)
             if number in kept:
                 continue
@@ -513,13 +513,17 @@ class _Prune:
         return found
 
     def _goes_on_elsewhere(self, remarks: list[str]) -> bool:
-        """Tell whether the job has published in a newer chain."""
+        """Tell whether the job has published in a newer chain, or since an empty one began.
+
+        A session that died right after it began a chain leaves it empty, and the next one may not
+        know of it.
+        """
         own = max((body.counter for body in self._session_bodies()), default=0)
         started = self._chain.header.created_at
         return any(
-            newest.counter > own if own else other.header.created_at > started
+            newest.counter > own if own else other.newest_session.raw.made_at > started
             for other, newest in self._others(remarks)
-            if newest is not None
+            if newest is not None and other.newest_session is not None
         )
 
     def _dropped_elsewhere(self, spare: Collection[bytes], remarks: list[str]) -> bool:

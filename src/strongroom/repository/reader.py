@@ -18,27 +18,33 @@ from strongroom.crypto.aead import NotSealedHereError, PackSealer
 from strongroom.crypto.content import fingerprint
 from strongroom.errors import (
     BlockDamagedError,
+    IntegrityError,
     MalformedError,
     ObjectMissingError,
     PointDamagedError,
+    StrongroomError,
 )
 from strongroom.format.block import BlockAddress, BlockClass, context, read_frame
 from strongroom.format.codec import HASH_LENGTH, decode
 from strongroom.format.pack import FOOTER_LENGTH, Directory
 from strongroom.repository import layout
 from strongroom.repository.stored_packs import find_block, find_pack
+from strongroom.storage.reading import RUN_BYTES, WideReads, is_far
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from strongroom.format.paging import Table
     from strongroom.format.tables import LedgerPage, SessionRecord
     from strongroom.repository.chain import Chain
     from strongroom.repository.keyring import Keyring
     from strongroom.repository.stored_packs import StoredPack
+    from strongroom.storage.base import Buffer
 
 _LOOKS = 5
 """How often a block is looked for that compaction moves meanwhile."""
+_GAP = 256 << 10
+"""Bytes between two blocks that are read with them rather than with a request of their own."""
 _THINNED_KEPT = 256
 _PLACES_KEPT = 1 << 17
 """Blocks whose place in a pack is remembered: about 25 MB."""
@@ -55,6 +61,26 @@ class Birth:
     index_of: dict[int, int]
     """Position in the directory's columns, by place."""
     sealer: PackSealer | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lying:
+    """Where a block lies."""
+
+    address: BlockAddress
+    key: str
+    """The pack object's name."""
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+    def follows(self, first: _Lying, last: _Lying) -> bool:
+        """Tell whether this one is worth being read together with those before it."""
+        near = self.key == last.key and 0 <= self.offset - last.end <= _GAP
+        return near and self.end - first.offset <= RUN_BYTES
 
 
 class BlockReader:
@@ -87,6 +113,9 @@ class BlockReader:
         self._opened: OrderedDict[BlockAddress, bytes] = OrderedDict()
         self._opened_bytes = 0
         self._cache_bytes = cache_bytes
+        self._is_far = is_far(chain.storage)
+        self._pages = WideReads(chain.storage)
+        """Packs of an index: small blocks, of which many are wanted."""
 
     @property
     def location(self) -> str:
@@ -116,14 +145,23 @@ class BlockReader:
                     self._opened_bytes -= len(self._opened.popitem(last=False)[1])
         return raw
 
-    def read_uncached(self, address: BlockAddress, block_class: BlockClass) -> bytes:
-        """Return the content of a block and keep nothing of it; raises as `read`."""
+    def read_uncached(
+        self, address: BlockAddress, block_class: BlockClass, stored: Buffer | None = None
+    ) -> bytes:
+        """Return the content of a block and keep nothing of it; raises as `read`.
+
+        Args:
+            address: The block's.
+            block_class: Its class.
+            stored: Its bytes, where `with_stored` had them.
+        """
         birth = self.birth(address, block_class)
         index = birth.index_of.get(address.place)
         if index is None:
             raise self._unknown_place(birth, address)
         try:
-            stored = self._stored(birth, address, index)
+            if stored is None:
+                stored = self._stored(birth, address, index)
         except ObjectMissingError as error:
             raise ObjectMissingError(
                 f"{birth.key} is missing: {_named(birth, address)} cannot be read",
@@ -144,25 +182,80 @@ class BlockReader:
                 **_fields(birth, address),
             ) from error
 
+    def with_stored(
+        self, addresses: Iterable[BlockAddress], block_class: BlockClass
+    ) -> Iterator[tuple[BlockAddress, Buffer | None]]:
+        """Yield blocks with their stored bytes, or None: then `read_uncached` is to read them.
+
+        In a place elsewhere blocks that lie behind each other come with one request. What is
+        wrong with one shows when it is opened.
+
+        Args:
+            addresses: In the order in which they lie in their packs.
+            block_class: Of all of them.
+        """
+        run: list[_Lying] = []
+        for address in addresses:
+            lying = self._lying(address, block_class)
+            if run and (lying is None or not lying.follows(run[0], run[-1])):
+                yield from self._read_run(run)
+                run = []
+            if lying is None:
+                yield address, None
+            else:
+                run.append(lying)
+        if run:
+            yield from self._read_run(run)
+
+    def _lying(self, address: BlockAddress, block_class: BlockClass) -> _Lying | None:
+        """Return where a block was born, or None if it has to be read alone."""
+        if not self._is_far:
+            return None
+        try:
+            birth = self.birth(address, block_class)
+        except StrongroomError:
+            return None
+        index = birth.index_of.get(address.place)
+        with self._lock:
+            thinned = birth.key in self._thinned
+        if index is None or thinned:
+            return None
+        directory = birth.directory
+        return _Lying(address, birth.key, directory.offsets[index], directory.lengths[index])
+
+    def _read_run(self, run: list[_Lying]) -> Iterator[tuple[BlockAddress, Buffer | None]]:
+        """Yield blocks that lie one behind the other, read together if they are several."""
+        begin, end = run[0].offset, run[-1].end
+        data = None
+        if len(run) > 1:
+            with suppress(IntegrityError):  # it is looked for elsewhere, block by block
+                data = memoryview(self._chain.storage.get(run[0].key, begin, end - begin))
+        for one in run:
+            stored = None if data is None else data[one.offset - begin : one.end - begin]
+            yield one.address, stored
+
     def _stored(self, birth: Birth, address: BlockAddress, index: int) -> bytes:
         """Return a block's bytes from the pack, or from what compaction left of it."""
-        storage, length = self._chain.storage, birth.directory.lengths[index]
+        get: Callable[[str, int, int], bytes] = self._chain.storage.get
+        if birth.directory.block_class == BlockClass.INDEX:
+            get = self._pages.get
+        length = birth.directory.lengths[index]
         with self._lock:
             thinned = self._thinned.get(birth.key)
         if thinned is None:
             try:
-                return storage.get(birth.key, birth.directory.offsets[index], length)
+                return get(birth.key, birth.directory.offsets[index], length)
             except ObjectMissingError:
                 pass
         elif address.place in thinned.offsets:
             try:
-                return storage.get(thinned.key, thinned.offsets[address.place], length)
+                return get(thinned.key, thinned.offsets[address.place], length)
             except ObjectMissingError:
                 pass  # thinned once more meanwhile
         for _ in range(_LOOKS):
             thinned = self._find_thinned(birth, address.place)
             try:
-                return storage.get(thinned.key, thinned.offsets[address.place], length)
+                return get(thinned.key, thinned.offsets[address.place], length)
             except ObjectMissingError:
                 continue
         raise ObjectMissingError(f"{birth.key} is rewritten again and again", object=birth.key)
@@ -202,7 +295,7 @@ class BlockReader:
         return birth.index_of.keys()
 
     def _opened_frame(
-        self, birth: Birth, address: BlockAddress, index: int, stored: bytes
+        self, birth: Birth, address: BlockAddress, index: int, stored: Buffer
     ) -> bytes:
         what = "a block"
         # A seal says that somebody had the key, and only the ledger's hash who: a secret that

@@ -30,13 +30,17 @@ from strongroom.repository import layout
 from strongroom.repository.chain import Chain, get_framed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from strongroom.crypto.hpke import PublicKey
     from strongroom.crypto.recipients import Recipient
     from strongroom.crypto.signing import SigningKey
     from strongroom.format.journal import EntryRef
     from strongroom.storage.base import Storage
+
+
+def _told_to_nobody(chain_id: bytes, header: bytes) -> None:
+    """Where a crash leaves envelopes only, and nobody looks for them."""
 
 
 def start_chain(
@@ -67,8 +71,20 @@ def prepare_chain(
     signer: SigningKey,
     created_at: int,
     previous: EntryRef | None,
+    *,
+    begun: Callable[[bytes, bytes], object] = _told_to_nobody,
 ) -> tuple[bytes, bytes, ChainKey | None]:
     """Store a new chain's envelopes and sign its header, which is the caller's to store.
+
+    Args:
+        storage: Where.
+        job_id: Whose chain it is.
+        recipients: Who is to open it; nobody makes it a plain one.
+        signer: The chain's identity.
+        created_at: Microseconds since 1970.
+        previous: The job's newest session entry.
+        begun: Is told id and header before anything is stored: who remembers them can remove
+            what a crash leaves.
 
     Returns:
         The chain's id, the header as the object to store, and the chain key of a sealed one.
@@ -86,12 +102,13 @@ def prepare_chain(
         previous,
         chain_key.id if chain_key else b"",
     )
+    encoded = encode(header)
+    framed = headers.frame_header(encoded, signer.sign(headers.HEADER_DOMAIN, encoded))
+    begun(chain_id, framed)
     if chain_key is not None:
         # Before the header: a chain that has a header can be opened.
         _write_envelope(storage, chain_id, chain_id, chain_key, recipients, signer, generation=1)
-    encoded = encode(header)
-    signature = signer.sign(headers.HEADER_DOMAIN, encoded)
-    return chain_id, headers.frame_header(encoded, signature), chain_key
+    return chain_id, framed, chain_key
 
 
 def prepare_derived(
@@ -101,6 +118,8 @@ def prepare_derived(
     created_at: int,
     previous: EntryRef | None,
     storage: Storage | None = None,
+    *,
+    begun: Callable[[bytes, bytes], object] = _told_to_nobody,
 ) -> tuple[bytes, bytes]:
     """Store the ways into a chain that is made from sealed blocks of another one.
 
@@ -114,6 +133,8 @@ def prepare_derived(
         created_at: Microseconds since 1970.
         previous: The job's newest session entry.
         storage: Where the new chain is to be; with the old one by default.
+        begun: Is told id and header before anything is stored: who remembers them can remove
+            what a crash leaves.
 
     Returns:
         The new chain's id, and its header as the object to store.
@@ -128,6 +149,20 @@ def prepare_derived(
         raise EnvelopeDamagedError(
             f"chain {old.name} has no intact envelope of the key that sessions seal to"
         )
+    header = headers.ChainHeader(
+        FORMAT,
+        old.header.suite,
+        chain_id,
+        old.origin_id,
+        old.header.job_id,
+        created_at,
+        signer.public.raw,
+        previous,
+        recipients,
+    )
+    encoded = encode(header)
+    framed = headers.frame_header(encoded, signer.sign(headers.HEADER_DOMAIN, encoded))
+    begun(chain_id, framed)
     for envelope in envelopes.values():
         own = msgspec.structs.replace(
             envelope, chain_id=chain_id, generation=1, identity=signer.public.raw
@@ -141,20 +176,7 @@ def prepare_derived(
             found = headers.read_link(get_framed(old.storage, info.key, MAX_SMALL), info.key)
             own_link = msgspec.structs.replace(found, chain_id=chain_id)
             target.put(layout.link(chain_id, *ends), headers.frame_link(own_link))
-    header = headers.ChainHeader(
-        FORMAT,
-        old.header.suite,
-        chain_id,
-        old.origin_id,
-        old.header.job_id,
-        created_at,
-        signer.public.raw,
-        previous,
-        recipients,
-    )
-    encoded = encode(header)
-    signature = signer.sign(headers.HEADER_DOMAIN, encoded)
-    return chain_id, headers.frame_header(encoded, signature)
+    return chain_id, framed
 
 
 def change_recipients(

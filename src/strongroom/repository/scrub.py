@@ -24,12 +24,13 @@ from strongroom.errors import (
 from strongroom.format import header as headers
 from strongroom.format.codec import MAX_SMALL
 from strongroom.repository import configuration, layout
-from strongroom.repository.chain import get_framed
+from strongroom.repository.chain import Chain, get_framed
 from strongroom.repository.scrub_chain import ChainScrub
 from strongroom.repository.scrub_loose import ID, Loose, claimed_points
 from strongroom.repository.scrub_packs import Choice, Everything, Sample
 from strongroom.repository.scrub_report import Findings, ScrubbedChain, ScrubReport
 from strongroom.storage.keys import PROBES
+from strongroom.storage.reading import ListedAhead
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -105,7 +106,7 @@ class Scrub:
         cancel: Cancellation,
     ) -> None:
         self.repository = repository
-        self.storage = repository.storage
+        self.storage = ListedAhead(repository.storage)
         self.trust = trust
         self.heads = heads
         self.only = chain_ids
@@ -115,7 +116,7 @@ class Scrub:
         self.known_points = known_points
         self.choice = choice
         self.findings = Findings()
-        self.loose = Loose(repository.storage, choice, self.findings, progress, cancel)
+        self.loose = Loose(self.storage, choice, self.findings, progress, cancel)
         self.older: list[tuple[str, list[str], EntryRef]] = []
         """What newest entries say of other chains of their jobs: who says it, with which points."""
 
@@ -189,7 +190,7 @@ class Scrub:
         key = layout.header(chain_id)
         self.progress.reading(f"chain {chain_id.hex()[:12]}")
         try:
-            chain = self.repository.chain(chain_id)
+            chain = Chain(self.storage, chain_id)
         except NotFoundError:
             return None  # removed since it was listed
         except (IntegrityError, UnsupportedVersionError) as error:

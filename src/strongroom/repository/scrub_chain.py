@@ -117,6 +117,7 @@ class ChainScrub:
         chain = self.chain
         problems: dict[int, str] = {}
         visible = set(chain.numbers())
+        coming = chain.coming(sorted(visible))
         for info in self.storage.list(layout.journal(chain.chain_id)):
             self.cancel.check()
             self.progress.advance(info.size)
@@ -128,6 +129,7 @@ class ChainScrub:
                 continue
             if number not in visible:
                 continue  # it comes with the rest of a copy
+            next(coming, None)
             try:
                 self.entries[number] = chain.entry(number)
             except ObjectMissingError:
@@ -500,7 +502,11 @@ class ChainScrub:
                 identities[introduced.id] = introduced
         ways = Ways(self, identities)
         commitments = {slot.record.session_id: slot.record.commitment for slot in slots.values()}
-        for info in self.storage.list(layout.chain(chain_id)):
+        elsewhere = (layout.packs(chain_id), layout.journal(chain_id))
+        listed = self.storage.list(layout.chain(chain_id))
+        for info in self.scrub.storage.coming(
+            listed, lambda info: not info.key.startswith(elsewhere)
+        ):
             self.cancel.check()
             kind, _, name = info.key.removeprefix(layout.chain(chain_id)).partition("/")
             if kind == "journal":

@@ -17,6 +17,7 @@ from strongroom.errors import IntegrityError
 from strongroom.format import pack as packs
 from strongroom.repository.packs import Expected, PackState, check_pack
 from strongroom.repository.stored_packs import Form, forms
+from strongroom.storage.reading import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     _Then: TypeAlias = Callable[[Found], None]
 
 _READERS: Final = 4
-"""Threads: hashing keeps two cores busy, and a bucket far away several requests."""
+"""Threads: hashing keeps two cores busy."""
+_FAR_READERS: Final = 8
+"""The same where each waits for a request most of the time; each holds a piece in memory."""
 _LISTINGS: Final = 5
 """How often a pack is looked for that compaction rewrites meanwhile."""
 _UNREAD: Final = PackState((), (), None)
@@ -92,7 +95,8 @@ class PackReader:
         self._choice = choice
         self._progress = progress
         self._cancel = cancel
-        self._pool = ThreadPoolExecutor(_READERS, "scrub")
+        self._readers = _READERS if at_once(chain.storage) == 1 else _FAR_READERS
+        self._pool = ThreadPoolExecutor(self._readers, "scrub")
         self._asked: deque[tuple[bytes, Future[Found], _Then]] = deque()
         self._running: dict[bytes, Future[Found]] = {}
 
@@ -127,7 +131,7 @@ class PackReader:
         if future is None:
             future = self._running[pack_id] = self._pool.submit(self._look, expected)
         self._asked.append((pack_id, future, then))
-        if len(self._asked) > 2 * _READERS:
+        if len(self._asked) > 2 * self._readers:
             self._tell()
 
     def _tell(self) -> None:

@@ -17,6 +17,7 @@ from strongroom.format import thinned
 from strongroom.format.codec import HASH_LENGTH
 from strongroom.model.phrases import counted
 from strongroom.repository import layout
+from strongroom.storage.reading import is_far
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _MOST_GENERATIONS = 10**9
 """More than any pack is ever rewritten."""
+_TAIL_BYTES = 64 << 10
 _LISTINGS = 5
 """How often forms are listed where each is gone before it is read: compaction is at work."""
 
@@ -109,9 +111,16 @@ def read_form(storage: Storage, form: Form, origin_id: bytes | None = None) -> S
         IntegrityError: it is no whole form of the pack that its name says.
     """
     key, size = form.key, form.size
-    footer = storage.get(key, max(0, size - packs.FOOTER_LENGTH), packs.FOOTER_LENGTH)
+    # Where a request takes a while, footer and trailer come together, unless that is long.
+    least = _TAIL_BYTES if is_far(storage) else packs.FOOTER_LENGTH
+    begin = max(0, size - least)
+    tail = storage.get(key, begin, size - begin)
+    footer = tail[-packs.FOOTER_LENGTH :]
     length = packs.footer_trailer_length(footer, size, key)
-    encoded = storage.get(key, size - packs.FOOTER_LENGTH - length, length)
+    at = size - packs.FOOTER_LENGTH - length
+    encoded = (
+        tail[at - begin : at - begin + length] if at >= begin else storage.get(key, at, length)
+    )
     if form.generation:
         header = storage.get(key, 0, thinned.header_length(encoded, key))
         directory, thin = thinned.read_trailer(header, encoded, footer, size, key)

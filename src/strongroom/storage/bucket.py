@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from strongroom.storage.bucket_place import BucketPlace
     from strongroom.storage.credential import Credential
 
-SINGLE_BYTES: Final = 32 << 20
-"""The largest object that one request carries."""
+SINGLE_BYTES: Final = 40 << 20
+"""The largest object that one request carries: a pack of 32 MiB raw, and an eighth of padding."""
 PART_BYTES: Final = 16 << 20
 _PARTS_AT_ONCE: Final = 2
 _SMALL_BYTES: Final = 1 << 20

@@ -12,6 +12,7 @@ import pytest
 from strongroom.catalog import kms as rows
 from strongroom.control import (
     audit,
+    copy_jobs,
     jobs,
     kms,
     kms_keys,
@@ -69,6 +70,8 @@ class Works:
     folder: Path
     server: LocalKmsServer = field(default_factory=LocalKmsServer)
     storage: MemoryStorage = field(default_factory=MemoryStorage)
+    away_storage: MemoryStorage = field(default_factory=MemoryStorage)
+    """A second repository, /away."""
     clock: TurnedClock = field(default_factory=TurnedClock)
     machines: dict[str, Context] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
@@ -80,7 +83,7 @@ class Works:
         if name not in self.machines:
 
             def open_storage(location: str, create: bool) -> Storage:
-                return self.storage
+                return self.away_storage if location.endswith("/away") else self.storage
 
             def open_kms(urls: Sequence[str], surroundings: Surroundings) -> Kms:
                 return FailoverKms([self.endpoints[url] for url in urls])
@@ -398,6 +401,26 @@ def test_rotation_can_be_asked_for(works: Works) -> None:
     assert len(result.rotated) == 1
     assert works.kms_key() != before[0]
     assert works.kms_key("weekly") == before[1]
+
+
+def test_rotation_reaches_copies_and_their_next_run_follows(works: Works) -> None:
+    repositories.add(works.ctx, "away", "/away")
+    passwords.add(works.ctx, "mine", secret())
+    works.job("password:mine")
+    copy_jobs.create(
+        works.ctx, "copy", "nightly", "away", after_run=True, encrypt="kms:corp", recovery=False
+    )
+    old = works.run(text="old").points[0]
+    (before,) = works.server.held
+    result = kms_keys.rotate(works.ctx, "corp", "copy")
+    assert len(result.rotated) == 1
+    (after,) = works.server.held.keys() - {before}
+    assert works.run(text="new").state == "success"
+    # The key in force, and the one from before through the link: with the new one alone.
+    works.server.set_state(before, KeyState.DESTROYED)
+    assert after != before
+    assert works.restored("nightly@latest", where="away", kms=("corp",)) == "new"
+    assert works.restored(old, where="away", kms=("corp",)) == "old"
 
 
 @pytest.mark.parametrize("state", [KeyState.DISABLED, KeyState.CONDEMNED, KeyState.DESTROYED])

@@ -86,6 +86,7 @@ def mirror(
     *,
     trust: Trust | None = None,
     known: Head | None = None,
+    named: bool = False,
     check: bool = False,
     declare: bool = True,
     keeps_ways: bool = False,
@@ -99,6 +100,7 @@ def mirror(
         Repository.open(target),
         trust,
         known=known,
+        named=named,
         check=check,
         keeps_ways=keeps_ways,
         progress=progress,
@@ -201,6 +203,20 @@ def test_a_chain_without_points_is_not_begun(job: Job, target: AdversaryStorage)
 
     assert mirror(job, target) is None
     assert objects(target, "chains/") == {}
+
+
+def test_of_a_chain_without_points_that_a_newer_one_names_the_journal_travels(
+    job: Job, target: AdversaryStorage
+) -> None:
+    job.remove(*job.points())
+    job.prune()
+
+    result = mirror(job, target, named=True)
+
+    assert result is not None
+    assert result.damaged == ()
+    assert not any("/packs/" in key for key in objects(target, "chains/"))
+    assert Chain(target, job.chain_id).head() == job.head()
 
 
 # --- who is believed -------------------------------------------------------------------------

@@ -22,7 +22,9 @@ from strongroom.format.block import BlockClass
 from strongroom.format.journal import CondemnationBody, EntryRef, SuccessionBody
 from strongroom.repository import layout, locks
 from strongroom.repository.append import append_entry
-from strongroom.repository.prune import carry_out, remove_leftovers
+from strongroom.repository.page_memory import PageMemory
+from strongroom.repository.prune import carry_out, plan_prune, remove_leftovers
+from strongroom.repository.repository import Repository
 from strongroom.repository.usage import BlockUsage
 from strongroom.repository.writer import SealedKeys, SessionWriter
 from strongroom.testing.adversary_storage import AdversaryStorage
@@ -116,7 +118,7 @@ def test_what_a_plan_says_is_what_goes(job: Job) -> None:
     assert result.freed_bytes == plan.freed_bytes == sum(before[key] for key in gone)
     assert all(one.reason for one in plan.removals)
     assert json.loads(json.dumps(asdict(plan)))["entries"] == [1, 2]
-    assert "points stay" in plan.text()
+    assert "points kept" in plan.text()
 
 
 def test_planning_changes_nothing(job: Job) -> None:
@@ -293,6 +295,66 @@ def test_nothing_goes_while_the_chain_itself_is_at_work_on(job: Job) -> None:
     assert "the-copy" in result.left
     assert kinds(job) == before
     assert job.prune().removed > 0
+
+
+# --- what was read before -----------------------------------------------------------------------
+
+
+class Reads:
+    """A storage that counts what is read of entries and pages."""
+
+    def __init__(self, inner: Storage) -> None:
+        self._inner = inner
+        self.bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        data = self._inner.get(key, offset, length)
+        if "/tables/" in key or "/journal/" in key:
+            self.bytes += len(data)
+        return data
+
+
+def bytes_read_by_prune(job: Job, pages: Path) -> int:
+    reads = Reads(job.storage)
+    repository = Repository.open(reads)  # type: ignore[arg-type]
+    chain = repository.chain(job.chain_id)
+    with PageMemory.at(pages) as chain.memory:
+        carry_out(plan_prune(repository, chain, job.clock, timedelta()))
+    return reads.bytes
+
+
+def test_prune_reads_what_is_new_since_the_last_one(tmp_path: Path) -> None:
+    job = with_points(MemoryStorage(), tmp_path, 20)
+    pages = tmp_path / "pages"
+    first = bytes_read_by_prune(job, pages)
+    kept = job.contents()
+    given_up = job.points()[10]
+    job.remove(given_up)
+
+    second = bytes_read_by_prune(job, pages)
+
+    assert second < first / 4
+    assert job.contents() == {point: held for point, held in kept.items() if point != given_up.id}
+    assert job.scrub().ok
+
+
+def test_what_is_kept_here_and_damaged_is_read_from_the_storage(tmp_path: Path) -> None:
+    job = with_points(MemoryStorage(), tmp_path, 3)
+    pages = tmp_path / "pages"
+    bytes_read_by_prune(job, pages)
+    content = bytearray(pages.read_bytes())
+    for at in range(100, len(content), 500):
+        content[at] ^= 1
+    pages.write_bytes(content)
+    job.remove(job.points()[0])
+
+    bytes_read_by_prune(job, pages)
+
+    assert len(job.contents()) == 2
+    assert job.scrub().ok
 
 
 # --- beside a session at work ----------------------------------------------------------------
@@ -528,6 +590,19 @@ def taken_over(job: Job) -> None:
     job.signer = SigningKey.from_seed(random.seed())
     body = SuccessionBody(job.signer.public.raw, chain.root_hash, 0)
     append_entry(chain, body, job.signer, job.clock)
+
+
+def test_a_chain_that_a_session_died_in_at_once_goes_when_the_job_went_on_in_the_one_before(
+    job: Job, tmp_path: Path
+) -> None:
+    empty = next_chain(job)
+    assert empty.plan_prune().nothing, "a session may be about to publish in it"
+    publish(job, tmp_path)
+
+    empty.prune()
+
+    assert job.repository.chain_ids() == [job.chain_id]
+    assert len(job.points()) == 5
 
 
 def test_a_chain_without_points_goes_once_the_job_went_on_elsewhere(

@@ -53,8 +53,6 @@ if TYPE_CHECKING:
         ReencryptedChain,
         ReencryptResult,
         RetentionPlan,
-        RewrappedKey,
-        RewrapResult,
     )
 
 _COMPRESSIONS = ("none", "fast", "balanced", "high")
@@ -656,6 +654,7 @@ def rewrap(
       13   storage did not answer
       130  the answer was no
     """
+    from strongroom.cli import reports
     from strongroom.control import rewrapping
     from strongroom.control.access import Access
 
@@ -666,37 +665,7 @@ def rewrap(
             lambda agreed: rewrapping.rewrap(ctx, name, old=given, dry_run=dry_run, yes=agreed),
             yes,
         )
-    door.show(result, _rewrap_lines(result))
-    for one in result.keys:
-        if one.state in ("kept", "closed"):
-            door.speaker.warn(_not_rewrapped(one))
-    door.tell_warnings(result.warnings)
-    if result.warnings or any(one.state in ("kept", "closed") for one in result.keys):
-        door.exit_status = WARNINGS
-
-
-def _rewrap_lines(result: RewrapResult) -> list[str]:
-    words = {"old": "to be re-wrapped", "current": "sealed for today's recipients already"}
-    lines = []
-    for one in result.keys:
-        shut_out = f"; shut out: {one.shut_out}" if one.shut_out and one.state != "closed" else ""
-        state = words.get(one.state, one.state)
-        lines.append(f"chain {one.chain[:12]}, chain key {one.key_id[:12]}: {state}{shut_out}")
-    return lines
-
-
-def _not_rewrapped(one: RewrappedKey) -> str:
-    """Say of a chain key what still opens with an old secret, or what a secret is missing for."""
-    concerned = f"{counted(len(one.points), 'point')}: {', '.join(one.points) or '-'}"
-    if one.state == "closed":
-        needs = f"; it needs {one.shut_out}" if one.shut_out else ""
-        return f"chain key {one.key_id[:12]} stays as it is: {one.reason}{needs} ({concerned})"
-    return (
-        f"chain key {one.key_id[:12]}: {one.reason}. With it "
-        f"{one.shut_out or 'whoever it was sealed for'} still opens {concerned}. "
-        "The storage does not say until when; "
-        "'job rewrap' again removes it as soon as it may"
-    )
+    reports.show_rewrap(door, result)
 
 
 # --- re-encrypt ----------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.options import (
+    confirmation_options,
     copy_job_names,
+    copy_limit_option,
     encrypt_names,
     job_names,
     kms_option,
@@ -67,7 +69,7 @@ def copy() -> None:
 )
 @click.option(
     "--encrypt",
-    metavar="password:NAME|kms:NAME",
+    metavar="password:NAME|kms:NAME|none",
     shell_complete=encrypt_names,
     help="Give the copy a key of its own, sealed for this; by default it stays as it is.",
 )
@@ -83,7 +85,16 @@ def copy() -> None:
     help="Seal it for the recovery key as well, if there is one (so it is), or not.",
 )
 @click.option("--no-encryption", is_flag=True, help="The same as --encrypt none.")
-@click.option("--force", is_flag=True, help="Insist on --encrypt none.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="With --encrypt none: yes, anybody shall be able to read the copy.",
+)
+@secret_options(
+    what="a password of the points, for a plain copy of a guarded job", into="places", several=True
+)
+@kms_option()
+@recovery_key_option()
 @pass_door
 def create(
     door: Door,
@@ -96,13 +107,20 @@ def create(
     recovery: bool,
     no_encryption: bool,
     force: bool,
+    places: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
 ) -> None:
-    r"""Make copy job NAME. Sealed points stay sealed.
+    r"""Make copy job NAME. Sealed points stay sealed, unless you insist.
 
     By default they are copied as they are: no key is needed, and what opens them opens the
     copy. With --encrypt every block is sealed again under new keys: what opens the points does
     not open the copy, nor the reverse. Then the points' secret is needed to copy: that is the
-    stored one, or one that is given to job copy run. No copy of encrypted points is plain.
+    stored one, or one that is given to job copy run.
+
+    With --encrypt none and --force encrypted points are opened and stored for anybody to read.
+    Each copy then warns, and report calls it a problem. No vault takes such a copy, and who
+    asks for one of a guarded job gives its secret here and with each copy.
 
     A copy that fails makes a session end with warnings; its points are made all the same.
 
@@ -111,17 +129,19 @@ def create(
       0   it is made
       2   the request cannot be right
       10  there is no such job, repository, password or KMS
-      12  the keystore lost what the copy was to be sealed for
+      12  the keystore lost what it was to be sealed for; or a guarded job's secret lacks
       13  the KMS did not answer
-      14  no copy of encrypted points is plain; or the KMS refused
+      14  a plain copy takes --force, and no vault; or the KMS refused
       15  the name is taken
     """
     from strongroom.control import copy_jobs
+    from strongroom.control.access import Access
 
     if no_encryption and encrypt is not None:
         raise click.UsageError(
             "--no-encryption and --encrypt exclude each other", click.get_current_context()
         )
+    given = Access(secrets=tuple(map(door.secret, places)), recovery_keys=recovery_keys, kms=kms)
     with door.home_context() as ctx:
         view = copy_jobs.create(
             ctx,
@@ -133,8 +153,15 @@ def create(
             local_half=local_half,
             recovery=recovery,
             force=force,
+            given=given,
         )
-    sealed = f", sealed for {view.encrypt}" if view.encrypt else ""
+    plain = view.encrypt == "none"
+    sealed = ", not encrypted" if plain else f", sealed for {view.encrypt}" if view.encrypt else ""
+    if plain:
+        door.speaker.warn(
+            f"copy {name} is not encrypted: whoever reads repository {repository} reads the points "
+            f"of job {job}"
+        )
     door.show({"copy_job": view}, [f"created copy job {name}: {job} to {repository}{sealed}"])
     door.speaker.hint(f"'strongroom job copy run {name}' copies what is there already")
 
@@ -156,11 +183,19 @@ def list_(door: Door) -> None:
         Column("NAME", flexible=True),
         Column("FROM", flexible=True),
         Column("TO", flexible=True),
+        Column("ENCRYPT", flexible=True),
         Column("WHEN"),
         Column("LAST"),
     ]
     rows = [
-        (view.name, view.job, view.repository, _when(view), _last(view, brief=True))
+        (
+            view.name,
+            view.job,
+            view.repository,
+            _encrypt(view),
+            _when(view),
+            _last(view, brief=True),
+        )
         for view in views
     ]
     door.show({"copy_jobs": views}, table(columns, rows) if rows else [])
@@ -186,7 +221,7 @@ def show(door: Door, name: str) -> None:
             ("copy job", view.name),
             ("from", f"job {view.job}"),
             ("to", f"repository {view.repository}"),
-            ("encrypt", view.encrypt or "as it is"),
+            ("encrypt", _encrypt(view)),
             ("when", _when(view)),
             ("last", _last(view, brief=False)),
         ]
@@ -197,6 +232,7 @@ def show(door: Door, name: str) -> None:
 @copy.command("run")
 @click.argument("name", shell_complete=copy_job_names)
 @click.option("--check", is_flag=True, help="Read what the copy has, too, and replace damage.")
+@copy_limit_option
 @secret_options(what="a password of the points", into="places", several=True)
 @kms_option()
 @recovery_key_option()
@@ -205,19 +241,21 @@ def run(
     door: Door,
     name: str,
     check: bool,
+    limit: str | None,
     places: tuple[SecretPlace, ...],
     kms: tuple[str, ...],
     recovery_keys: tuple[Path, ...],
 ) -> None:
     r"""Copy now what copy job NAME is for.
 
-    A copy with a key of its own opens the points and seals them again. Where what opens them
-    is not stored, because their password is write-only or the job is guarded, say it here.
+    A copy with a key of its own opens the points and seals them again, and a plain one opens
+    them. Where what opens them is not stored, because their password is write-only or the job
+    is guarded, say it here.
 
     \b
     Exit status:
       0    the copy has all that the job's chains promise
-      2    it takes no secret, or, with a key of its own, no --check
+      2    it takes no secret, or, with a key of its own or plain, no --check
       10   there is no such copy job, or its job has no points yet
       11   somebody is at work on the job there
       12   the points do not open with what is at hand; give their secret
@@ -233,9 +271,59 @@ def run(
     given = Access(secrets=tuple(map(door.secret, places)), recovery_keys=recovery_keys, kms=kms)
     with door.home_context() as ctx, door.work() as (progress, cancel):
         result = copy_jobs.run(
-            ctx, name, check=check, given=given, progress=progress, cancel=cancel
+            ctx, name, check=check, given=given, limit=limit, progress=progress, cancel=cancel
         )
     reports.show_copy(door, result)
+
+
+@copy.command("rewrap")
+@click.argument("name", shell_complete=copy_job_names)
+@secret_options("old-", "an old password, where none is stored", into="old", several=True)
+@kms_option("old-")
+@recovery_key_option("Open old keys with this kit, or share and others")
+@confirmation_options
+@pass_door
+def rewrap(
+    door: Door,
+    name: str,
+    old: tuple[SecretPlace, ...],
+    kms: tuple[str, ...],
+    recovery_keys: tuple[Path, ...],
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    r"""Seal what copy job NAME made for its recipients of today, and for nobody else.
+
+    A copy with a key of its own follows a changed password by itself: what comes is sealed for
+    the new one, which opens what was there as well. The old one goes on to open that until its
+    envelopes are replaced here, as job rewrap does for a job. Blocks stay as they are, so who
+    copied an old envelope goes on to open what it leads to.
+
+    \b
+    Exit status:
+      0    every chain key is sealed for today's recipients alone
+      2    the copy has no key of its own, or nobody agreed
+      3    some are not: nothing opens them, or the storage keeps an old envelope
+      10   there is no such copy job
+      11   a copy is being made
+      12   an old secret cannot be had, or opens nothing
+      13   the storage did not answer
+      130  the answer was no
+    """
+    from strongroom.cli import reports
+    from strongroom.control import rewrapping
+    from strongroom.control.access import Access
+
+    secrets = tuple(map(door.secret, old))
+    given = Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
+    with door.home_context() as ctx:
+        result = door.confirmed(
+            lambda agreed: rewrapping.rewrap_copy(
+                ctx, name, old=given, dry_run=dry_run, yes=agreed
+            ),
+            yes,
+        )
+    reports.show_rewrap(door, result)
 
 
 @copy.command("remove")
@@ -255,6 +343,10 @@ def remove(door: Door, name: str) -> None:
         view = copy_jobs.remove(ctx, name)
     stays = f"what it copied to {view.repository} stays"
     door.show({"copy_job": view}, [f"forgot copy job {name}; {stays}"])
+
+
+def _encrypt(view: CopyJobView) -> str:
+    return "none: anybody can read it" if view.encrypt == "none" else view.encrypt or "as it is"
 
 
 def _when(view: CopyJobView) -> str:

@@ -371,13 +371,18 @@ def sync(door: Door, name: str) -> None:
 
 @kms.command("rotate")
 @click.argument("name", shell_complete=kms_names)
-@click.option("--job", metavar="JOB", shell_complete=job_names, help="Only this job's key.")
+@click.option(
+    "--job",
+    metavar="JOB",
+    shell_complete=job_names,
+    help="Only the key of this job, or copy job.",
+)
 @pass_door
 def rotate(door: Door, name: str, job: str | None) -> None:
-    r"""Have KMS NAME make the next key of each job that is sealed for it.
+    r"""Have KMS NAME make the next key of each job, and copy job, that is sealed for it.
 
-    The next session of a job is an increment under the new key. Points that are there open
-    with the old one, and through the new one too.
+    The next session of a job is an increment under the new key, and so is the next copy. Points
+    that are there open with the old one, and through the new one too.
 
     \b
     Exit status:

@@ -12,6 +12,7 @@ from strongroom.cli.options import (
     SPAN,
     Reading,
     confirmation_options,
+    copy_limit_option,
     credential_names,
     floor_of,
     floor_options,
@@ -619,6 +620,7 @@ def verify(door: Door, where: str, limit: str | None, reading: Reading) -> None:
 @click.option("--check", is_flag=True, help="Read what TARGET has, too, and replace damage.")
 @click.option("--with-config", is_flag=True, help="Copy configuration backups as well.")
 @floor_options
+@copy_limit_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
 @signer_option
 @pass_door
@@ -632,6 +634,7 @@ def copy(
     with_config: bool,
     least_points: int | None,
     least_days: int | None,
+    limit: str | None,
     dry_run: bool,
     signers: tuple[str, ...],
 ) -> None:
@@ -646,7 +649,7 @@ def copy(
       0    TARGET has all that SOURCE promises
       2    the request cannot be right
       10   there is no such repository, or nothing of the job
-      11   somebody is at work on the job at TARGET
+      11   somebody is at work on a job at TARGET; what others stored was copied
       13   the storage did not answer
       14   TARGET refused, or is full
       15   both are one place, or TARGET holds something else
@@ -668,6 +671,7 @@ def copy(
             check=check,
             with_config=with_config,
             floor=floor_of(least_points, least_days),
+            limit=limit,
             progress=progress,
             cancel=cancel,
         )

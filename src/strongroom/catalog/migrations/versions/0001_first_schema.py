@@ -409,6 +409,7 @@ def upgrade() -> None:
         sa.Column("kms_id", sa.LargeBinary(length=16), nullable=True),
         sa.Column("local_half", sa.Boolean(), nullable=False),
         sa.Column("recovery", sa.Boolean(), nullable=False),
+        sa.Column("plain", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("ran_at", sa.BigInteger(), nullable=True),
         sa.Column("problem", sa.Text(), nullable=True),

@@ -1,9 +1,9 @@
-"""Copies under a copy job's own key: clones at the target that follow the job's chains.
+"""Copies that are not the chains as they are: clones at the target that follow the job's chains.
 
-Each sealed chain of the job has a clone there (`engine.reencryption`), made once, unseen until it
-is whole, and extended by what was published since (`engine.extension`). Its blocks are sealed
-with new keys for the copy's recipients; what opens the job's points opens none of it. Nothing is
-ever written that is not sealed.
+Each chain of the job has a clone there (`engine.reencryption`), made once, unseen until it is
+whole, and extended by what was published since (`engine.extension`). Its blocks are sealed with
+new keys for the copy's recipients; what opens the job's points opens none of it. Or nobody
+seals them: a plain copy, which its copy job says and each run tells of.
 
 Which clone stands for which chain is known in the catalog. A run that was cut short is gone on
 with by the next.
@@ -19,12 +19,11 @@ from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copied_clones as clone_rows
 from strongroom.catalog import copies as copy_rows
 from strongroom.catalog import jobs, repositories
-from strongroom.control import audit, job_lock, keys, known_chains, vaults
+from strongroom.control import audit, clone_keys, job_lock, keys, known_chains, vaults
 from strongroom.control.access import location_of, storage_of, unlockers_of
 from strongroom.control.chain_keys import open_chain
 from strongroom.control.copies import CopyProblem, CopyResult
 from strongroom.crypto import random
-from strongroom.crypto.hpke import PublicKey
 from strongroom.engine import extension, reencryption
 from strongroom.engine.carried import carried
 from strongroom.errors import (
@@ -39,7 +38,7 @@ from strongroom.errors import (
     UnlockError,
     UnsupportedVersionError,
 )
-from strongroom.format.journal import EntryRef, SessionBody
+from strongroom.format.journal import EntryRef
 from strongroom.keystore import ChainRecord
 from strongroom.repository import layout, promises, rekey, unpublished
 from strongroom.repository.keyring import Keyring
@@ -49,7 +48,7 @@ from strongroom.storage.location import normalise
 from strongroom.storage.reserving import KEPT_FREE, ReservingStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from strongroom.catalog.chains import ChainRow
     from strongroom.catalog.copied_clones import CloneRow
@@ -66,13 +65,16 @@ if TYPE_CHECKING:
     from strongroom.repository.chain import Chain
     from strongroom.repository.locks import Lock
 
+    _Begun = tuple[CloneRow, Chain, ChainKey | None]
+    """A clone that nobody sees yet, and its key; none if it is plain."""
+
 _LEFT_FOR = (IntegrityError, UnsupportedVersionError, NotFoundError, ConflictError)
 """What leaves one chain's copy as it is, and does not keep others from being copied."""
 
 
 def as_job(copy: CopyJob, job: Job) -> Job:
     """Return a copy as if it was a job of its own: what is sealed for it is sealed for this."""
-    assert copy.encryption is not None, "it has a key of its own"
+    assert copy.encryption is not None, "it is not copied as it is"
     return replace(
         job,
         name=copy.name,
@@ -99,7 +101,7 @@ def run(
 
     Args:
         ctx: Surroundings.
-        copy: A copy job with a key of its own.
+        copy: A copy job with a key of its own, or a plain one.
         job: Its job.
         given: Secrets that open the job's points where nothing stored does.
         progress: Is told how it goes.
@@ -108,12 +110,15 @@ def run(
     Raises:
         NotARepositoryError, UnavailableError: one of the two places is not there.
         UnlockError: nothing at hand opens what has to be sealed again.
+        EncryptionRequiredError: the copy is plain, and the target a vault.
         LockedError: another copy is at work there.
         CancelledError: on request.
     """
     origin = Repository.open(storage_of(ctx, job.repository))
-    place = vaults.storage_of(ctx, repositories.get(ctx.database, copy.repository))
-    target = Repository.open(ReservingStorage(place, KEPT_FREE))
+    row = repositories.get(ctx.database, copy.repository)
+    if copy.plain:
+        vaults.refuse_plain(ctx, row, f"copy {copy.name}")
+    target = Repository.open(ReservingStorage(vaults.storage_of(ctx, row), KEPT_FREE))
     if job.secret_to_read:
         jobs.guard(ctx.database, copy.copy_id)
     unlockers = [
@@ -174,6 +179,28 @@ def run(
     return result
 
 
+def _tell_plain(ctx: Context, copy: CopyJob) -> list[str]:
+    """Write down that a run is going to store what anybody can read; return that in words.
+
+    Raises:
+        AuditUnwritableError: it cannot be written, and so nothing is copied.
+    """
+    if not copy.plain:
+        return []
+    audit.record(
+        ctx,
+        "points.copied-plain",
+        severity=audit.Severity.WARNING,
+        copy_job=copy.name,
+        job=copy.job,
+        repository=copy.repository,
+    )
+    return [
+        f"copy {copy.name} is not encrypted: whoever reads repository {copy.repository} reads the "
+        f"points of job {copy.job}"
+    ]
+
+
 @dataclass(slots=True)
 class _Plan:
     """What is to become of one chain's clone."""
@@ -222,7 +249,7 @@ class _Copying:
         }
         self.copied: list[CopiedChain] = []
         self.problems: list[CopyProblem] = []
-        self.warnings: list[str] = []
+        self.warnings = _tell_plain(ctx, copy)
         self.locked: UnlockError | None = None
         """Why a chain could not be opened, if one could not."""
 
@@ -236,7 +263,7 @@ class _Copying:
         for row in rows:
             if row.repository_id != self._origin.repository_id:
                 continue
-            if not row.sealed:
+            if not (row.sealed or self._copy.plain):
                 self.warnings.append(
                     f"chain {row.chain_id.hex()[:12]} is not encrypted, and stays out of a copy "
                     "that is"
@@ -319,15 +346,15 @@ class _Copying:
             sizes = [info.size for info in clone.storage.list(layout.packs(clone.chain_id))]
             packs, size = len(sizes), sum(sizes)
             live = {one.point.point_id: one.held for one in clone.live_points()}
-        self._remember(plan, clone, live, packs, size)
+        self._remember(clone, live, packs, size)
 
     # --- the first copy ----------------------------------------------------------------------
 
     def _fill(self, plan: _Plan) -> Chain:
         """Make the clone, verify it, and let everybody see it."""
         ctx = self._ctx
-        keyring = open_chain(ctx, plan.old, self._unlockers)
-        reencryption.check_keys(carried(plan.old), keyring)
+        keyring = self._opened_source(plan.old)
+        reencryption.check_keys(plan.old, carried(plan.old), keyring)
         begun = self._begun(plan)
         try:
             row, chain_key = self._made(plan, keyring, begun or self._begin(plan))
@@ -338,16 +365,23 @@ class _Copying:
             # nobody sees it.
             self._drop(plan)
             row, chain_key = self._made(plan, keyring, self._begin(plan))
-        self._keep(plan, keyring, row.chain_id, chain_key)
+        if chain_key is not None:
+            self._keep(plan, keyring, row.chain_id, chain_key)
         self._lock.confirm()
         assert row.header is not None
         unpublished.publish(self._target.storage, row.chain_id, row.header)
         clone_rows.published(ctx.database, row.chain_id)
         return self._target.chain(row.chain_id)
 
+    def _opened_source(self, old: Chain) -> Keyring:
+        """Return the keys of a chain of the job, which a plain one has none of."""
+        if not old.sealed:
+            return Keyring(old.origin_id)
+        return open_chain(self._ctx, old, self._unlockers)
+
     def _made(
-        self, plan: _Plan, keyring: Keyring, begun: tuple[CloneRow, Chain, ChainKey]
-    ) -> tuple[CloneRow, ChainKey]:
+        self, plan: _Plan, keyring: Keyring, begun: _Begun
+    ) -> tuple[CloneRow, ChainKey | None]:
         """Fill a clone that nobody sees yet."""
         ctx = self._ctx
         row, new, chain_key = begun
@@ -366,9 +400,18 @@ class _Copying:
         )
         return row, chain_key
 
-    def _begin(self, plan: _Plan) -> tuple[CloneRow, Chain, ChainKey]:
+    def _begin(self, plan: _Plan) -> _Begun:
         """Store the envelopes of a clone, sign its header, and open it."""
         ctx, storage = self._ctx, self._target.storage
+
+        def row_of(chain_id: bytes, header: bytes) -> CloneRow:
+            return clone_rows.CloneRow(
+                chain_id=chain_id,
+                copy_id=self._copy.copy_id,
+                old_chain_id=plan.old.chain_id,
+                header=header,
+            )
+
         chain_id, header, chain_key = rekey.prepare_chain(
             storage,
             self._copy.copy_id,
@@ -376,31 +419,34 @@ class _Copying:
             ctx.identity,
             plan.old.header.created_at,
             None,
+            begun=lambda *begun: clone_rows.insert(ctx.database, row_of(*begun)),
         )
-        assert chain_key is not None, "a copy of its own key has recipients"
-        row = clone_rows.CloneRow(
-            chain_id=chain_id,
-            copy_id=self._copy.copy_id,
-            old_chain_id=plan.old.chain_id,
-            header=header,
+        assert (chain_key is None) == self._copy.plain, (
+            "a copy with a key of its own has recipients"
         )
         new = unpublished.view(storage, chain_id, header)
-        clone_rows.insert(ctx.database, row)
-        audit.wrapped(ctx, self._copied_as, new, chain_key.id, self._ids)
-        return row, new, chain_key
+        if chain_key is not None:
+            audit.wrapped(ctx, self._copied_as, new, chain_key.id, self._ids)
+        return row_of(chain_id, header), new, chain_key
 
-    def _begun(self, plan: _Plan) -> tuple[CloneRow, Chain, ChainKey] | None:
+    def _begun(self, plan: _Plan) -> _Begun | None:
         """Open the clone that an earlier run began; None if none did, or it is of no use."""
         row = plan.row
         if row is None or row.header is None:
             return None
         new = unpublished.view(self._target.storage, row.chain_id, row.header)
-        stanzas = new.envelopes()[new.header.recipients].stanzas
+        if not new.sealed:
+            return row, new, None
+        # Both copies of the only one: who was killed between them has done nothing else.
+        ways = list(new.storage.list(layout.envelopes(row.chain_id)))
+        envelope = new.envelopes().get(new.header.recipients) if len(ways) > 1 else None
+        stanzas = envelope.stanzas if envelope is not None else ()
         if frozenset(stanza.recipient_id for stanza in stanzas) == self._ids:
             chain_key = self._opened(new, new.header.recipients)
             if chain_key is not None:
                 return row, new, chain_key
-        # Sealed for others than it should be now, or closed: nobody has seen it.
+        # Without its envelope, sealed for others than it should be now, or closed: nobody has
+        # seen it.
         self._drop(plan)
         return None
 
@@ -433,20 +479,22 @@ class _Copying:
         ctx = self._ctx
         if plan.row is not None and plan.row.header is not None:
             clone_rows.published(ctx.database, clone.chain_id)
+        if clone.sealed:
+            self._follow(clone)
         if lacking.nothing:
             return 0, 0
-        public = PublicKey(_newest(clone).chain_public)
+        public = clone_keys.next_key(ctx, clone) if clone.sealed else None
         # Not needed for a promise alone, which no secret is asked for.
         keyring = Keyring(plan.old.origin_id)
         if lacking.entries:
-            keyring = open_chain(ctx, plan.old, self._unlockers)
+            keyring = self._opened_source(plan.old)
         self._lock.confirm()
         return extension.extend(
             plan.old,
             keyring,
             clone,
             public,
-            self._opened(clone, public.id) if lacking.entries else None,
+            self._opened(clone, public.id) if public is not None and lacking.entries else None,
             lacking,
             older=self._others(clone.chain_id) if plan.current else [],
             signer=ctx.identity,
@@ -455,6 +503,27 @@ class _Copying:
             progress=self._progress,
             cancel=self._cancel,
         )
+
+    def _follow(self, clone: Chain) -> None:
+        """Seal what comes for whom the copy job names now, if that is somebody else."""
+        ctx = self._ctx
+        if clone_keys.is_sealed_for(ctx, clone, self._recipients):
+            return
+        self._lock.confirm()
+        # Nobody's secret gets into a guarded copy by what is stored here.
+        guarded = self._copied_as.secret_to_read
+        stored = [] if guarded else keys.stored_unlockers(ctx, self._copied_as)
+        opened: Mapping[bytes, ChainKey] = {}
+        with suppress(NoRecipientMatchedError):
+            opened = open_chain(ctx, clone, stored).chain_keys
+        if clone_keys.follow(ctx, self._copied_as, clone, opened, self._recipients) is None:
+            warning = (
+                f"copy {self._copy.name} stays sealed for whom it was sealed before, since nothing "
+                "at hand opens it: the secrets of now do not open it. 'strongroom job copy rewrap "
+                f"{self._copy.name} --old-password-file F' lets it follow"
+            )
+            if warning not in self.warnings:
+                self.warnings.append(warning)
 
     def _opened(self, clone: Chain, chain_key_id: bytes) -> ChainKey | None:
         """Return a clone's key if something at hand opens it."""
@@ -497,9 +566,7 @@ class _Copying:
 
     # --- what is remembered ------------------------------------------------------------------
 
-    def _remember(
-        self, plan: _Plan, clone: Chain, live: dict[bytes, bool], packs: int, size: int
-    ) -> None:
+    def _remember(self, clone: Chain, live: dict[bytes, bool], packs: int, size: int) -> None:
         ctx = self._ctx
         clone.refresh()
         head = clone.head()
@@ -518,17 +585,11 @@ class _Copying:
             list(live),
         )
         self.warnings += vaults.after_copy(ctx, self._target, clone.chain_id)
-        _, recipient_ids = known_chains.present_recipients(clone)
-        if plan.current and recipient_ids != self._ids:
-            self.warnings.append(
-                f"copy {self._copy.name} stays sealed for whom it was sealed when it began: the "
-                "secrets of now do not open it. A new copy job begins one that they open"
-            )
         self.copied.append(
             CopiedChain(
                 chain=clone.chain_id.hex(),
                 job=self._copy.copy_id.hex(),
-                sealed=True,
+                sealed=clone.sealed,
                 done=True,
                 points=tuple(point.hex() for point in live),
                 newest_entry=head.number,
@@ -544,13 +605,6 @@ class _Copying:
         self.problems.append(
             CopyProblem(chain=chain_id.hex(), code=error.code, message=str(error), hint=error.hint)
         )
-
-
-def _newest(clone: Chain) -> SessionBody:
-    newest = clone.newest_session
-    assert newest is not None, "a clone has sessions"
-    assert isinstance(newest.body, SessionBody)
-    return newest.body
 
 
 def _keeper(keystore: Keystore, chain_id: bytes) -> Callable[[bytes, MetaKey], None]:

@@ -1,0 +1,84 @@
+"""Chain keys of copies with a key of their own, which follow what their copy jobs are sealed for.
+
+Where a copy job's recipients have changed, its clones get a new chain key for those of now, with a
+link to the one before: what comes is sealed to the new key, and whoever opens that opens what was
+there. Old secrets open what they opened, until `control.rewrapping` replaces the envelopes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from strongroom.control import audit, keys
+from strongroom.crypto.hpke import PublicKey
+from strongroom.format.journal import SessionBody
+from strongroom.repository.rekey import change_recipients
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strongroom.control.context import Context
+    from strongroom.crypto.envelope import ChainKey
+    from strongroom.crypto.recipients import Recipient
+    from strongroom.model.job import Job
+    from strongroom.repository.chain import Chain
+
+
+def next_key(ctx: Context, clone: Chain) -> PublicKey:
+    """Return the chain key that what comes to a clone is sealed to.
+
+    That is the one in force, or one that was made since and has an intact envelope there.
+    """
+    record = keys.chain_record(ctx, clone.chain_id)
+    if record is not None:
+        made = PublicKey(record.chain_key_public)
+        if made.id in clone.envelopes():
+            return made
+    newest = clone.newest_session
+    assert newest is not None, "a clone has sessions"
+    assert isinstance(newest.body, SessionBody)
+    return PublicKey(newest.body.chain_public)
+
+
+def is_sealed_for(ctx: Context, clone: Chain, recipients: Sequence[Recipient]) -> bool:
+    """Tell whether what comes to a clone is sealed for these, and for nobody else."""
+    envelope = clone.envelopes().get(next_key(ctx, clone).id)
+    stanzas = envelope.stanzas if envelope is not None else ()
+    return {one.recipient_id for one in stanzas} == {one.id for one in recipients}
+
+
+def follow(
+    ctx: Context,
+    copied_as: Job,
+    clone: Chain,
+    opened: Mapping[bytes, ChainKey],
+    recipients: Sequence[Recipient],
+) -> ChainKey | None:
+    """Give a clone a new chain key for its copy job's recipients, where those are others.
+
+    Args:
+        ctx: Surroundings.
+        copied_as: The copy job, as if it was a job of its own.
+        clone: One of its clones, as everybody sees it, under its job's lock.
+        opened: The clone's chain keys that are open.
+        recipients: Whom it is to be sealed for.
+
+    Returns:
+        The new key; None where none is needed, or nothing opens the one before.
+    """
+    record = keys.chain_record(ctx, clone.chain_id)
+    older = opened.get(next_key(ctx, clone).id)
+    if record is None or older is None or is_sealed_for(ctx, clone, recipients):
+        return None
+    newer = change_recipients(clone, older, recipients, ctx.identity)
+    kept = msgspec.structs.replace(
+        record,
+        chain_key_public=newer.public.raw,
+        chain_key_seed=newer.seed if keys.keeps_secret(ctx, copied_as) else None,
+    )
+    ctx.keystore.put(clone.chain_id.hex(), kept)
+    audit.wrapped(ctx, copied_as, clone, newer.id, [one.id for one in recipients])
+    clone.refresh()
+    return newer

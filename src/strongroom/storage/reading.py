@@ -1,0 +1,194 @@
+"""How a storage is read from so that its distance costs little.
+
+Of a place elsewhere each request takes a while, whatever it asks for. So several are on their
+way at once, and what is small and lies together comes with one of them. A folder on this machine
+answers at once: there nothing more is read than was asked for, and nothing beside it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from strongroom.errors import StrongroomError
+from strongroom.storage.location import is_elsewhere
+from strongroom.storage.readonly import ReadOnlyStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from strongroom.storage.base import ObjectInfo, ObjectKey, Storage
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AT_ONCE: Final = 16
+"""Requests on their way to a place elsewhere: of blocks of a MiB, enough to fill 100 MB/s at an
+answering time of 100 ms."""
+FAR_BYTES: Final = 4 << 20
+"""What one request for much is worth there: as much as comes in the time of an answer or two."""
+RUN_BYTES: Final = FAR_BYTES * 9 // 8
+"""The most that blocks of as much content take, which are stored with some padding."""
+_FIRST_BYTES: Final = 256 << 10
+_LISTED: Final = 64
+_SMALL_BYTES: Final = 256 << 10
+_KEPT_BYTES: Final = 16 << 20
+
+
+def is_far(storage: Storage) -> bool:
+    """Tell whether each request to a storage takes a while."""
+    return is_elsewhere(storage.location)
+
+
+def at_once(*storages: Storage) -> int:
+    """Return how many requests are worth making side by side, where one place takes them all."""
+    return AT_ONCE if any(map(is_far, storages)) else 1
+
+
+def side_by_side(call: Callable[[T], R], items: Iterable[T], threads_at_most: int) -> Iterator[R]:
+    """Yield what a call returns for each item, in their order; several are made at once.
+
+    Raises:
+        BaseException: what the first of them raised, in the order of items.
+    """
+    waiting = list(items)
+    if threads_at_most < 2 or len(waiting) < 2:
+        yield from map(call, waiting)
+        return
+    # Not at the top: what reads near places only, as most commands do, starts faster without.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(threads_at_most, len(waiting)), "ask") as threads:
+        try:
+            yield from threads.map(call, waiting)
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+def batches(items: Iterable[T], count: int) -> Iterator[list[T]]:
+    """Yield items, so many at a time."""
+    rest = iter(items)
+    while some := list(islice(rest, count)):
+        yield some
+
+
+def small_objects(storage: Storage, keys: Iterable[ObjectKey]) -> dict[ObjectKey, bytes]:
+    """Return small objects of a place elsewhere, read side by side, by their keys.
+
+    It is for who reads them one by one next. What does not come, or is not small, is left out,
+    and so is all of a place that is near: who reads it then meets what is wrong with it.
+    """
+    if not is_far(storage):
+        return {}
+
+    def read(key: ObjectKey) -> tuple[ObjectKey, bytes | None]:
+        try:
+            data = storage.get(key, 0, _SMALL_BYTES + 1)
+        except StrongroomError:
+            return key, None
+        return key, data if len(data) <= _SMALL_BYTES else None
+
+    found = side_by_side(read, keys, AT_ONCE)
+    return {key: data for key, data in found if data is not None}
+
+
+class WideReads:
+    """Reads small pieces of objects, with what lies around them where that saves requests.
+
+    How much comes at once grows with how often something of the object was missing: from an
+    index of which one page is wanted little is read, and of one that is walked through much.
+
+    Objects never change, so what was read stays true. One that was damaged may be mended, or
+    removed: who finds a piece not to be what it should be asks for it with `anew`.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._is_far = is_far(storage)
+        self._lock = threading.Lock()
+        self._pieces: OrderedDict[tuple[ObjectKey, int], bytes] = OrderedDict()
+        """By object and where they begin there."""
+        self._begins: dict[ObjectKey, list[int]] = {}
+        self._held = 0
+        self._missed: dict[ObjectKey, int] = {}
+
+    def get(self, key: ObjectKey, offset: int, length: int) -> bytes:
+        """Return a piece of an object; raises as the storage does."""
+        if not self._is_far:
+            return self._storage.get(key, offset, length)
+        with self._lock:
+            found = self._found(key, offset, length)
+            if found is not None:
+                return found
+            missed = self._missed[key] = self._missed.get(key, 0) + 1
+        width = min(_FIRST_BYTES << (missed - 1), FAR_BYTES)
+        if length > width:
+            return self._storage.get(key, offset, length)
+        begin = offset // width * width
+        end = max(begin + width, offset + length)
+        piece = self._storage.get(key, begin, end - begin)
+        with self._lock:
+            self._keep(key, begin, piece)
+        return piece[offset - begin : offset - begin + length]
+
+    def anew(self, key: ObjectKey, offset: int, length: int) -> bytes:
+        """Return a piece as it is stored now, and forget what was read of its object before."""
+        with self._lock:
+            for begin in self._begins.pop(key, ()):
+                self._held -= len(self._pieces.pop((key, begin)))
+        return self._storage.get(key, offset, length)
+
+    def _found(self, key: ObjectKey, offset: int, length: int) -> bytes | None:
+        for begin in self._begins.get(key, ()):
+            if begin <= offset and offset + length <= begin + len(self._pieces[key, begin]):
+                self._pieces.move_to_end((key, begin))
+                return self._pieces[key, begin][offset - begin : offset - begin + length]
+        return None
+
+    def _keep(self, key: ObjectKey, begin: int, piece: bytes) -> None:
+        before = self._pieces.pop((key, begin), None)
+        if before is None:
+            self._begins.setdefault(key, []).append(begin)
+        else:
+            self._held -= len(before)
+        self._pieces[key, begin] = piece
+        self._held += len(piece)
+        while self._held > _KEPT_BYTES:
+            (old, at), gone = self._pieces.popitem(last=False)
+            self._held -= len(gone)
+            self._begins[old].remove(at)
+            if not self._begins[old]:
+                del self._begins[old]
+
+
+class ListedAhead(ReadOnlyStorage):
+    """A storage for who reads small objects one by one, in the order in which they are listed.
+
+    Those of a place elsewhere come side by side, some before they are asked for.
+    """
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self._ahead: dict[ObjectKey, bytes] = {}
+
+    def coming(
+        self, listed: Iterable[ObjectInfo], is_wanted: Callable[[ObjectInfo], bool]
+    ) -> Iterator[ObjectInfo]:
+        """Yield what is listed; what is wanted of it and small is at hand while it is looked at."""
+        for some in batches(listed, _LISTED):
+            keys = [one.key for one in some if one.size <= _SMALL_BYTES and is_wanted(one)]
+            self._ahead = small_objects(self._inner, keys)
+            yield from some
+        self._ahead = {}
+
+    def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
+        data = self._ahead.get(key)
+        if data is None:
+            return self._inner.get(key, offset, length)
+        return data[offset : None if length is None else offset + length]
+
+    def size(self, key: ObjectKey) -> int:
+        data = self._ahead.get(key)
+        return self._inner.size(key) if data is None else len(data)

@@ -1,0 +1,144 @@
+"""Of a place elsewhere little is asked, and that side by side: numbers that no machine changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from strongroom.control import jobs
+from strongroom.crypto import random
+from strongroom.engine import pipeline
+from strongroom.engine.cancellation import Cancellation
+from strongroom.engine.progress import NullProgress
+from strongroom.engine.verify import verify
+from strongroom.repository.chain import Trust
+from strongroom.repository.scrub import scrub
+from strongroom.testing.adversary_storage import AdversaryStorage
+from tests.support.far_storage import FarStorage
+from tests.support.installation import Installation
+
+MIB = 1 << 20
+IMAGE_BYTES = 8 * MIB
+
+
+@dataclass
+class Far:
+    """A server whose repository is elsewhere, with one image that does not compress."""
+
+    server: Installation
+    storage: FarStorage
+
+    @classmethod
+    def create(cls, folder: Path, *sources: str) -> Far:
+        storage = FarStorage()
+        server = Installation.create(folder, AdversaryStorage(storage))
+        request = jobs.JobRequest(
+            name="nightly",
+            repository="main",
+            encrypt="password:office",
+            sources=sources or (f"image:{folder / 'image'}",),
+        )
+        jobs.create(server.ctx, request)
+        return cls(server, storage)
+
+    def requests_of_a_session(self) -> int:
+        self.storage.requests.clear()
+        self.server.run()
+        return self.storage.count
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image"
+    path.write_bytes(random.token(IMAGE_BYTES))
+    return path
+
+
+@pytest.fixture
+def packs_of_2_mib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strongroom.engine.backup.FAR_PACK_RAW_BYTES", 2 * MIB)
+
+
+def test_a_session_of_a_gib_takes_fewer_than_64_requests_and_one_that_finds_nothing_26(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs_of_a_gib = (1 << 30) // pipeline.FAR_PACK_RAW_BYTES
+    scaled = IMAGE_BYTES // packs_of_a_gib
+    monkeypatch.setattr("strongroom.engine.backup.FAR_PACK_RAW_BYTES", scaled)
+    far = Far.create(tmp_path)
+    jobs.edit(far.server.ctx, "nightly", jobs.JobChanges(block_size=scaled))
+    assert image.stat().st_size == IMAGE_BYTES
+    assert packs_of_a_gib < far.requests_of_a_session() < 64
+    assert far.storage.requests["put", "packs"] == packs_of_a_gib + 1
+    assert far.requests_of_a_session() < 26
+
+
+def test_a_restore_of_an_image_asks_for_several_blocks_at_once_and_for_several_pieces_at_a_time(
+    image: Path, tmp_path: Path
+) -> None:
+    far = Far.create(tmp_path)
+    point = far.server.run().points[0]
+    far.storage.hold_reads(2, of_bytes=MIB)
+    far.server.here().restore(point, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == image.read_bytes()
+    assert far.storage.most_at_once >= 2
+    # Of 8 blocks in one pack, and the index.
+    assert far.storage.requests["get", "packs"] <= 5
+
+
+def test_a_restore_of_a_tree_reads_blocks_ahead_side_by_side(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    contents = {f"{number:02}": random.token(500_000) for number in range(24)}
+    for name, content in contents.items():
+        (tree / name).write_bytes(content)
+    far = Far.create(tmp_path, f"files:{tree}")
+    point = far.server.run().points[0]
+    far.storage.hold_reads(4, of_bytes=MIB)
+    far.server.here().restore(point, tmp_path / "back")
+    assert {one.name: one.read_bytes() for one in (tmp_path / "back").iterdir()} == contents
+    assert far.storage.most_at_once >= 4
+
+
+@pytest.mark.usefixtures("image", "packs_of_2_mib")
+def test_verify_and_scrub_read_several_packs_at_once_in_pieces_of_several_blocks(
+    tmp_path: Path,
+) -> None:
+    far = Far.create(tmp_path)
+    far.server.run()
+    views = far.server.here().reading().points
+    far.storage.hold_reads(3, of_bytes=MIB)
+    report = verify(views, progress=NullProgress(), cancel=Cancellation())
+    assert report.ok
+    assert far.storage.most_at_once >= 3
+    # Of 8 blocks in 4 packs, and the index.
+    assert far.storage.requests["get", "packs"] <= 7
+
+    far.storage.hold_reads(3, of_bytes=MIB)
+    found = scrub(
+        far.server.repository(),
+        Trust(identities=frozenset({far.server.ctx.identity.public.id})),
+        {},
+        progress=NullProgress(),
+        cancel=Cancellation(),
+    )
+    assert found.ok
+    assert far.storage.most_at_once >= 3
+    # Of each pack its end, its header and its blocks.
+    assert far.storage.requests["get", "packs"] <= 20
+
+
+def test_many_points_are_found_with_few_requests_one_after_the_other(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    far = Far.create(tmp_path, f"files:{tree}")
+    for number in range(12):
+        (tree / "file").write_text(f"{number}")
+        far.server.run()
+    far.storage.requests.clear()
+    reading = far.server.here().reading()
+    assert len(reading.points) == 12
+    assert far.storage.requests["get", "journal"] == 12
+    assert far.storage.requests["list", "journal"] == 1

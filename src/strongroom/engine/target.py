@@ -564,10 +564,10 @@ class FileWriter:
 class ImageTarget:
     """A file or block device that an image is restored to.
 
-    A new file gets its name when it is finished, so nobody takes half an image for one. A
-    file that is replaced is written in place: it keeps its owner and needs no second room.
-    What is not written reads as zeros in the end: it is a hole in a file, and on a device
-    zeros are written there.
+    A new file gets its name when it is finished, so nobody takes half an image for one; the
+    folders above it are made, as they are for trees. A file that is replaced is written in
+    place: it keeps its owner and needs no second room. What is not written reads as zeros in
+    the end: it is a hole in a file, and on a device zeros are written there.
 
     Args:
         path: Where; links are followed, it is the operator's own word.
@@ -596,6 +596,7 @@ class ImageTarget:
             elif self.path.exists():
                 raise FileExistsError(errno.EEXIST, "it is there already")
             else:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
                 self._fd = os.open(
                     temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600

@@ -681,6 +681,12 @@ def device(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["losetup", "--detach", name.stdout.strip()], check=True)
 
 
+def test_the_folders_above_an_image_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "image"
+    ImageTarget(path, MIB, is_device=False).finish()
+    assert path.read_bytes() == bytes(MIB)
+
+
 def test_an_image_is_sparse_and_has_no_name_until_it_is_finished(tmp_path: Path) -> None:
     path = tmp_path / "image"
     target = ImageTarget(path, 10 * MIB, is_device=False)
@@ -789,7 +795,6 @@ def test_what_is_of_another_kind_than_expected_is_refused(device: Path, tmp_path
         (tmp_path / "folder", False),
         (tmp_path / "fifo", False),
         (tmp_path / "socket", False),
-        (tmp_path / "no" / "such", False),
     ):
         with pytest.raises(errors.RefusedError):
             ImageTarget(wrong, 1, is_device=is_device, overwrite=True)

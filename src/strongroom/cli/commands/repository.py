@@ -45,6 +45,7 @@ def repository() -> None:
 
     \b
       /mnt/backup  ./backup  file:/mnt/backup            a folder
+      sftp://[USER@]HOST[:PORT]/PATH
       s3://BUCKET/PREFIX[?endpoint=URL][&region=R][&profile=P]
       gs://BUCKET/PREFIX  az://CONTAINER/PREFIX[?account=A]
 

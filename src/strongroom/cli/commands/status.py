@@ -34,8 +34,7 @@ def status(door: Door, max_age: timedelta | None) -> None:
     \b
     Exit status:
       0   all is well
-      3   a job failed or is overdue, a copy job did not copy all, something is damaged, or the
-          clock has jumped
+      3   something failed, is overdue or damaged, or the clock has jumped
     """
     from strongroom.control import status as control
 

@@ -57,7 +57,7 @@ def test_what_is_killed_at_any_write_loses_nothing_and_is_done_once_when_it_is_r
     counted.begin(operation)
     whole = Death(verbs=verbs)
     counted.dying(whole).do(operation)
-    assert whole.calls > len(SHARES) / 2
+    assert whole.calls > len(SHARES)
     caretaker = prepared.copied(tmp_path / "killed")
     caretaker.begin(operation)
 

@@ -87,13 +87,6 @@ def test_a_session_does_not_begin_where_there_is_hardly_room(
     installation.run()
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Caretaker:
-    with pytest.MonkeyPatch.context() as patch:
-        with_small_packs(patch)
-        return Caretaker.prepared(tmp_path_factory.mktemp("caretaker"), in_memory())
-
-
 @pytest.mark.parametrize(
     ("operation", "place", "areas"),
     [

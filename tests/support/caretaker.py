@@ -227,7 +227,7 @@ class Caretaker:
 
     def moved(self, folder: Path, storages: dict[str, Storage]) -> Caretaker:
         """Return the same server in another folder, with all it has in other storages."""
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         shutil.copytree(self.folder / "home", folder / "home")
         shutil.copy(self.folder / "key", folder / "key")
         if self.archive.exists():
@@ -434,7 +434,8 @@ class Caretaker:
         for operation in operations:
             if operation in _COPIED:
                 self.do(operation)
-        self._tidy(places)
+        if len(places) > 1:
+            self._tidy(places)
         for place in places:
             assert self.contents(place[1:]) == expected, f"{place} holds other points"
             with self.context() as ctx:

@@ -32,13 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Caretaker:
-    with pytest.MonkeyPatch.context() as patch:
-        with_small_packs(patch)
-        return Caretaker.prepared(tmp_path_factory.mktemp("caretaker"), in_memory())
-
-
 @pytest.fixture(autouse=True)
 def _with_small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     with_small_packs(monkeypatch)
@@ -173,7 +166,7 @@ def test_a_server_that_is_killed_within_an_operation_and_comes_back_is_waited_fo
         check(caretaker, tuple(operations))
 
 
-@pytest.mark.parametrize(("operation", "nth"), [("session", 6), ("prune", 3), ("copy", 2)])
+@pytest.mark.parametrize(("operation", "nth"), [("session", 6), ("copy", 2)])
 def test_a_server_that_stays_away_ends_an_operation_which_then_goes_on(
     operation: str, nth: int, prepared: Caretaker, line: FaultyLine, s3: S3Server, tmp_path: Path
 ) -> None:
@@ -190,7 +183,7 @@ def test_a_server_that_stays_away_ends_an_operation_which_then_goes_on(
     check(caretaker, (operation,))
 
 
-@pytest.mark.parametrize(("operation", "nth"), [("session", 6), ("synthetic", 5)])
+@pytest.mark.parametrize(("operation", "nth"), [("session", 6)])
 def test_a_process_that_is_killed_over_a_bucket_loses_nothing(
     operation: str, nth: int, prepared: Caretaker, line: FaultyLine, s3: S3Server, tmp_path: Path
 ) -> None:

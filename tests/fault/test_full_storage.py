@@ -1,4 +1,7 @@
-"""Sessions where the room ends: they fail early, say so in numbers, and leave room to go on."""
+"""Where the room ends: sessions fail early, say so in numbers, and leave room to go on.
+
+Care that writes says so as well, and is whole once there is more.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,16 @@ import pytest
 from strongroom.errors import StorageFullError
 from strongroom.storage.local import LocalStorage
 from strongroom.testing.adversary_storage import AdversaryStorage
+from strongroom.testing.memory_storage import MemoryStorage
+from tests.support.caretaker import (
+    AREA,
+    AWAY,
+    FIRST,
+    MAIN,
+    Caretaker,
+    in_memory,
+    with_small_packs,
+)
 from tests.support.installation import Installation
 from tests.support.loop_mounts import file_system
 
@@ -72,3 +85,37 @@ def test_a_session_does_not_begin_where_there_is_hardly_room(
     assert [*installation.storage.list("chains/")] == objects
     (disk / "Others").unlink()
     installation.run()
+
+
+@pytest.mark.parametrize(
+    ("operation", "place", "areas"),
+    [
+        ("compact", MAIN, 0.5),
+        ("synthetic", MAIN, 1.5),
+        ("copy", AWAY, 0.5),
+        ("first_copy", FIRST, 1.5),
+        ("first_copy_under_own_key", FIRST, 1.5),
+    ],
+)
+def test_an_operation_whose_room_ends_says_so_and_ends_when_there_is_more(
+    operation: str,
+    place: str,
+    areas: float,
+    prepared: Caretaker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    with_small_packs(monkeypatch)
+    begun = prepared.moved(tmp_path / "begun", in_memory())
+    begun.begin(operation)
+    held = sum(info.size for info in begun.storages[place].list())
+    small = MemoryStorage(held + int(AREA * areas), location=place)
+    full = begun.moved(tmp_path / "full", {**in_memory(), place: small})
+
+    with pytest.raises(StorageFullError):
+        full.do(operation)
+
+    full.check_promised(replaced=operation == "synthetic")
+    roomy = full.moved(tmp_path / "roomy", in_memory())
+    roomy.do(operation)
+    roomy.check(operation)

@@ -377,7 +377,7 @@ class RepositoryStates(RuleBasedStateMachine):
 
 # A step is a whole command or more, so nothing is shrunk; the steps are shown as they were.
 RepositoryStates.TestCase.settings = settings(
-    max_examples=4,
+    max_examples=6,
     stateful_step_count=10,
     deadline=None,
     derandomize=True,

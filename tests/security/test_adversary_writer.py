@@ -656,21 +656,23 @@ def test_prune_leaves_what_nobody_can_read_alone_and_cares_for_the_rest(
     assert all(any(one in said for said in result.warnings) for one in ("abab", "cdcd"))
 
 
-def test_a_marker_that_is_too_long_is_refused_before_it_is_read(
+def test_of_a_marker_that_is_too_long_no_more_is_read_than_refuses_it(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = installation.storage.get
-    monkeypatch.setattr(installation.storage, "size", lambda _: MAX_SMALL + 1)
-    monkeypatch.setattr(
-        installation.storage,
-        "get",
-        lambda key, *place: (
-            pytest.fail("read whole") if key == layout.MARKER else honest(key, *place)
-        ),
-    )
+    asked: list[int | None] = []
+
+    def long(key: str, offset: int = 0, length: int | None = None) -> bytes:
+        if key != layout.MARKER:
+            return honest(key, offset, length)
+        asked.append(length)
+        return bytes(MAX_SMALL + 1 if length is None else length)
+
+    monkeypatch.setattr(installation.storage, "get", long)
 
     with pytest.raises(MalformedError, match=layout.MARKER):
         installation.repository()
+    assert asked == [MAX_SMALL + 1]
 
 
 def test_nothing_is_written_where_the_marker_is_gone(installation: Installation) -> None:

@@ -43,7 +43,6 @@ from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
 from strongroom.repository.chain import Head
 from strongroom.repository.compaction import (
-    DEAD_SHARE,
     CompactionPlan,
     CompactionResult,
     plan_compaction,
@@ -258,7 +257,7 @@ def compact(
     outcomes: list[CompactionResult] = []
     for chain in _cared_for(ctx, repository, signers, warnings):
         with _left_alone(chain.name, warnings):
-            plan = plan_compaction(chain, DEAD_SHARE if dead_share is None else dead_share)
+            plan = plan_compaction(chain, dead_share)
             plans.append(plan)
             if not dry_run:
                 outcomes.append(_compacted(ctx, chain, plan, progress, cancel, warnings))

@@ -37,7 +37,7 @@ from strongroom.repository.stored_packs import Form, forms_of_all, next_generati
 from strongroom.storage.base import Composed, LockingStorage, ObjectRange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from strongroom.clock import Clock
     from strongroom.repository.chain import Chain
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 DEAD_SHARE: Final = 1 / 3
 """A pack is rewritten when this much of it is dead: at most two bytes move for each that is won."""
+SPARED_SHARE: Final = 1 / 20
+"""So much of a chain may be dead, in packs that are less dead; beyond it the deadest go as well."""
 _LEAST: Final = 64 << 10
 """Less than this is not worth an object."""
 
@@ -146,7 +148,7 @@ class _Pack:
         return self.used.used_bytes
 
 
-def plan_compaction(chain: Chain, dead_share: float = DEAD_SHARE) -> CompactionPlan:
+def plan_compaction(chain: Chain, dead_share: float | None = None) -> CompactionPlan:
     """Decide which packs to rewrite; changes nothing.
 
     The caller has checked that it believes the chain's signer, and that the chain is not older
@@ -154,25 +156,27 @@ def plan_compaction(chain: Chain, dead_share: float = DEAD_SHARE) -> CompactionP
 
     Args:
         chain: The chain.
-        dead_share: How much of a pack has to be dead, from 0 to 1.
+        dead_share: How much of a pack has to be dead, from 0 to 1. By default `DEAD_SHARE`, and
+            of the others the deadest, until no more than `SPARED_SHARE` of the chain is dead.
 
     Raises:
         IntegrityError: the chain is damaged or withheld in part; nothing may go from it.
     """
     chain.refresh()
-    chosen: list[Thinning] = []
+    least = SPARED_SHARE if dead_share is None else dead_share
+    worth_it: list[Thinning] = []
     leftovers: list[str] = []
     stored = live = dead = 0
     for pack in _packs(chain):
         current, *others = pack.forms
         alive = pack.live_bytes
-        dying = _dead_bytes(chain, pack, dead_share)
+        dying = _dead_bytes(chain, pack, least)
         stored += sum(form.size for form in pack.forms)
         live += alive
         dead += dying
         leftovers.extend(form.key for form in others)
-        if _is_worth_it(dying, current.size, dead_share):
-            chosen.append(
+        if _is_worth_it(dying, current.size, least):
+            worth_it.append(
                 Thinning(
                     object=current.key,
                     stored_bytes=current.size,
@@ -180,6 +184,7 @@ def plan_compaction(chain: Chain, dead_share: float = DEAD_SHARE) -> CompactionP
                     dead_bytes=dying,
                 )
             )
+    chosen = worth_it if dead_share is not None else _deadest(worth_it, stored, dead)
     return CompactionPlan(
         chain=chain.chain_id.hex(),
         job=chain.header.job_id.hex(),
@@ -189,6 +194,16 @@ def plan_compaction(chain: Chain, dead_share: float = DEAD_SHARE) -> CompactionP
         packs=tuple(sorted(chosen, key=lambda one: -one.dead_bytes)),
         leftovers=tuple(leftovers),
     )
+
+
+def _deadest(packs: Iterable[Thinning], stored: int, dead: int) -> Iterator[Thinning]:
+    """Yield packs that are mostly dead, and others as long as too much of the chain is."""
+    for one in sorted(packs, key=lambda one: one.dead_bytes / one.stored_bytes, reverse=True):
+        if one.dead_bytes < DEAD_SHARE * one.stored_bytes and dead <= SPARED_SHARE * stored:
+            return
+        stored -= one.dead_bytes
+        dead -= one.dead_bytes
+        yield one
 
 
 def _dead_bytes(chain: Chain, pack: _Pack, dead_share: float) -> int:

@@ -758,7 +758,8 @@ def prune(
     "--min-dead",
     type=click.IntRange(1, 99),
     metavar="PERCENT",
-    help="Rewrite packs of which so much is dead; a third by default.",
+    help="Rewrite packs of which so much is dead. By default a third, and then the "
+    "deadest until 5 % of a chain are dead.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be rewritten.")
 @pass_door

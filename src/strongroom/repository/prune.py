@@ -332,7 +332,9 @@ class _Prune:
         below = self._below_floor()
         if live and self._mirror and self._dropped_elsewhere(below, remarks):
             live = []
-        over = not beside and not live and (chain.ended or self._goes_on_elsewhere(remarks))
+        # Nobody goes on in a copy: without points it is of no use, and the next one brings all.
+        ended = self._mirror or chain.ended
+        over = not beside and not live and (ended or self._goes_on_elsewhere(remarks))
         entries = self._sort(over, below)
         spared = [entry for entry in entries.kept if entry.number in entries.spared]
         whole = over and not spared and not self._named_elsewhere(remarks)

@@ -628,8 +628,7 @@ def test_a_history_that_lets_the_past_be_forgotten_is_not_copied_and_takes_nothi
     for _ in range(2):
         plan = plan_prune(there.repository, there.chain(), job.clock, timedelta(), floor)
         carry_out_prune(plan)
-    # The last one is what a session would build on.
-    assert plan.spared_points == tuple(point.id.hex() for point in points[:2])
+    assert plan.spared_points == tuple(point.id.hex() for point in points)
     assert {point.id: there.restore(point) for point in points} == contents
 
 
@@ -731,6 +730,26 @@ def test_a_copy_whose_original_expired_goes_as_a_whole(
     remove_leftovers(there.repository)
     assert objects(target, layout.chain(job.chain_id)) == {}
     assert copied(newer, target).contents() == newer.contents()
+
+
+def test_a_copy_without_points_goes_though_nothing_else_is_left_of_its_job(
+    job: Job, target: AdversaryStorage, tmp_path: Path
+) -> None:
+    mirror(job, target)
+    there = copied(job, target)
+    job.remove(*job.points())
+    mirror(job, target)
+    assert there.prune(timedelta(days=1)).removed == 0
+
+    there.prune()
+
+    assert there.repository.chain_ids() == []
+    remove_leftovers(there.repository)
+    assert objects(target, layout.chain(job.chain_id)) == {}
+    publish(job, tmp_path)
+    mirror(job, target)
+    assert there.contents() == job.contents()
+    assert there.scrub().ok
 
 
 def test_what_a_job_published_in_another_place_says_nothing_of_a_copy(

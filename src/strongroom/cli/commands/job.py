@@ -969,7 +969,7 @@ def _session_lines(result: SessionResult) -> list[str]:
 def _how_moved(result: SessionResult) -> str:
     """Say whether the storage shares blocks, or had to copy them."""
     if not result.cloned_bytes:
-        return f"copied {size(result.copied_bytes)}, no cloning: the storage cannot share blocks"
+        return f"copied, no cloning: {size(result.copied_bytes)}; the storage cannot share blocks"
     return f"cloned {size(result.cloned_bytes)}, copied {size(result.copied_bytes)}"
 
 

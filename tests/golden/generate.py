@@ -1,8 +1,8 @@
-"""Make the golden repositories anew: `python -m tests.golden.generate`.
+"""Make the golden repository of a format: `python -m tests.golden.generate FOLDER`.
 
-Each is a tiny repository of a released format, with a copy under a key of its own and a point
-exported into one file, and everything needed to say what they hold. They are made anew freely
-until the format is frozen, and never after.
+It is a tiny repository with a copy under a key of its own and a point exported into one file,
+and everything needed to say what they hold. What is in this folder was made once, when its
+format was frozen, and is never made anew: `test_golden` compares it byte for byte.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
 PASSWORDS = {
     "first": "a first Password of 2026",
     "second": "a second Password of 2026",
@@ -28,7 +27,6 @@ PASSWORDS = {
 def generate(target: Path) -> None:
     """Write `format-1` below `target`."""
     folder = target / "format-1"
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:
         _Golden(folder, Path(scratch)).fill()
@@ -142,4 +140,4 @@ class _Golden:
 
 
 if __name__ == "__main__":
-    generate(HERE)
+    generate(Path(sys.argv[1]))

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+FROZEN = {"format-1": "8d31e700011e92592d49eb9079997697020ad80b5c1fa0d60da3e0432ec08902"}
+"""What `digest_of` says of each; a new format is a new line, and no line ever changes."""
 FORMATS = sorted(path.name for path in HERE.glob("format-*"))
 
 
@@ -57,8 +59,17 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return HERE / str(request.param)
 
 
-def test_there_is_a_repository_of_every_format() -> None:
-    assert FORMATS == ["format-1"]
+def digest_of(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (
+        f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+        for path in files
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_what_was_once_written_is_what_is_read_here() -> None:
+    assert {name: digest_of(HERE / name) for name in FORMATS} == FROZEN
 
 
 @pytest.mark.parametrize("secret", ["second.password", "recovery.kit"])

@@ -45,7 +45,10 @@ Row = dict[str, Any]
 
 
 def measure_prune(work: Path, count: int) -> list[Row]:
-    """Give up one of many points, and prune: once to condemn, and once to remove."""
+    """Give up one of many points and prune, to condemn and to remove; and then another one.
+
+    The first prune of a machine reads every state; later ones read what is new.
+    """
     place = Place(work / "prune")
     rng = random.Random(1)
     for number in range(20):
@@ -58,11 +61,17 @@ def measure_prune(work: Path, count: int) -> list[Row]:
             made += place.run(ctx).points
             if number % 100 == 99:
                 print(f"{number + 1} points", flush=True)
-        points.remove(ctx, [made[count // 2]], yes=True)
     kinds = place.stored()
     metadata = [found for kind, found in kinds.items() if kind not in ("packs", "config")]
     rows: list[Row] = []
-    for name, passed in (("condemning", timedelta()), ("removing", PAST_QUARANTINE)):
+    for name, passed, given_up in (
+        ("condemning, the first prune", timedelta(), made[count // 2]),
+        ("removing", PAST_QUARANTINE, None),
+        ("condemning another", PAST_QUARANTINE, made[count // 3]),
+    ):
+        if given_up is not None:
+            with place.context(passed) as ctx:
+                points.remove(ctx, [given_up], yes=True)
         with place.context(passed) as ctx, place.cost() as cost:
             done = care.prune(ctx, REPOSITORY)
         rows.append(

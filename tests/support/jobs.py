@@ -21,7 +21,7 @@ from strongroom.errors import NotARepositoryError
 from strongroom.format.journal import DeathBody, EntryRef, SessionBody
 from strongroom.format.pack import HEADER_LENGTH, read_header
 from strongroom.format.point import StreamRoot, TreeRoot
-from strongroom.repository import layout, locks, promises
+from strongroom.repository import headless, layout, locks, promises
 from strongroom.repository.chain import Head, Trust
 from strongroom.repository.prune import PrunePlan, PruneResult, carry_out, plan_prune
 from strongroom.repository.rekey import start_chain
@@ -123,6 +123,11 @@ class Job(EngineJob):
         signer: SigningKey | None = None,
     ) -> PruneResult:
         return carry_out(self.plan_prune(quarantine, clock), signer)
+
+    def remove_remainders(self) -> int:
+        """Remove what prune left of chains whose headers it has removed."""
+        found = headless.find(self.repository)
+        return headless.remove(self.storage, found, lambda one: one.is_remainder)
 
     def keys_of(self, kind: str) -> list[str]:
         """Return the keys of one kind of the chain's objects."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from strongroom.cli.door import Door
     from strongroom.control.care import CompactResult, PruneResult
     from strongroom.control.copies import CopyResult
-    from strongroom.control.views import RewrappedKey, RewrapResult
+    from strongroom.control.views import RewrappedKey, RewrapResult, Unfinished
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.compaction import CompactionResult
     from strongroom.repository.prune import PruneResult as Pruned
@@ -140,6 +140,7 @@ def nothing_to_prune(result: PruneResult) -> bool:
         all(plan.nothing for plan in result.plans)
         and not (result.expired or result.ended)
         and not any(plan.packs or plan.leftovers for plan in result.compaction)
+        and not any(one.goes_at is None for one in result.unfinished)
     )
 
 
@@ -185,6 +186,11 @@ def prune_lines(result: PruneResult) -> list[str]:
         f"chain {chain[:12]} of a removed job has no point any more: all of it goes"
         for chain in result.ended
     ]
+    lines += [
+        f"chain {one.chain[:12]} was begun and not finished: {counted(one.objects, 'object')}, "
+        f"{size(one.stored_bytes)}; {_until(one, done=result.done)}"
+        for one in result.unfinished
+    ]
     if not result.done:
         lines += [line for plan in result.plans for line in plan.text().splitlines()]
         lines += [
@@ -207,6 +213,12 @@ def prune_lines(result: PruneResult) -> list[str]:
         )
     lines += [line for one in result.compacted for line in _compacted(one)]
     return lines or ["there is no chain to prune"]
+
+
+def _until(one: Unfinished, *, done: bool) -> str:
+    if one.goes_at is None:
+        return "removed" if done else "it goes"
+    return f"a prune after {when(one.goes_at)} removes it, --drop-unfinished now"
 
 
 def _locked(one: Pruned) -> str:

@@ -25,6 +25,7 @@ from strongroom.control import (
     keys,
     known_chains,
     orphans,
+    unfinished,
     vaults,
 )
 from strongroom.control.access import Access, open_reading, storage_of
@@ -41,6 +42,7 @@ from strongroom.errors import (
 )
 from strongroom.keystore import ChainRecord
 from strongroom.model.phrases import counted
+from strongroom.repository import headless
 from strongroom.repository.chain import Head
 from strongroom.repository.compaction import (
     CompactionPlan,
@@ -49,7 +51,7 @@ from strongroom.repository.compaction import (
 )
 from strongroom.repository.compaction import compact as compact_chain
 from strongroom.repository.page_memory import PageMemory
-from strongroom.repository.prune import PrunePlan, carry_out, plan_prune, remove_leftovers
+from strongroom.repository.prune import PrunePlan, carry_out, plan_prune
 from strongroom.repository.prune import PruneResult as Pruned
 from strongroom.repository.repository import Repository
 
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strongroom.control.context import Context
-    from strongroom.control.views import RemovedPoint
+    from strongroom.control.views import RemovedPoint, Unfinished
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport
@@ -87,6 +89,8 @@ class PruneResult:
     ended: tuple[str, ...] = ()
     """Ids of chains of removed jobs that have no point any more, or would have none: all of them
     goes."""
+    unfinished: tuple[Unfinished, ...] = ()
+    """Chains that somebody began and did not finish, as far as they are no removal's remainder."""
     warnings: tuple[str, ...] = ()
 
 
@@ -368,6 +372,7 @@ def prune(
     floor: FloorChange | None = None,
     keep_floor: bool = False,
     compacting: bool = True,
+    drop_unfinished: bool = False,
     progress: Progress | None = None,
     cancel: Cancellation | None = None,
 ) -> PruneResult:
@@ -384,6 +389,8 @@ def prune(
         floor: What stays although it is given up; the one that is remembered by default.
         keep_floor: Remember it, where there is a catalog.
         compacting: Whether to give dead blocks back, too.
+        drop_unfinished: Nothing is being written or copied there: what was begun and not
+            finished goes at once.
         progress: Is told how compaction goes.
         cancel: Stops it.
 
@@ -450,8 +457,12 @@ def prune(
                 compaction.append(dead)
                 if dead.packs or dead.leftovers:
                     compacted.append(_compacted(ctx, chain, dead, progress, cancel, warnings))
+    found = headless.find(repository)
+    begun: list[Unfinished] = []
+    if ctx.has_catalog:
+        begun = unfinished.look(ctx, repository, found, drop=drop_unfinished)
     if not dry_run:
-        remove_leftovers(repository)
+        unfinished.remove(repository, found, begun)
         audit.record(
             ctx,
             "repository.pruned",
@@ -470,6 +481,7 @@ def prune(
         compacted=tuple(compacted),
         expired=expired,
         ended=ended,
+        unfinished=tuple(begun),
         warnings=tuple(warnings),
     )
 

@@ -15,6 +15,16 @@ class View(msgspec.Struct, frozen=True):
     """A value of the control plane; a `Struct` because every start of the program makes all."""
 
 
+class Unfinished(View, frozen=True, kw_only=True):
+    """A chain that somebody began to write or to copy and did not finish."""
+
+    chain: str
+    objects: int
+    stored_bytes: int
+    goes_at: datetime | None
+    """When a prune removes it if nothing changes; None: the next one does."""
+
+
 class VaultView(View, frozen=True, kw_only=True):
     """What a repository that is a vault demands and keeps."""
 

@@ -36,12 +36,10 @@ from strongroom.errors import (
     LockedError,
     NotFoundError,
     ObjectLockedError,
-    ObjectMissingError,
     StrongroomError,
     UnsupportedVersionError,
 )
 from strongroom.format import pack as packs
-from strongroom.format.codec import MAX_ENTRY
 from strongroom.format.journal import (
     CondemnationBody,
     DeathBody,
@@ -50,13 +48,11 @@ from strongroom.format.journal import (
     PromiseBody,
     SessionBody,
     SuccessionBody,
-    read_entry,
 )
 from strongroom.model.floor import Floor, Stored, below
 from strongroom.model.phrases import counted
 from strongroom.repository import copy_marks, layout, locks
 from strongroom.repository.append import append_entry
-from strongroom.repository.chain import get_framed
 from strongroom.repository.moments import claimed_moment
 from strongroom.repository.reach import Reach, used_packs
 
@@ -213,53 +209,6 @@ def carry_out(plan: PrunePlan, signer: SigningKey | None = None) -> PruneResult:
     if not isinstance(plan, _ChainPlan):
         raise TypeError("a plan to carry out comes from plan_prune")
     return plan.prune.carry_out(plan, signer)
-
-
-def remove_leftovers(repository: Repository) -> int:
-    """Remove what a crash left of chains whose header prune had already removed.
-
-    A chain's last entries and their pages go after its header, which nothing precedes in a
-    chain's life but its envelopes. So a journal without a header, with no session and no pack
-    left, is such a remainder.
-
-    Returns:
-        How many objects went.
-    """
-    storage = repository.storage
-    begun = {chain_id.hex() for chain_id in repository.chain_ids()}
-    found: dict[str, list[str]] = {}
-    for info in storage.list("chains/"):
-        chain_id = info.key.split("/")[1]
-        if chain_id not in begun:
-            found.setdefault(chain_id, []).append(info.key)
-    removed = 0
-    for chain_id, keys in found.items():
-        kinds = {key.split("/")[2] for key in keys}
-        entries = [key for key in keys if key.split("/")[2] == "journal"]
-        if "journal" not in kinds or not kinds <= {"journal", "tables", "mirror"}:
-            continue
-        if storage.exists(f"{layout.HEADERS}{chain_id}") or any(
-            _may_be_session(repository, key) for key in entries
-        ):
-            continue
-        # The journal last: while one of its entries is there, this can be repeated.
-        for key in sorted(keys, key=lambda one: (one in entries, one)):
-            try:
-                storage.delete(key)
-            except ObjectLockedError:
-                break
-            removed += 1
-    return removed
-
-
-def _may_be_session(repository: Repository, key: str) -> bool:
-    try:
-        entry = read_entry(get_framed(repository.storage, key, MAX_ENTRY), key)
-    except ObjectMissingError:
-        return False
-    except (IntegrityError, UnsupportedVersionError):
-        return True
-    return isinstance(entry.body, SessionBody)
 
 
 # --- deciding --------------------------------------------------------------------------------

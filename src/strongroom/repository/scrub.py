@@ -215,7 +215,7 @@ class Scrub:
             self.findings.damage(
                 layout.header(chain_id),
                 "is missing, and objects of its chain are there (a copy or a re-encryption that is "
-                "not finished, or a chain taken out of sight)",
+                "not finished, of which 'repository prune' tells; or a chain taken out of sight)",
                 points,
             )
         else:

@@ -35,7 +35,7 @@ from strongroom.repository.compaction import compact, plan_compaction
 from strongroom.repository.mirror import CopiedChain, carry_out, plan_mirror
 from strongroom.repository.pages import PageCollector
 from strongroom.repository.prune import carry_out as carry_out_prune
-from strongroom.repository.prune import plan_prune, remove_leftovers
+from strongroom.repository.prune import plan_prune
 from strongroom.repository.repository import Repository
 from strongroom.storage.base import ObjectInfo
 from strongroom.testing.adversary_storage import AdversaryStorage
@@ -727,7 +727,7 @@ def test_a_copy_whose_original_expired_goes_as_a_whole(
     there.prune()
 
     assert there.repository.chain_ids() == [newer.chain_id]
-    remove_leftovers(there.repository)
+    there.remove_remainders()
     assert objects(target, layout.chain(job.chain_id)) == {}
     assert copied(newer, target).contents() == newer.contents()
 
@@ -744,7 +744,7 @@ def test_a_copy_without_points_goes_though_nothing_else_is_left_of_its_job(
     there.prune()
 
     assert there.repository.chain_ids() == []
-    remove_leftovers(there.repository)
+    there.remove_remainders()
     assert objects(target, layout.chain(job.chain_id)) == {}
     publish(job, tmp_path)
     mirror(job, target)

@@ -23,7 +23,7 @@ from strongroom.format.journal import CondemnationBody, EntryRef, SuccessionBody
 from strongroom.repository import layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.page_memory import PageMemory
-from strongroom.repository.prune import carry_out, plan_prune, remove_leftovers
+from strongroom.repository.prune import carry_out, plan_prune
 from strongroom.repository.repository import Repository
 from strongroom.repository.usage import BlockUsage
 from strongroom.repository.writer import SealedKeys, SessionWriter
@@ -749,7 +749,7 @@ def test_an_expired_chain_goes_wholly_whenever_prune_is_interrupted(
         job.repository.storage = job.storage = memory
         if memory.exists(layout.header(job.chain_id)):
             job.prune()
-        remove_leftovers(job.repository)
+        job.remove_remainders()
         assert job.repository.chain_ids() == [newer.chain_id]
         assert [*memory.list(layout.chain(job.chain_id))] == []
         assert newer.scrub().ok
@@ -760,10 +760,10 @@ def test_what_belongs_to_a_chain_about_to_begin_is_no_leftover(job: Job) -> None
     unborn = random.token(16)
     job.storage.put(layout.envelope(unborn, bytes(32), 1, "a"), b"an envelope")
 
-    assert remove_leftovers(job.repository) == 0
+    assert job.remove_remainders() == 0
 
 
 def test_a_chain_whose_header_is_hidden_is_no_leftover(job: Job, storage: AdversaryStorage) -> None:
     storage.hide(layout.header(job.chain_id))
 
-    assert remove_leftovers(job.repository) == 0
+    assert job.remove_remainders() == 0

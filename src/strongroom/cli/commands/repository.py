@@ -685,6 +685,12 @@ def copy(
 @confirmation_options
 @signer_option
 @click.option("--no-compact", is_flag=True, help="Leave dead blocks in packs that stay for others.")
+@click.option(
+    "--drop-unfinished",
+    is_flag=True,
+    help="Nothing is being copied to R: what copies and sessions began there and did not "
+    "finish goes now, and not when it is 30 days old.",
+)
 @pass_door
 def prune(
     door: Door,
@@ -695,6 +701,7 @@ def prune(
     yes: bool,
     dry_run: bool,
     no_compact: bool,
+    drop_unfinished: bool,
 ) -> None:
     r"""Give back the space of what no restore point of repository R uses.
 
@@ -728,6 +735,7 @@ def prune(
             floor=floor,
             keep_floor=not dry_run,
             compacting=not no_compact,
+            drop_unfinished=drop_unfinished,
         )
         if dry_run or reports.nothing_to_prune(plan):
             reports.show_prune(door, plan)
@@ -744,6 +752,7 @@ def prune(
                 signers=signers,
                 floor=floor,
                 compacting=not no_compact,
+                drop_unfinished=drop_unfinished,
                 progress=progress,
                 cancel=cancel,
             )

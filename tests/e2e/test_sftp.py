@@ -65,7 +65,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_session_costs_nothing(
     here: Transcript, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent, go_on = tmp_path / "sent", tmp_path / "go-on"
-    sent.write_bytes(os.urandom(40 * MIB))
+    sent.write_bytes(os.urandom(80 * MIB))  # two packs, and what is still on its way
     command = f"cat {sent}; until [ -e {go_on} ]; do sleep 0.05; done; cat {sent}.more"
     (tmp_path / "sent.more").write_bytes(b"the end")
     with sshd.another() as server, ThreadPoolExecutor(1) as beside:

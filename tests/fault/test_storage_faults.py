@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from strongroom.testing.memory_storage import Snapshot
 
-VERBS: tuple[Verb, ...] = ("put", "get", "size", "exists", "list", "delete")
+VERBS: tuple[Verb, ...] = ("put", "get", "exists", "list", "delete")
+"""What sessions and prunes call; how large an object is they learn as they read it."""
 SPREAD = 6
 """Of a verb that is called more often than this, so many calls are tried, the last included."""
 

@@ -39,6 +39,7 @@ from strongroom.format.versions import FORMAT
 from strongroom.repository import layout, promises, rekey
 from strongroom.repository.append import append_entry
 from strongroom.repository.chain import Chain, Head, Trust
+from strongroom.repository.reach import Reach, used_packs
 from strongroom.repository.repository import Repository
 from strongroom.testing.adversary_storage import AdversaryStorage
 from strongroom.testing.faulty_storage import FaultyStorage
@@ -462,9 +463,13 @@ class Furnished:
         return found
 
     def newest_of(self, kind: str) -> str:
-        """Return the newest object of a kind, or the one with the highest name."""
+        """Return the newest object of a kind, or the one with the highest name that is needed."""
         if kind == "headers":
             return layout.header(self.job.chain_id)
+        if kind == "packs":
+            chain = self.job.chain()
+            needed = used_packs(Reach(chain), chain, chain.kept_entries())
+            return max(layout.pack(chain.chain_id, one.directory.pack_id) for one in needed)
         return max(self.job.keys_of(kind))
 
 

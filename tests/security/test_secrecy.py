@@ -116,7 +116,7 @@ def led_to(chain: Chain) -> set[str]:
                     names.add(layout.session_keys(chain.chain_id, record.session_id))
                 names.update(
                     layout.pack(chain.chain_id, directory.pack_id)
-                    for _, _, directory in reach.ledger(record.ledger)
+                    for _, _, directory in reach.ledger(record)
                 )
             list(reach.blocks(body))
     return names | {layout.tables(chain.chain_id, one) for one in reach.objects}

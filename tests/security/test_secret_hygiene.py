@@ -244,8 +244,8 @@ class Story:
         run(*edit, *self.command("second", "old-password"))
         run("job", "run", "office", fresh=True)
         run("job", "rewrap", "office", "--yes", *self.command("second", "old-password"), status=3)
-        olds = [*self.password("first", "old-password"), *self.password("third", "old-password")]
-        run("job", "rewrap", "office", "--yes", *olds)
+        run("job", "rewrap", "office", "--yes", *self.password("first", "old-password"), status=12)
+        run("job", "rewrap", "office", "--yes", *self.password("third", "old-password"))
         run("job", "edit", "office", "--encrypt", "none", status=2)
         run("password", "remove", "mine", status=15)
         run("password", "remove", "typed")
@@ -305,6 +305,7 @@ class Story:
         sealed = ("--encrypt", "password:mine")
         run("job", "copy", "create", "own", "--from", "office", "--to", "offsite", *sealed)
         run("job", "copy", "run", "own", *self.password("third"))
+        run("job", "copy", "rewrap", "own", "--yes")
         run("job", "copy", "remove", "own")
         run("repository", "remove", "offsite")
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from strongroom.control import audit, keys
 from strongroom.crypto.hpke import PublicKey
 from strongroom.format.journal import SessionBody
@@ -73,12 +71,7 @@ def follow(
     if record is None or older is None or is_sealed_for(ctx, clone, recipients):
         return None
     newer = change_recipients(clone, older, recipients, ctx.identity)
-    kept = msgspec.structs.replace(
-        record,
-        chain_key_public=newer.public.raw,
-        chain_key_seed=newer.seed if keys.keeps_secret(ctx, copied_as) else None,
-    )
-    ctx.keystore.put(clone.chain_id.hex(), kept)
+    keys.keep_chain_key(ctx, record, newer, secret=keys.keeps_secret(ctx, copied_as))
     audit.wrapped(ctx, copied_as, clone, newer.id, [one.id for one in recipients])
     clone.refresh()
     return newer

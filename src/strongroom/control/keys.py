@@ -502,6 +502,16 @@ def chain_record(ctx: Context, chain_id: bytes) -> ChainRecord | None:
         return None
 
 
+def keep_chain_key(ctx: Context, record: ChainRecord, newer: ChainKey, *, secret: bool) -> None:
+    """Keep a chain's new key in the place of the one before; its private half if `secret`."""
+    kept = msgspec.structs.replace(
+        record,
+        chain_key_public=newer.public.raw,
+        chain_key_seed=newer.seed if secret else None,
+    )
+    ctx.keystore.put(record.chain_id.hex(), kept)
+
+
 def kept_chain_keys(ctx: Context, chain: Chain) -> dict[bytes, ChainKey]:
     """Return the chain key that the keystore was told to keep, and all that it leads to."""
     record = chain_record(ctx, chain.chain_id)

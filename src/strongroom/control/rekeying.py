@@ -289,14 +289,7 @@ def settle(ctx: Context, rekeyed: Rekeyed, *, keep_key: bool) -> None:
     chain_id = rekeyed.chain.chain_id
     record = keys.chain_record(ctx, chain_id)
     if record is not None:
-        ctx.keystore.put(
-            chain_id.hex(),
-            msgspec.structs.replace(
-                record,
-                chain_key_public=rekeyed.newer.public.raw,
-                chain_key_seed=rekeyed.newer.seed if keep_key else None,
-            ),
-        )
+        keys.keep_chain_key(ctx, record, rekeyed.newer, secret=keep_key)
     with ctx.database.transaction():
         if not rekeyed.linked:
             # From the key that points need: one of a change that no session followed opens none.

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import jobs as job_rows
-from strongroom.control import audit, chains, known_chains
+from strongroom.control import audit, chains, keys, known_chains
 from strongroom.engine.progress import NullProgress
 from strongroom.format.journal import SessionBody
 from strongroom.repository import copy_marks, rekey
@@ -67,12 +65,7 @@ def take_over(
         for key_id in look_through(chain).unlinked:
             if key_id in keyring.chain_keys:
                 rekey.link(chain, keyring.chain_keys[key_id], newer.public)
-        kept = msgspec.structs.replace(
-            record,
-            chain_key_public=newer.public.raw,
-            chain_key_seed=newer.seed if keep_key else None,
-        )
-        ctx.keystore.put(chain.chain_id.hex(), kept)
+        keys.keep_chain_key(ctx, record, newer, secret=keep_key)
     if chain.signs_as(ctx.identity.public) is None:
         succeed(chain, ctx.identity, ctx.clock)
     audit.record(ctx, "chain.taken-over", chain=chain.chain_id.hex())

@@ -20,19 +20,27 @@ if TYPE_CHECKING:
     from strongroom.control.context import Context
     from strongroom.crypto.envelope import ChainKey
     from strongroom.crypto.recipients import Recipient
+    from strongroom.format.header import Envelope
     from strongroom.model.job import Job
     from strongroom.repository.chain import Chain
 
 
-def next_key(ctx: Context, clone: Chain) -> PublicKey:
+def next_key(
+    ctx: Context, clone: Chain, envelopes: Mapping[bytes, Envelope] | None = None
+) -> PublicKey:
     """Return the chain key that what comes to a clone is sealed to.
 
     That is the one in force, or one that was made since and has an intact envelope there.
+
+    Args:
+        ctx: Surroundings.
+        clone: The clone, as everybody sees it.
+        envelopes: Those that it has, if they were read already.
     """
     record = keys.chain_record(ctx, clone.chain_id)
     if record is not None:
         made = PublicKey(record.chain_key_public)
-        if made.id in clone.envelopes():
+        if made.id in (clone.envelopes() if envelopes is None else envelopes):
             return made
     newest = clone.newest_session
     assert newest is not None, "a clone has sessions"
@@ -42,7 +50,11 @@ def next_key(ctx: Context, clone: Chain) -> PublicKey:
 
 def is_sealed_for(ctx: Context, clone: Chain, recipients: Sequence[Recipient]) -> bool:
     """Tell whether what comes to a clone is sealed for these, and for nobody else."""
-    envelope = clone.envelopes().get(next_key(ctx, clone).id)
+    envelopes = clone.envelopes()
+    return _names(envelopes.get(next_key(ctx, clone, envelopes).id), recipients)
+
+
+def _names(envelope: Envelope | None, recipients: Sequence[Recipient]) -> bool:
     stanzas = envelope.stanzas if envelope is not None else ()
     return {one.recipient_id for one in stanzas} == {one.id for one in recipients}
 
@@ -67,8 +79,10 @@ def follow(
         The new key; None where none is needed, or nothing opens the one before.
     """
     record = keys.chain_record(ctx, clone.chain_id)
-    older = opened.get(next_key(ctx, clone).id)
-    if record is None or older is None or is_sealed_for(ctx, clone, recipients):
+    envelopes = clone.envelopes()
+    present = next_key(ctx, clone, envelopes).id
+    older = opened.get(present)
+    if record is None or older is None or _names(envelopes.get(present), recipients):
         return None
     newer = change_recipients(clone, older, recipients, ctx.identity)
     keys.keep_chain_key(ctx, record, newer, secret=keys.keeps_secret(ctx, copied_as))

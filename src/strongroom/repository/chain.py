@@ -236,7 +236,7 @@ class Chain:
             keys = {
                 layout.entry(self.chain_id, number): number
                 for number in some
-                if number not in self._entries and self._from_memory(number) is None
+                if number not in self._entries and not self._is_in_memory(number)
             }
             if len(keys) > 1:
                 ahead = small_objects(self.storage, keys)
@@ -280,10 +280,14 @@ class Chain:
 
     def _from_memory(self, number: int) -> bytes | None:
         """Return an entry that was read before, if it is the one that the history says."""
-        if self.memory is None or "promise_entry" not in self.__dict__:
+        if self.memory is None or not self._is_in_memory(number):
             return None
-        name = self._remembered_hashes.get(number)
-        return self.memory.get(name) if name is not None else None
+        return self.memory.get(self._remembered_hashes[number])
+
+    def _is_in_memory(self, number: int) -> bool:
+        if self.memory is None or "promise_entry" not in self.__dict__:
+            return False
+        return self._remembered_hashes.get(number, b"") in self.memory
 
     @cached_property
     def _remembered_hashes(self) -> dict[int, bytes]:

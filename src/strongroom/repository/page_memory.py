@@ -60,6 +60,9 @@ class PageMemory:
         finally:
             os.close(descriptor)
 
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._places
+
     def get(self, name: bytes) -> bytes | None:
         """Return what was kept under a hash, if it is here unharmed."""
         if name not in self._places:
@@ -74,7 +77,9 @@ class PageMemory:
         return None
 
     def put(self, name: bytes, data: bytes) -> None:
-        """Keep a piece that is what its hash says. A full disk is no reason to stop."""
+        """Keep a piece that is what its hash says, once. A full disk is no reason to stop."""
+        if name in self._places:
+            return
         checksum = _checksum(data)
         record = _HEAD.pack(name, len(data), checksum) + data
         with suppress(OSError):

@@ -296,8 +296,9 @@ class _Prune:
         ]
         needed = self._needed(entries.kept, stay)
         removals = self._removals(entries, needed, whole)
+        bearers = self._bearers(entries)
         if beside:
-            led_to = self._led_to(entries)
+            led_to = self._led_to(entries, bearers)
             removals = [one for one in removals if led_to(one.object)]
         plan = _ChainPlan(
             chain=chain.chain_id.hex(),
@@ -319,7 +320,7 @@ class _Prune:
         )
         plan.prune = self
         plan.top = self._top()
-        plan.bearers = self._bearers(entries)
+        plan.bearers = bearers
         return plan
 
     def _top(self) -> tuple[int, bytes]:
@@ -403,21 +404,21 @@ class _Prune:
         needed.tables = reach.objects
         return needed
 
-    def _led_to(self, entries: _Sorted) -> Callable[[str], bool]:
+    def _led_to(
+        self, entries: _Sorted, bearers: Mapping[int, Collection[bytes]]
+    ) -> Callable[[str], bool]:
         """Return what tells whether entries that go lead to an object, or it is one of them."""
         # Perhaps part of it is gone already, in an earlier prune that did not end.
         reach = Reach(self._chain, _ignore)
         packs: set[bytes] = set()
-        for number in entries.gone:
+        for number in entries.given_up:
             body = self._chain.entry(number).body
-            if isinstance(body, SessionBody | PromiseBody):
-                for _ in reach.history(body.history):
-                    pass
-            if isinstance(body, SessionBody):
-                for _, record in reach.sessions(body):
-                    packs.update(one.pack_id for _, _, one in reach.ledger(record))
-                for _ in reach.blocks(body):
-                    pass
+            assert isinstance(body, SessionBody)
+            for _, record in reach.sessions(body):
+                packs.update(one.pack_id for _, _, one in reach.ledger(record))
+            for _ in reach.blocks(body):
+                pass
+        tables = reach.objects.union(*bearers.values())
         gone = {*map(_entry_name, entries.gone)}
 
         def led_to(name: str) -> bool:
@@ -425,7 +426,7 @@ class _Prune:
             if kind == "packs":
                 form = layout.pack_form(tail)
                 return form is not None and form[0] in packs
-            return name in gone or (kind == "tables" and _id_of(tail, 16) in reach.objects)
+            return name in gone or (kind == "tables" and _id_of(tail, 16) in tables)
 
         return led_to
 

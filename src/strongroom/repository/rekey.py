@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def _told_to_nobody(chain_id: bytes, header: bytes) -> None:
-    """Where a crash leaves envelopes only, and nobody looks for them."""
+    """Where a crash leaves envelopes only: prune removes those in time, as what nobody finished."""
 
 
 def start_chain(

@@ -52,6 +52,16 @@ def test_a_file_that_was_torn_is_begun_anew(tmp_path: Path, cut: int) -> None:
     assert told(path, kept) == kept
 
 
+def test_what_is_kept_already_is_not_kept_again(tmp_path: Path) -> None:
+    path, kept = tmp_path / "pages", pieces(3)
+    remember(path, kept)
+    size = path.stat().st_size
+
+    remember(path, kept)
+
+    assert path.stat().st_size == size
+
+
 def test_what_is_damaged_counts_as_not_there(tmp_path: Path) -> None:
     path, kept = tmp_path / "pages", pieces(3)
     remember(path, kept)

@@ -231,6 +231,53 @@ class Reading:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The secrets that a command was given beside what is stored."""
+
+    places: tuple[SecretPlace, ...]
+    recovery_keys: tuple[Path, ...]
+    kms: tuple[str, ...]
+
+    def access(self, door: Door) -> Access:
+        """Return them as the control plane takes them."""
+        from strongroom.control.access import Access
+
+        secrets = tuple(map(door.secret, self.places))
+        return Access(secrets=secrets, recovery_keys=self.recovery_keys, kms=self.kms)
+
+
+def given_options(
+    what: str,
+    prefix: str = "",
+    kit: str = "Open with this recovery kit, or share and others",
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds options for secrets of all kinds; the function gets one `Given`.
+
+    Args:
+        what: What the passwords are.
+        prefix: Of the options for passwords and KMS: `old-`.
+        kit: What a recovery kit is for.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_given(*args: Any, places: tuple[SecretPlace, ...], **kwargs: Any) -> Any:
+            kwargs["given"] = Given(places, kwargs.pop("recovery_keys"), kwargs.pop("kms"))
+            return function(*args, **kwargs)
+
+        with_options: Callable[..., Any] = with_given
+        for option in (
+            recovery_key_option(kit),
+            kms_option(prefix),
+            secret_options(prefix, what, into="places", several=True),
+        ):
+            with_options = option(with_options)
+        return with_options
+
+    return decorate
+
+
 def given_up_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--given-up`."""
     return click.option(
@@ -310,6 +357,13 @@ def recovery_key_option(
         metavar="FILE",
         help=f"{what}; several times.",
     )
+
+
+old_secret_options = given_options(
+    "an old password, where none is stored",
+    "old-",
+    "Open old keys with this kit, or share and others",
+)
 
 
 def signer_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from strongroom.cli.options import (
     FILE,
     HOURS,
     SIZE,
+    Given,
     OrNoneType,
     confirmation_options,
     encrypt_names,
@@ -18,6 +19,7 @@ from strongroom.cli.options import (
     kms_names,
     kms_option,
     link_later_option,
+    old_secret_options,
     recovery_key_option,
     repository_names,
     secret_options,
@@ -612,17 +614,13 @@ def remove(door: Door, name: str, yes: bool) -> None:
 
 @job.command("rewrap")
 @click.argument("name", shell_complete=job_names)
-@secret_options("old-", "an old password, where none is stored", into="old", several=True)
-@kms_option("old-")
-@recovery_key_option("Open old keys with this kit, or share and others")
+@old_secret_options
 @confirmation_options
 @pass_door
 def rewrap(
     door: Door,
     name: str,
-    old: tuple[SecretPlace, ...],
-    kms: tuple[str, ...],
-    recovery_keys: tuple[Path, ...],
+    given: Given,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -656,13 +654,11 @@ def rewrap(
     """
     from strongroom.cli import reports
     from strongroom.control import rewrapping
-    from strongroom.control.access import Access
 
-    secrets = tuple(map(door.secret, old))
-    given = Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
+    old = given.access(door)
     with door.home_context() as ctx:
         result = door.confirmed(
-            lambda agreed: rewrapping.rewrap(ctx, name, old=given, dry_run=dry_run, yes=agreed),
+            lambda agreed: rewrapping.rewrap(ctx, name, old=old, dry_run=dry_run, yes=agreed),
             yes,
         )
     reports.show_rewrap(door, result)
@@ -673,9 +669,7 @@ def rewrap(
 
 @job.command("reencrypt")
 @click.argument("name", shell_complete=job_names)
-@secret_options("old-", "an old password, where none is stored", into="old", several=True)
-@kms_option("old-")
-@recovery_key_option("Open old keys with this kit, or share and others")
+@old_secret_options
 @click.option(
     "--abandon", is_flag=True, help="Remove what was made of it, if it is not finished yet."
 )
@@ -684,9 +678,7 @@ def rewrap(
 def reencrypt(
     door: Door,
     name: str,
-    old: tuple[SecretPlace, ...],
-    kms: tuple[str, ...],
-    recovery_keys: tuple[Path, ...],
+    given: Given,
     abandon: bool,
     dry_run: bool,
     yes: bool,
@@ -718,12 +710,10 @@ def reencrypt(
       130  stopped on request, or the answer was no; say it again to go on
     """
     from strongroom.control import reencryption
-    from strongroom.control.access import Access
 
     if abandon and (dry_run or yes):
         raise click.UsageError("--abandon goes alone", click.get_current_context())
-    secrets = tuple(map(door.secret, old))
-    given = Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
+    old = given.access(door)
     with door.home_context() as ctx:
 
         def act(agreed: bool) -> ReencryptResult:
@@ -731,7 +721,7 @@ def reencrypt(
                 return reencryption.reencrypt(
                     ctx,
                     name,
-                    old=given,
+                    old=old,
                     dry_run=dry_run,
                     yes=agreed,
                     progress=progress,

@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.options import (
+    Given,
     confirmation_options,
     copy_job_names,
     copy_limit_option,
     encrypt_names,
+    given_options,
     job_names,
-    kms_option,
-    recovery_key_option,
+    old_secret_options,
     repository_names,
-    secret_options,
 )
 from strongroom.cli.output import Column, pairs, table, when
 from strongroom.cli.words import Group, pass_door
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from strongroom.cli.door import Door, SecretPlace
+    from strongroom.cli.door import Door
     from strongroom.control.views import CopyJobView
 
 
@@ -90,11 +88,7 @@ def copy() -> None:
     is_flag=True,
     help="With --encrypt none: yes, anybody shall be able to read the copy.",
 )
-@secret_options(
-    what="a password of the points, for a plain copy of a guarded job", into="places", several=True
-)
-@kms_option()
-@recovery_key_option()
+@given_options("a password of the points, for a plain copy of a guarded job")
 @pass_door
 def create(
     door: Door,
@@ -107,9 +101,7 @@ def create(
     recovery: bool,
     no_encryption: bool,
     force: bool,
-    places: tuple[SecretPlace, ...],
-    kms: tuple[str, ...],
-    recovery_keys: tuple[Path, ...],
+    given: Given,
 ) -> None:
     r"""Make copy job NAME. Sealed points stay sealed, unless you insist.
 
@@ -135,13 +127,12 @@ def create(
       15  the name is taken
     """
     from strongroom.control import copy_jobs
-    from strongroom.control.access import Access
 
     if no_encryption and encrypt is not None:
         raise click.UsageError(
             "--no-encryption and --encrypt exclude each other", click.get_current_context()
         )
-    given = Access(secrets=tuple(map(door.secret, places)), recovery_keys=recovery_keys, kms=kms)
+    access = given.access(door)
     with door.home_context() as ctx:
         view = copy_jobs.create(
             ctx,
@@ -153,7 +144,7 @@ def create(
             local_half=local_half,
             recovery=recovery,
             force=force,
-            given=given,
+            given=access,
         )
     plain = view.encrypt == "none"
     sealed = ", not encrypted" if plain else f", sealed for {view.encrypt}" if view.encrypt else ""
@@ -233,18 +224,14 @@ def show(door: Door, name: str) -> None:
 @click.argument("name", shell_complete=copy_job_names)
 @click.option("--check", is_flag=True, help="Read what the copy has, too, and replace damage.")
 @copy_limit_option
-@secret_options(what="a password of the points", into="places", several=True)
-@kms_option()
-@recovery_key_option()
+@given_options("a password of the points")
 @pass_door
 def run(
     door: Door,
     name: str,
     check: bool,
     limit: str | None,
-    places: tuple[SecretPlace, ...],
-    kms: tuple[str, ...],
-    recovery_keys: tuple[Path, ...],
+    given: Given,
 ) -> None:
     r"""Copy now what copy job NAME is for.
 
@@ -266,29 +253,24 @@ def run(
     """
     from strongroom.cli import reports
     from strongroom.control import copy_jobs
-    from strongroom.control.access import Access
 
-    given = Access(secrets=tuple(map(door.secret, places)), recovery_keys=recovery_keys, kms=kms)
+    access = given.access(door)
     with door.home_context() as ctx, door.work() as (progress, cancel):
         result = copy_jobs.run(
-            ctx, name, check=check, given=given, limit=limit, progress=progress, cancel=cancel
+            ctx, name, check=check, given=access, limit=limit, progress=progress, cancel=cancel
         )
     reports.show_copy(door, result)
 
 
 @copy.command("rewrap")
 @click.argument("name", shell_complete=copy_job_names)
-@secret_options("old-", "an old password, where none is stored", into="old", several=True)
-@kms_option("old-")
-@recovery_key_option("Open old keys with this kit, or share and others")
+@old_secret_options
 @confirmation_options
 @pass_door
 def rewrap(
     door: Door,
     name: str,
-    old: tuple[SecretPlace, ...],
-    kms: tuple[str, ...],
-    recovery_keys: tuple[Path, ...],
+    given: Given,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -312,15 +294,11 @@ def rewrap(
     """
     from strongroom.cli import reports
     from strongroom.control import rewrapping
-    from strongroom.control.access import Access
 
-    secrets = tuple(map(door.secret, old))
-    given = Access(secrets=secrets, recovery_keys=recovery_keys, kms=kms)
+    old = given.access(door)
     with door.home_context() as ctx:
         result = door.confirmed(
-            lambda agreed: rewrapping.rewrap_copy(
-                ctx, name, old=given, dry_run=dry_run, yes=agreed
-            ),
+            lambda agreed: rewrapping.rewrap_copy(ctx, name, old=old, dry_run=dry_run, yes=agreed),
             yes,
         )
     reports.show_rewrap(door, result)

@@ -41,7 +41,7 @@ from strongroom.storage.location import is_location, normalise
 from strongroom.storage.reserving import KEPT_FREE, ReservingStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from strongroom.control.context import Context
     from strongroom.engine.cancellation import Cancellation
@@ -325,17 +325,17 @@ class _Copying:
             if job_ids is None or any(job_id.startswith(one) for one in job_ids):
                 found.append(chain)
         found.sort(key=lambda chain: (chain.header.created_at, chain.chain_id))
+        counters = {chain.chain_id: _counter(chain) for chain in found}
         for chain in found:
-            self._look_for_older(chain, found, present)
+            self._look_for_older(chain, counters, present)
         yield from found
 
     def _look_for_older(
-        self, chain: Chain, found: Sequence[Chain], present: Sequence[bytes]
+        self, chain: Chain, counters: Mapping[bytes, int], present: Sequence[bytes]
     ) -> None:
         """See which chains the newest session names, and tell of those that are kept back."""
         if not self._trust.knows(chain.founder) and not self._is_believed(chain):
             return
-        counters = {other.chain_id: _counter(other) for other in found}
         with suppress(IntegrityError, UnsupportedVersionError):
             newest = chain.newest_session
             body = newest.body if newest is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,21 +73,23 @@ def test_a_session_names_the_limit_that_it_waited_for(office) -> None:
 
     repositories.edit(office.ctx, "main", limit="100kB/s")
     # The turned clock takes no time to wait; that a stage waits is measured in real time.
-    office.ctx.clock.sleep = slowly(office.ctx.clock.sleep)
+    wait_slowly(office)
     assert run(office).bottleneck == "limit"
 
 
-def slowly(sleep):
-    import time
+def wait_slowly(shop) -> None:
+    sleep = shop.ctx.clock.sleep
 
     def sleeping(of: float) -> None:
         time.sleep(0.01)
         sleep(of)
 
-    return sleeping
+    shop.ctx.clock.sleep = sleeping
 
 
 def test_the_lower_of_a_jobs_and_its_repositorys_limit_holds(office) -> None:
+    # Who waits for the outer limit must not run the clock on before another comes to the inner one.
+    wait_slowly(office)
     repositories.edit(office.ctx, "main", limit="100kB/s")
     jobs.edit(office.ctx, "nightly", jobs.JobChanges(limit="50 kB/s"))
     assert 20 < seconds(office, lambda: run(office)) < 24

@@ -279,7 +279,7 @@ def test_an_envelope_that_comes_back_after_it_was_made_anew_counts_for_nothing(
     for key in set(lost) - made:
         installation.storage.plant(key, lost[key])
     chain = installation.repository().chain(bytes.fromhex(chain_id))
-    present = chain.envelopes()[chain.present_key_id]
+    present = chain.wrapped.envelopes()[chain.present_key_id]
     names = [key for key in made if layout.envelope_parts(key) == (present.chain_key_id, 2)]
     assert present.generation == 2
     assert len(names) == 2

@@ -130,7 +130,7 @@ def test_one_full(office: Office, tmp_path: Path) -> None:
     assert chain.entry(1).raw.previous_hash == chain.root_hash
     # Keys: an envelope in two copies for one recipient; the session sealed its own to it.
     assert len([*chain.storage.list(f"chains/{chain.chain_id.hex()}/envelopes/")]) == 2
-    (envelope,) = chain.envelopes().values()
+    (envelope,) = chain.wrapped.envelopes().values()
     assert [stanza.kind for stanza in envelope.stanzas] == ["password"]
     record = record_of(chain, body)
     assert record.chain_key_id == envelope.chain_key_id == chain.header.recipients
@@ -198,7 +198,7 @@ def test_a_password_changed_with_the_secret_stored(
     # Key and link are there at once; no entry tells of it.
     chain = office.chain()
     assert chain.listing == [1]
-    assert len(chain.envelopes()) == 2
+    assert len(chain.wrapped.envelopes()) == 2
     (link,) = chain.storage.list(f"chains/{chain.chain_id.hex()}/links/")
     assert link.key.endswith(chain.header.recipients.hex())
     office.write("minutes", "under the new one\n")

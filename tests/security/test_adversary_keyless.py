@@ -384,10 +384,10 @@ def test_introducing_a_trusted_identity_makes_nobody_trusted(storage: AdversaryS
     chain, unlocker, genuine = a_forged_chain(storage)
 
     with pytest.raises(UnvouchedError) as unvouched:
-        chain.unlock(unlocker, Trust())
+        chain.wrapped.unlock(unlocker, Trust())
     assert unvouched.value.fields["fingerprint"] == chain.identity.fingerprint
     with pytest.raises(UnvouchedError):
-        chain.unlock(unlocker, Trust(pinned=frozenset({genuine.public.fingerprint})))
+        chain.wrapped.unlock(unlocker, Trust(pinned=frozenset({genuine.public.fingerprint})))
 
 
 def test_a_forged_chain_shows_its_own_signer_to_a_scrub(storage: AdversaryStorage) -> None:
@@ -454,7 +454,7 @@ class Furnished:
         """Return what every point holds."""
         chain = self.job.chain()
         chain.check_head(self.head)
-        keyring = chain.unlock(RecoveryUnlocker(self.kit), self.job.trust)
+        keyring = chain.wrapped.unlock(RecoveryUnlocker(self.kit), self.job.trust)
         found: dict[bytes, object] = {}
         for view in open_points([chain], lambda _: keyring):
             root = view.opened().root

@@ -417,7 +417,7 @@ def strangers_chain(besieged: Besieged, *, sealed: bool) -> Chain:
     """
     genuine = besieged.chain(besieged.newer)
     stranger = SigningKey.from_seed(random.seed())
-    (envelope, *_) = genuine.envelopes().values()
+    (envelope, *_) = genuine.wrapped.envelopes().values()
     recipients = [recipient_of(stanza) for stanza in envelope.stanzas] if sealed else []
     chain, _ = rekey.start_chain(
         besieged.installation.storage,

@@ -111,7 +111,7 @@ def plant_points(there: Installation, signer: SigningKey, introduced: int) -> No
 def plant_envelope(there: Installation, signer: SigningKey, vouch: bytes) -> None:
     """Seal a chain key of the stranger's to the true recipients, with this vouch in it."""
     chain = chain_of(there)
-    (envelope,) = chain.envelopes().values()
+    (envelope,) = chain.wrapped.envelopes().values()
     key = ChainKey.generate()
     recipients = [recipient_of(stanza) for stanza in envelope.stanzas]
     stanzas = seal_stanzas(key, recipients, headers.chain_key_context(chain.chain_id))
@@ -152,7 +152,7 @@ def test_a_planted_succession_gives_nobody_anything(
     first: Installation, stranger: SigningKey, vouched: str
 ) -> None:
     before = {view.id for view in first.bare().reading().points}
-    (envelope,) = chain_of(first).envelopes().values()
+    (envelope,) = chain_of(first).wrapped.envelopes().values()
     number = plant_succession(first, stranger)
     if vouched == "by another secret":
         plant_envelope(first, stranger, vouch_for(random.seed(), stranger.public))

@@ -324,7 +324,7 @@ def test_a_response_holds_no_chain_key(server) -> None:
     from strongroom.crypto.recipients import RecoveryUnlocker
     from strongroom.repository.chain import Trust
 
-    keyring = chain.unlock(RecoveryUnlocker(read_kit([server.kit]).seed), Trust())
+    keyring = chain.wrapped.unlock(RecoveryUnlocker(read_kit([server.kit]).seed), Trust())
     for packed in opened.values():
         for chain_key in keyring.chain_keys.values():
             assert chain_key.seed.expose() not in packed.expose()

@@ -297,7 +297,7 @@ class BuiltChain:
     def views(self, storage: Storage | None = None) -> list[PointView]:
         """Return every point, oldest first."""
         chain = self.chain(storage)
-        keyring = chain.unlock(self.unlocker, Trust()) if chain.sealed else None
+        keyring = chain.wrapped.unlock(self.unlocker, Trust()) if chain.sealed else None
         return open_points([chain], lambda _: keyring)
 
     def session(self) -> ChainBuilder:

@@ -183,7 +183,7 @@ class ARepository:
             return Keyring(self.chain.chain_id)
         unlocker = PasswordUnlocker(Password.from_text(self.password))
         trust = Trust(identities=frozenset({self.signer.public.id}))
-        return Chain(self.repository.storage, self.chain.chain_id).unlock(unlocker, trust)
+        return Chain(self.repository.storage, self.chain.chain_id).wrapped.unlock(unlocker, trust)
 
     def _recipients(self) -> list[Recipient]:
         if self.password is None:

@@ -92,7 +92,9 @@ def by_our_code(folder: Path, vector: dict[str, Any]) -> bytes:
         chain.live_points()
         if vector["password"] is not None:
             unlocker = PasswordUnlocker(Password.from_text(vector["password"]))
-            chain, keyring = unlock_believed(chain, lambda part: part.unlock(unlocker, Trust()))
+            chain, keyring = unlock_believed(
+                chain, lambda part: part.wrapped.unlock(unlocker, Trust())
+            )
         points = {live.point.point_id.hex(): live for live in chain.live_points()}
         if vector["id"] not in points and chain.end is not None:
             raise errors.UnvouchedError("the chain ends before the point, for this secret")

@@ -567,7 +567,7 @@ def refuse_idle(access: Access, unlocker: Unlocker | None, chains: Iterable[Chai
     for one in idle if sealed else ():
         if isinstance(one, RecoveryUnlocker) and access.kms:
             continue  # it was given for its local half
-        if not any(chain.is_for(one) for chain in sealed):
+        if not any(chain.wrapped.is_for(one) for chain in sealed):
             hints = _hints(sealed)
             shown = f"; the hints here: {'; '.join(hints)}" if hints else ""
             raise NoRecipientMatchedError(f"{one.describe()} opens nothing{shown}", hints=hints)
@@ -665,7 +665,7 @@ def _unlocked(
     for chain in sealed:
         try:
             found[chain.chain_id] = open_believed(
-                reading, chain, lambda part: part.unlock(unlocker, believed)
+                reading, chain, lambda part: part.wrapped.unlock(unlocker, believed)
             )
         except NoRecipientMatchedError as error:
             refusal = refusal or error
@@ -755,7 +755,7 @@ def _hints(sealed: list[Chain]) -> list[str]:
     hints: dict[str, None] = {}
     for chain in sealed:
         try:
-            envelopes = chain.envelopes()
+            envelopes = chain.wrapped.envelopes()
         except (IntegrityError, UnsupportedVersionError):
             continue  # it is told where it is opened, and keeps nobody from the others
         for envelope in envelopes.values():

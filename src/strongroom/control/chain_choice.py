@@ -98,7 +98,7 @@ def _opening(chain: Chain, record: ChainRecord) -> Callable[[], Keyring] | None:
     seed = record.chain_key_seed
     if seed is None:
         return None
-    return lambda: Keyring(chain.origin_id, chain.opened_from(ChainKey(seed)))
+    return lambda: Keyring(chain.origin_id, chain.wrapped.opened_from(ChainKey(seed)))
 
 
 @dataclass(slots=True)
@@ -304,7 +304,7 @@ class ChainChoice:
             from strongroom.control import succession
 
             secret = self.old.get("password of the chain before")
-            keyring = chain.unlock(PasswordUnlocker(secret), keys.trust(ctx))
+            keyring = chain.wrapped.unlock(PasswordUnlocker(secret), keys.trust(ctx))
             keeps = keys.keeps_secret(ctx, job)
             newer = succession.take_over(ctx, chain, keyring, recipients, keep_key=keeps)
             with ctx.database.transaction():
@@ -640,7 +640,7 @@ class ChainChoice:
             unlockers.append(PasswordUnlocker(self.old.get("password of the chain before")))
         for unlocker in unlockers:
             try:
-                opened = chain.unlock(unlocker, keys.trust(ctx))
+                opened = chain.wrapped.unlock(unlocker, keys.trust(ctx))
             except UnlockError:
                 continue
             except UnavailableError as error:
@@ -696,7 +696,7 @@ class ChainChoice:
             )
         )
         other = unknown and isinstance(body, SessionBody) and body.chain_public != own.raw
-        if (other and chain.was_in_force(own.id)) or chain.superseded(own.id):
+        if (other and chain.was_in_force(own.id)) or chain.wrapped.superseded(own.id):
             raise RefusedError(
                 f"chain {chain.name} of job {self.job.name} was given other recipients since "
                 "this server's catalog was saved: it was set back to an older state",
@@ -735,7 +735,7 @@ class ChainChoice:
             return ChainKey(record.chain_key_seed)
         present = PublicKey(record.chain_key_public).id
         try:
-            keyring = chain.unlock(keys.StoredSecrets(self.ctx), keys.trust(self.ctx))
+            keyring = chain.wrapped.unlock(keys.StoredSecrets(self.ctx), keys.trust(self.ctx))
         except NoRecipientMatchedError:
             return None
         except (UnavailableError, RefusedError) as error:
@@ -783,7 +783,7 @@ class ChainChoice:
         unlocker = SeveralUnlockers([*stored, *given])
         made: list[bytes] = []
         with suppress(NoRecipientMatchedError), guarded.guessing(self.ctx, [chain]):
-            opened = chain.unlock(unlocker, keys.trust(self.ctx)).chain_keys
+            opened = chain.wrapped.unlock(unlocker, keys.trust(self.ctx)).chain_keys
             made = linking.make(self.ctx, chain, opened)
         if made:
             self.ctx.report(f"chain {chain.name} has its missing link: the newest secret opens it")

@@ -24,11 +24,11 @@ def open_chain(ctx: Context, chain: Chain, unlockers: Sequence[Unlocker]) -> Key
         NoRecipientMatchedError: there are secrets, and none of them opens it.
     """
     kept = {} if guarded.is_guarded(ctx, chain) else keys.kept_chain_keys(ctx, chain)
-    keyring = Keyring(chain.origin_id, kept, openers=openers_of(chain.envelopes()))
+    keyring = Keyring(chain.origin_id, kept, openers=openers_of(chain.wrapped.envelopes()))
     with suppress(NoRecipientMatchedError), guarded.guessing(ctx, [chain]):
         for unlocker in unlockers:
             try:
-                opened = chain.unlock(unlocker, keys.trust(ctx))
+                opened = chain.wrapped.unlock(unlocker, keys.trust(ctx))
             except NoRecipientMatchedError:
                 continue
             keyring.chain_keys |= opened.chain_keys

@@ -476,7 +476,9 @@ def open_with(
     known_chains.compare_with_seen(ctx, chain)
     believed = keys.readers_trust(ctx, access.signers)
     with guarded.guessing(ctx, [chain]):
-        keyring = open_believed(reading, chain, lambda part: part.unlock(unlocker, believed))
+        keyring = open_believed(
+            reading, chain, lambda part: part.wrapped.unlock(unlocker, believed)
+        )
         refuse_idle(access, unlocker, reading.chains)
     reading.points = open_points(reading.chains, lambda _: keyring)
     for view in reading.points:
@@ -543,7 +545,7 @@ def keep(
         chain_id=chain.chain_id,
         dedup_key=secrets.dedup_key,
         chunker_seed=secrets.chunker_seed,
-        chain_key_public=chain.envelopes()[key_id].chain_public,
+        chain_key_public=chain.wrapped.envelopes()[key_id].chain_public,
         chain_key_seed=chain_key.seed if chain_key is not None and keep_key else None,
     )
     ctx.keystore.put(chain.chain_id.hex(), kept)
@@ -561,5 +563,5 @@ def _key_in_force(ctx: Context, chain: Chain) -> bytes:
     changed = row.chain_key_id if row is not None else None
     if changed is None or own is None or chain.signs_as(own) is None:
         return chain.present_key_id
-    waits = changed in chain.envelopes() and not chain.was_in_force(changed)
+    waits = changed in chain.wrapped.envelopes() and not chain.was_in_force(changed)
     return changed if waits else chain.present_key_id

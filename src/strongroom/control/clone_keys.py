@@ -40,7 +40,7 @@ def next_key(
     record = keys.chain_record(ctx, clone.chain_id)
     if record is not None:
         made = PublicKey(record.chain_key_public)
-        if made.id in (clone.envelopes() if envelopes is None else envelopes):
+        if made.id in (clone.wrapped.envelopes() if envelopes is None else envelopes):
             return made
     newest = clone.newest_session
     assert newest is not None, "a clone has sessions"
@@ -50,7 +50,7 @@ def next_key(
 
 def is_sealed_for(ctx: Context, clone: Chain, recipients: Sequence[Recipient]) -> bool:
     """Tell whether what comes to a clone is sealed for these, and for nobody else."""
-    envelopes = clone.envelopes()
+    envelopes = clone.wrapped.envelopes()
     return _names(envelopes.get(next_key(ctx, clone, envelopes).id), recipients)
 
 
@@ -79,7 +79,7 @@ def follow(
         The new key; None where none is needed, or nothing opens the one before.
     """
     record = keys.chain_record(ctx, clone.chain_id)
-    envelopes = clone.envelopes()
+    envelopes = clone.wrapped.envelopes()
     present = next_key(ctx, clone, envelopes).id
     older = opened.get(present)
     if record is None or older is None or _names(envelopes.get(present), recipients):

@@ -439,7 +439,7 @@ class _Copying:
             return row, new, None
         # Both copies of the only one: who was killed between them has done nothing else.
         ways = list(new.storage.list(layout.envelopes(row.chain_id)))
-        envelope = new.envelopes().get(new.header.recipients) if len(ways) > 1 else None
+        envelope = new.wrapped.envelopes().get(new.header.recipients) if len(ways) > 1 else None
         stanzas = envelope.stanzas if envelope is not None else ()
         if frozenset(stanza.recipient_id for stanza in stanzas) == self._ids:
             chain_key = self._opened(new, new.header.recipients)

@@ -133,7 +133,7 @@ def prove(ctx: Context, job: Job, unlocker: Unlocker) -> None:
     ]
     with guessing(ctx, opened):
         for chain in opened:
-            keyring = chain.unlock(unlocker, keys.readers_trust(ctx))
+            keyring = chain.wrapped.unlock(unlocker, keys.readers_trust(ctx))
             if chain.present_key_id not in keyring.chain_keys:
                 raise NoRecipientMatchedError(
                     f"{unlocker.describe()} opens only what is older in chain {chain.name}"

@@ -517,7 +517,7 @@ def kept_chain_keys(ctx: Context, chain: Chain) -> dict[bytes, ChainKey]:
     record = chain_record(ctx, chain.chain_id)
     if record is None or record.chain_key_seed is None:
         return {}
-    return chain.opened_from(ChainKey(record.chain_key_seed))
+    return chain.wrapped.opened_from(ChainKey(record.chain_key_seed))
 
 
 def stored_keyring(
@@ -537,16 +537,16 @@ def stored_keyring(
     secrets = secrets or StoredSecrets(ctx)
     believed_here = believed.knows(chain.identity)
     if metakeys and believed_here and secrets.has_kms and not _opens_offline(chain, secrets):
-        openers = openers_of(chain.envelopes())
+        openers = openers_of(chain.wrapped.envelopes())
 
         def later() -> Keyring:
-            keyring = chain.unlock(secrets, believed)
+            keyring = chain.wrapped.unlock(secrets, believed)
             audit.record(ctx, "keys.unwrapped", by="kms", chains=[chain.chain_id.hex()])
             return keyring
 
         return Keyring(chain.origin_id, {}, metakeys, openers=openers, later=later)
     try:
-        keyring = chain.unlock(secrets, believed)
+        keyring = chain.wrapped.unlock(secrets, believed)
     except NoRecipientMatchedError:
         chain_keys = kept_chain_keys(ctx, chain)
         if not metakeys and not chain_keys:
@@ -559,7 +559,7 @@ def stored_keyring(
                 "machine that should have signed it",
                 fingerprint=chain.identity.fingerprint,
             ) from None
-        openers = openers_of(chain.envelopes())
+        openers = openers_of(chain.wrapped.envelopes())
         return Keyring(chain.origin_id, chain_keys, metakeys, openers=openers)
     return Keyring(
         chain.origin_id,
@@ -573,7 +573,7 @@ def stored_keyring(
 
 def _opens_offline(chain: Chain, secrets: StoredSecrets) -> bool:
     """Tell whether the chain's present key opens, or stays closed, without asking a KMS."""
-    envelope = chain.envelopes().get(chain.present_key_id)
+    envelope = chain.wrapped.envelopes().get(chain.present_key_id)
     if envelope is None:
         return True
     kinds = [stanza.kind for stanza in envelope.stanzas if not secrets.holds(stanza)]

@@ -80,7 +80,7 @@ def present_recipients(chain: Chain) -> tuple[bytes | None, frozenset[bytes]]:
     if not chain.sealed:
         return None, frozenset()
     chain_key_id = chain.present_key_id
-    envelope = chain.envelopes().get(chain_key_id)
+    envelope = chain.wrapped.envelopes().get(chain_key_id)
     stanzas = envelope.stanzas if envelope is not None else []
     return chain_key_id, frozenset(stanza.recipient_id for stanza in stanzas)
 

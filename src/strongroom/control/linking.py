@@ -45,7 +45,7 @@ def make(ctx: Context, chain: Chain, opened: Mapping[bytes, ChainKey]) -> list[b
         wanted.setdefault(older_id, chain.present_key_id)
     made = []
     for older_id, newer_id in wanted.items():
-        newer = chain.envelopes().get(newer_id)
+        newer = chain.wrapped.envelopes().get(newer_id)
         if older_id not in opened or newer is None:
             continue
         public = PublicKey(newer.chain_public)

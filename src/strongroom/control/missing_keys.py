@@ -80,7 +80,7 @@ def ask_for(secrets: SecretSource, chain: Chain, keyring: Keyring) -> list[str]:
         if password is None:
             continue
         try:
-            found = chain.unlock(PasswordUnlocker(password), believed)
+            found = chain.wrapped.unlock(PasswordUnlocker(password), believed)
         except UnlockError as error:
             said.append(str(error))
         else:

@@ -197,7 +197,7 @@ def show(ctx: Context, access: Access, which: str) -> PointDetailsView:
 def _stanzas(chain: Chain, chain_public: bytes) -> list[Stanza]:
     if not chain.sealed:
         return []
-    for envelope in chain.envelopes().values():
+    for envelope in chain.wrapped.envelopes().values():
         if envelope.chain_public == chain_public:
             return list(envelope.stanzas)
     return []

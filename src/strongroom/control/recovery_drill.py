@@ -119,7 +119,7 @@ def _open_newest(chain: Chain, live: LivePoint, unlocker: RecoveryUnlocker, beli
     """Open a point and a sample of its blocks; return how many."""
     from strongroom.engine.points import open_details
 
-    keyring = chain.unlock(unlocker, believed)
+    keyring = chain.wrapped.unlock(unlocker, believed)
     sessions = chain.sessions(live.body)
     # The keys of every session that the point's blocks were sealed in, not only of its own.
     for record in dict(sessions.items()).values():

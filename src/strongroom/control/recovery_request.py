@@ -41,7 +41,7 @@ from strongroom.format.header import read_link
 from strongroom.format.versions import FORMAT
 from strongroom.keystore import OpenedPointRecord, RequestRecord
 from strongroom.repository import layout
-from strongroom.repository.chain import get_framed
+from strongroom.repository.framed import get_framed
 from strongroom.storage.location import is_location, normalise
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def _way(chain: Chain, wanted: set[bytes]) -> tuple[list[Envelope], list[Link]]:
                 reached.add(link.newer_id)
                 pending.append(link.newer_id)
     envelopes = []
-    for chain_key_id, envelope in chain.envelopes().items():
+    for chain_key_id, envelope in chain.wrapped.envelopes().items():
         stanzas = [stanza for stanza in envelope.stanzas if stanza.kind == RECOVERY]
         if chain_key_id in reached and stanzas:
             envelopes.append(msgspec.structs.replace(envelope, stanzas=stanzas))
@@ -279,7 +279,7 @@ def _way(chain: Chain, wanted: set[bytes]) -> tuple[list[Envelope], list[Link]]:
 
 def _links(chain: Chain) -> list[Link]:
     found = []
-    for ends in chain.links():
+    for ends in chain.wrapped.links():
         key = layout.link(chain.chain_id, *ends)
         try:
             link = read_link(get_framed(chain.storage, key, MAX_SMALL), key)

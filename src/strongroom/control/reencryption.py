@@ -452,7 +452,7 @@ class _Work:
         ctx = self._ctx
         new = unpublished.view(plan.repository.storage, row.chain_id, row.header)
         chain_key_id = new.header.recipients
-        stanzas = new.envelopes()[chain_key_id].stanzas
+        stanzas = new.wrapped.envelopes()[chain_key_id].stanzas
         if frozenset(stanza.recipient_id for stanza in stanzas) != self._ids:
             raise ConflictError(
                 f"the recipients of job {self._job.name} have changed since its re-encryption "

@@ -257,7 +257,7 @@ def _opened(ctx: Context, chain: Chain, unlocker: Unlocker) -> tuple[ChainKey, K
     """Return the chain's present key, and all others, if the secret opens that very one."""
     row = chain_rows.find(ctx.database, chain.chain_id)
     try:
-        keyring = chain.unlock(unlocker, keys.trust(ctx))
+        keyring = chain.wrapped.unlock(unlocker, keys.trust(ctx))
     except NoRecipientMatchedError:
         return None
     audit.record(ctx, "keys.unwrapped", by=unlocker.describe(), chains=[chain.chain_id.hex()])

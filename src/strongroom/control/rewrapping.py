@@ -99,7 +99,7 @@ class _Plan:
     def leftovers(self, chain_key_id: bytes) -> set[str]:
         """Return the names of envelopes that the one which counts stands in for."""
         counts = copies_of(self.chain, chain_key_id, self.envelopes[chain_key_id].generation)
-        named = self.chain.envelope_names().items()
+        named = self.chain.wrapped.envelope_names().items()
         return {key for key, of in named if of == chain_key_id and key not in counts}
 
 
@@ -263,11 +263,11 @@ def _plan(ctx: Context, chain: Chain, row: chains.ChainRow | None, unlocker: Unl
             hint="its points open with the secrets that they were sealed for",
             fingerprint=chain.identity.fingerprint,
         )
-    envelopes, damaged = chain.read_envelopes()
+    envelopes, damaged = chain.wrapped.read_envelopes()
     present = damaged.get(chain.present_key_id)
     if isinstance(present, UnsupportedVersionError):
         raise present
-    known = {chain.present_key_id, *envelopes, *chain.envelope_names().values()}
+    known = {chain.present_key_id, *envelopes, *chain.wrapped.envelope_names().values()}
     plan = _Plan(row, chain, envelopes=envelopes)
     plan.copies = _kept_copies(ctx, chain, known - set(envelopes))
     if not guarded.is_guarded(ctx, chain):
@@ -309,7 +309,7 @@ def _opened_by(
     chain = plan.chain
     opened: dict[bytes, ChainKey] = {}
     try:
-        keyring = chain.unlock(unlocker, keys.trust(ctx))
+        keyring = chain.wrapped.unlock(unlocker, keys.trust(ctx))
         opened |= keyring.chain_keys
         refused |= keyring.refused
     except NoRecipientMatchedError:
@@ -323,7 +323,7 @@ def _opened_by(
         if chain_key_id in {*plan.opened, *opened}:
             continue
         try:
-            opened |= chain.opened_from(chain.open_envelope(copy, unlocker))
+            opened |= chain.wrapped.opened_from(chain.wrapped.open_envelope(copy, unlocker))
         except NoRecipientMatchedError:
             continue
         except (RefusedError, UnlockError) as error:
@@ -340,7 +340,7 @@ def _kept_copies(
         data = chains.envelope(ctx.database, chain.chain_id, chain_key_id)
         if data is not None:
             with suppress(IntegrityError, UnsupportedVersionError):
-                copies[chain_key_id] = chain.read_envelope(data, "the catalog's copy")
+                copies[chain_key_id] = chain.wrapped.read_envelope(data, "the catalog's copy")
     return copies
 
 
@@ -456,7 +456,7 @@ def _make_pending_change(
         newer = clone_keys.follow(ctx, job, plan.chain, plan.opened, recipients)
         if newer is not None:
             plan.opened[newer.id] = newer
-            plan.envelopes = plan.chain.envelopes()
+            plan.envelopes = plan.chain.wrapped.envelopes()
         return
     present = plan.opened.get(row.chain_key_id or b"")
     if not row.current or row.detached or present is None or row.recipient_ids == wanted:

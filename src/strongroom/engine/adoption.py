@@ -22,7 +22,7 @@ from strongroom.format.block import PLACE_BITS, BlockClass, read_frame
 from strongroom.format.codec import MAX_SMALL, decode
 from strongroom.format.index import CLUSTER
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain, get_framed
+from strongroom.repository.framed import get_framed
 from strongroom.repository.writer import SealedKeys, WrittenSession
 from strongroom.sources.image import is_zero
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from strongroom.crypto.keys import MetaKey
     from strongroom.engine.dedup import DedupIndex
+    from strongroom.repository.chain import Chain
 
 
 class PackNotes:

@@ -51,7 +51,7 @@ from strongroom.format.tables import (
     SessionSet,
 )
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain, get_framed
+from strongroom.repository.framed import get_framed
 from strongroom.repository.keyring import dedup_key_of
 from strongroom.repository.promises import updated_history
 from strongroom.repository.reach import bytes_at
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from strongroom.engine.progress import Progress
     from strongroom.format.journal import Entry
     from strongroom.format.pack import Contents, Directory
+    from strongroom.repository.chain import Chain
     from strongroom.repository.keyring import Keyring
     from strongroom.repository.pages import PageCollector
     from strongroom.repository.stored_packs import StoredPack

@@ -5,7 +5,7 @@ increments. What is read is checked on the way: every signature, every page by i
 every promise of the newest signed entry against what is there. What the chain *should*
 look like comes from the reader's side: a `Trust` and, where one is known, a `Head`.
 
-No key is needed for any of this. `unlock` is where a secret comes in.
+No key is needed for any of this; `wrapped` is where a secret comes in.
 """
 
 from __future__ import annotations
@@ -15,24 +15,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from strongroom.crypto.content import fingerprint
-from strongroom.crypto.envelope import ChainKey, open_link, unlock
 from strongroom.crypto.signing import SigningPublicKey, verify
 from strongroom.errors import (
-    EnvelopeDamagedError,
     ForgedError,
     ForkedError,
     IntegrityError,
-    MalformedError,
-    NoRecipientMatchedError,
     NotFoundError,
     ObjectMissingError,
     PointDamagedError,
     PointWithheldError,
-    RefusedError,
     RolledBackError,
-    StrongroomError,
-    UnavailableError,
-    UnlockError,
     UnsupportedVersionError,
     UnvouchedError,
 )
@@ -66,14 +58,14 @@ from strongroom.format.tables import (
 from strongroom.format.versions import SUITE_PLAIN
 from strongroom.model.phrases import counted
 from strongroom.repository import layout
-from strongroom.repository.keyring import Keyring, openers_of
+from strongroom.repository.framed import get_framed
 from strongroom.repository.signers import Signers
+from strongroom.repository.wrapped_keys import WrappedKeys
 from strongroom.storage.reading import WideReads, batches, small_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from strongroom.crypto.recipients import Stanza, Unlocker
     from strongroom.format.journal import EntryRef
     from strongroom.repository.page_memory import PageMemory
     from strongroom.storage.base import Storage
@@ -82,8 +74,6 @@ TABLES_HEAD = 12
 """Where the first page begins in a tables object: behind magic and length."""
 _AHEAD = 256
 """Entries that are read ahead together."""
-_LISTINGS = 3
-"""How often envelopes are listed where one of them is gone before it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -739,19 +729,10 @@ class Chain:
 
     # --- keys ------------------------------------------------------------------------------
 
-    def envelopes(self) -> dict[bytes, headers.Envelope]:
-        """Return the intact envelope of the highest generation for each chain key.
-
-        An older chain key without one is closed, and others are not.
-
-        Raises:
-            EnvelopeDamagedError: the present chain key has envelopes, and none is intact.
-            UnsupportedVersionError: it has, and all are of another format.
-        """
-        found, damaged = self.read_envelopes()
-        if self.present_key_id in damaged:
-            raise damaged[self.present_key_id]
-        return found
+    @cached_property
+    def wrapped(self) -> WrappedKeys:
+        """The chain keys, as they lie there for who can open them."""
+        return WrappedKeys(self)
 
     @property
     def present_key_id(self) -> bytes:
@@ -778,268 +759,6 @@ class Chain:
             for body in bodies
         )
 
-    def read_envelopes(
-        self,
-    ) -> tuple[dict[bytes, headers.Envelope], dict[bytes, StrongroomError]]:
-        """Return intact envelopes, and why there is none of a chain key that has some."""
-        found: dict[bytes, headers.Envelope] = {}
-        damaged: dict[bytes, StrongroomError] = {}
-        names = self.envelope_names()
-        for _ in range(_LISTINGS):
-            found, damaged = {}, {}
-            if not self._read_named(names, found, damaged):
-                break
-            # A re-wrap replaces envelopes under new names: what was listed first may be gone.
-            names = self.envelope_names()
-        return found, {
-            chain_key_id: self._closed(chain_key_id, reason)
-            for chain_key_id, reason in damaged.items()
-            if chain_key_id not in found
-        }
-
-    def envelope_names(self) -> dict[str, bytes]:
-        """Return the names of the envelopes that are there, with the ids of their chain keys."""
-        listed = (info.key for info in self.storage.list(layout.envelopes(self.chain_id)))
-        named = ((key, layout.envelope_key(key)) for key in listed)
-        return {key: chain_key_id for key, chain_key_id in named if chain_key_id is not None}
-
-    def _read_named(
-        self,
-        names: dict[str, bytes],
-        found: dict[bytes, headers.Envelope],
-        damaged: dict[bytes, StrongroomError],
-    ) -> bool:
-        """Read the envelopes of these names; return whether one was gone."""
-        gone = False
-        ahead = small_objects(self.storage, names)
-        for key, chain_key_id in names.items():
-            try:
-                envelope = self._envelope(key, ahead.get(key))
-            except (IntegrityError, UnsupportedVersionError) as error:
-                gone = gone or isinstance(error, ObjectMissingError)
-                # A copy that only claims to be newer does not outweigh one that is damaged.
-                if not isinstance(damaged.get(chain_key_id), IntegrityError):
-                    damaged[chain_key_id] = error
-                continue
-            held = found.get(envelope.chain_key_id)
-            if held is None or held.generation < envelope.generation:
-                found[envelope.chain_key_id] = envelope
-        return gone
-
-    def _closed(self, chain_key_id: bytes, reason: StrongroomError) -> StrongroomError:
-        if isinstance(reason, UnsupportedVersionError):
-            return reason
-        return EnvelopeDamagedError(
-            f"chain {self.name}: no intact envelope of chain key "
-            f"{chain_key_id.hex()[:12]}: {reason}",
-            hint="the catalog of the server that made it has a copy, and 'job rewrap' there writes "
-            "it anew; so has every copy of the repository",
-        )
-
-    def _envelope(self, key: str, ahead: bytes | None) -> headers.Envelope:
-        data = ahead or get_framed(self.storage, key, MAX_SMALL)
-        envelope = self.read_envelope(data, key)
-        if layout.envelope_parts(key) != (envelope.chain_key_id, envelope.generation):
-            raise ForgedError(f"{key} is the envelope of something else: swapped in storage")
-        return envelope
-
-    def read_envelope(self, data: bytes, where: str) -> headers.Envelope:
-        """Return an envelope of this chain, wherever it was kept.
-
-        Raises:
-            IntegrityError: it is none, or nobody signs it that the chain knows.
-            UnsupportedVersionError: it is of another format.
-        """
-        envelope, encoded, signature = headers.read_envelope(data, where)
-        if envelope.chain_id != self.chain_id:
-            raise ForgedError(f"{where} is the envelope of something else: swapped in storage")
-        signer = SigningPublicKey(envelope.identity)
-        # Whose the chain is or was, first: finding the others reads the journal.
-        if signer not in self.owners and signer not in self.signers:
-            raise ForgedError(f"{where} is signed by an identity that this chain does not know")
-        verify(signer, headers.ENVELOPE_DOMAIN, encoded, signature)
-        return envelope
-
-    def open_envelope(self, envelope: headers.Envelope, unlocker: Unlocker) -> ChainKey:
-        """Return the chain key that a secret finds in an envelope.
-
-        Raises:
-            NoRecipientMatchedError: the envelope is not for it.
-            EnvelopeDamagedError: it is, and holds something else than this chain key.
-        """
-        context = headers.chain_key_context(self.origin_id)
-        return unlock(envelope.stanzas, envelope.chain_public, unlocker, context)
-
-    def unlock(self, unlocker: Unlocker, trust: Trust) -> Keyring:
-        """Return every key that one secret opens, and check who vouches for the signer.
-
-        The newest chain key is tried first; from the one that opens, links lead to all older
-        ones. Keys that no link leads to are tried with the same secret: a link may be missing.
-        An old secret opens an old chain key and what is older. A KMS that does not open one key
-        now closes that one, unless nothing else opens.
-
-        Raises:
-            NoRecipientMatchedError: the secret is not one of this chain's.
-            RefusedError, UnavailableError, UnlockError: it is, and a KMS opens nothing with it
-                now, or a local half is missing.
-            UnvouchedError: the secret opens it, but nothing vouches for who signs it.
-        """
-        envelopes, closed = self.read_envelopes()
-        current = self.present_key_id
-        hints: list[str] = []
-        # Of whom is known nobody has to vouch: a KMS would be asked, and has to allow that.
-        vouched = trust.knows(self.identity)
-        opened: dict[bytes, ChainKey] = {}
-        refused: dict[bytes, StrongroomError] = {}
-        for chain_key_id in sorted(envelopes, key=lambda one: one != current):
-            if chain_key_id in opened:
-                continue
-            envelope = envelopes[chain_key_id]
-            try:
-                chain_key = self.open_envelope(envelope, unlocker)
-            except NoRecipientMatchedError as error:
-                hints.extend(
-                    hint for hint in _strings(error.fields.get("hints")) if hint not in hints
-                )
-                continue
-            except (RefusedError, UnavailableError, UnlockError) as error:
-                # A KMS whose newest key is destroyed may still open what an older one sealed,
-                # and where it is away, another secret may.
-                refused[chain_key_id] = error
-                continue
-            vouched = vouched or self._is_vouched(envelope.stanzas, unlocker)
-            self._follow_links(chain_key, opened, closed)
-        if opened:
-            self._refuse_unvouched(vouched, trust)
-            openers = openers_of(envelopes)
-            refused = {one: error for one, error in refused.items() if one not in opened}
-            return Keyring(self.origin_id, opened, closed=closed, refused=refused, openers=openers)
-        if current in closed:
-            raise closed[current]
-        if refused:
-            raise refused.get(current) or next(iter(refused.values()))
-        if not envelopes:
-            raise EnvelopeDamagedError(f"chain {self.name} has no envelope: removed from storage")
-        shown = f"; its hint: {'; '.join(hints)}" if hints else ""
-        raise NoRecipientMatchedError(
-            f"{unlocker.describe()} does not open chain {self.name}{shown}", hints=hints
-        )
-
-    def is_for(self, unlocker: Unlocker) -> bool:
-        """Tell whether a secret opens one of the chain's envelopes, be it an old one.
-
-        Of a KMS that cannot be asked now, nobody can say that it does not.
-        """
-        context = headers.chain_key_context(self.origin_id)
-        for envelope in self.read_envelopes()[0].values():
-            try:
-                unlock(envelope.stanzas, envelope.chain_public, unlocker, context)
-            except NoRecipientMatchedError:
-                continue
-            except (UnlockError, UnavailableError, RefusedError):
-                return True
-            return True
-        return False
-
-    def opened_from(self, chain_key: ChainKey) -> dict[bytes, ChainKey]:
-        """Return a chain key that is open, and those that links lead to from it, by their ids."""
-        opened: dict[bytes, ChainKey] = {}
-        self._follow_links(chain_key, opened, {})
-        return opened
-
-    def _is_vouched(self, stanzas: Iterable[Stanza], unlocker: Unlocker) -> bool:
-        return any(unlocker.vouches(stanza, self.identity) for stanza in stanzas)
-
-    def _refuse_unvouched(self, vouched: bool, trust: Trust) -> None:
-        # Within a line trust flows forward only: who begins it may introduce others, but nobody
-        # gets trusted by introducing an identity that is.
-        if trust.knows(self.identity):
-            return
-        trust.refuse_unpinned(self)
-        if vouched:
-            return
-        raise UnvouchedError(
-            f"chain {self.name} is signed by {self.identity.fingerprint}, for which the secret "
-            "does not vouch: anyone who knows its public half could have made these points",
-            fingerprint=self.identity.fingerprint,
-        )
-
-    def links(self) -> list[tuple[bytes, bytes]]:
-        """Return the ids of the newer and the older chain key of every link that is there.
-
-        What they hold is another matter: anybody may put one there.
-        """
-        listed = self.storage.list(layout.links(self.chain_id))
-        ends = (layout.link_keys(info.key) for info in listed)
-        return [one for one in ends if one is not None]
-
-    def superseded(self, chain_key_id: bytes) -> bool:
-        """Tell whether some newer chain key links to this one."""
-        suffix = "-" + chain_key_id.hex()
-        return any(
-            info.key.endswith(suffix) for info in self.storage.list(layout.links(self.chain_id))
-        )
-
-    def _follow_links(
-        self,
-        chain_key: ChainKey,
-        opened: dict[bytes, ChainKey],
-        closed: dict[bytes, StrongroomError],
-    ) -> None:
-        """Add a chain key to `opened`, and all that links lead to from it.
-
-        A link that does not open closes what is behind it and no more: anybody may put one
-        there. What it was said to lead to goes to `closed`.
-        """
-        by_newer: dict[bytes, list[bytes]] = {}
-        for newer_id, older_id in self.links():
-            by_newer.setdefault(newer_id, []).append(older_id)
-        opened[chain_key.id] = chain_key
-        pending = [chain_key]
-        while pending:
-            newer_key = pending.pop()
-            for older_id in by_newer.get(newer_key.id, []):
-                if older_id in opened:
-                    continue
-                try:
-                    older = self._open_link(newer_key, older_id)
-                except (IntegrityError, UnsupportedVersionError) as error:
-                    closed[older_id] = error
-                    continue
-                opened[older_id] = older
-                pending.append(older)
-
-    def _open_link(self, newer_key: ChainKey, older_id: bytes) -> ChainKey:
-        key = layout.link(self.chain_id, newer_key.id, older_id)
-        link = headers.read_link(get_framed(self.storage, key, MAX_SMALL), key)
-        if (link.chain_id, link.newer_id, link.older_id) != (self.chain_id, newer_key.id, older_id):
-            raise ForgedError(f"{key} links something else: swapped in storage")
-        older = open_link(
-            newer_key,
-            link.sealed,
-            link.older_public,
-            headers.chain_key_context(self.origin_id),
-        )
-        if older.id != older_id:
-            raise ForgedError(f"{key} holds another chain key than it names")
-        return older
-
-
-def get_framed(storage: Storage, key: str, limit: int) -> bytes:
-    """Return a small object whole, with one request, or refuse it by its size.
-
-    Raises:
-        MalformedError: it is longer than any object of its kind.
-    """
-    data = storage.get(key, 0, limit + 1)
-    if len(data) > limit:
-        raise MalformedError(f"{key} has more than {limit} bytes, the most of its kind")
-    return data
-
 
 def _points(entry: Entry) -> list[PublicPoint]:
     return entry.body.points if isinstance(entry.body, SessionBody) else []
-
-
-def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list | tuple) else []

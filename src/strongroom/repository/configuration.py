@@ -35,7 +35,7 @@ from strongroom.format import configuration as form
 from strongroom.format.codec import encode
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout
-from strongroom.repository.chain import get_framed
+from strongroom.repository.framed import get_framed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

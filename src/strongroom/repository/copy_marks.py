@@ -24,7 +24,7 @@ from strongroom.errors import (
 from strongroom.format.codec import MAX_ENTRY
 from strongroom.format.mirror import frame_note, read_note
 from strongroom.repository import layout
-from strongroom.repository.chain import get_framed
+from strongroom.repository.framed import get_framed
 from strongroom.repository.moments import claimed_moment
 
 if TYPE_CHECKING:

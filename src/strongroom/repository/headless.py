@@ -18,7 +18,7 @@ from strongroom.errors import (
 from strongroom.format.codec import MAX_ENTRY
 from strongroom.format.journal import SessionBody, read_entry
 from strongroom.repository import layout
-from strongroom.repository.chain import get_framed
+from strongroom.repository.framed import get_framed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -53,7 +53,8 @@ from strongroom.format.paging import check_page
 from strongroom.format.versions import TABLES
 from strongroom.model.phrases import counted
 from strongroom.repository import copy_marks, layout, locks
-from strongroom.repository.chain import Chain, Head, get_framed
+from strongroom.repository.chain import Chain, Head
+from strongroom.repository.framed import get_framed
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach, UsedPack, used_packs
@@ -586,7 +587,7 @@ class _Planner:
             parts = layout.envelope_parts(key) if key.startswith(self._envelopes) else None
             if parts is not None and self._intact(key):
                 highest[parts[0]] = max(highest.get(parts[0], 0), parts[1])
-        best = {key_id: one.generation for key_id, one in chain.read_envelopes()[0].items()}
+        best = {key_id: one.generation for key_id, one in chain.wrapped.read_envelopes()[0].items()}
         if self._keeps_ways:
             for key_id, generation in highest.items():
                 if best.get(key_id, 0) > generation:
@@ -606,7 +607,7 @@ class _Planner:
                     plan.replaced.append(key)
                 with suppress(IntegrityError, UnsupportedVersionError):
                     data = get_framed(chain.storage, key, MAX_SMALL)
-                    envelope = chain.read_envelope(data, key)
+                    envelope = chain.wrapped.read_envelope(data, key)
                     if parts == (envelope.chain_key_id, envelope.generation):
                         plan.ways[key] = data
             elif key.startswith(layout.links(chain.chain_id)) and key not in plan.there:
@@ -627,7 +628,9 @@ class _Planner:
 
     def _intact(self, key: str) -> bool:
         try:
-            envelope = self._chain.read_envelope(get_framed(self._storage, key, MAX_SMALL), key)
+            envelope = self._chain.wrapped.read_envelope(
+                get_framed(self._storage, key, MAX_SMALL), key
+            )
         except (IntegrityError, UnsupportedVersionError):
             return False
         return layout.envelope_parts(key) == (envelope.chain_key_id, envelope.generation)

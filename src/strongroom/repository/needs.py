@@ -103,14 +103,14 @@ def needed_keys(chain: Chain, opened: Collection[bytes] = ()) -> tuple[NeededKey
     Raises:
         IntegrityError: what says so is damaged.
     """
-    links = chain.links()
+    links = chain.wrapped.links()
     live = chain.live_points()
     known = {PublicKey(one.body.chain_public).id for one in live}
-    known.update(chain.envelope_names().values(), *links)
+    known.update(chain.wrapped.envelope_names().values(), *links)
     closed = known - set(opened)
     if not closed or not live:
         return ()
-    envelopes = chain.envelopes()
+    envelopes = chain.wrapped.envelopes()
     newest = {one: _newest_above(chain, one, links, closed) for one in closed}
     if not opened and len(set(newest.values())) == 1:
         # As it is where no link lacks: there is nothing to tell apart.

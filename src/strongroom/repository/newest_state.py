@@ -83,7 +83,8 @@ def _of_journal(chain: Chain, newest: int) -> set[ObjectKey]:
 def _of_keys(chain: Chain) -> set[ObjectKey]:
     """Return links, and the envelopes that count: an older one is to go, not to stay."""
     newest = {
-        (chain_key_id, envelope.generation) for chain_key_id, envelope in chain.envelopes().items()
+        (chain_key_id, envelope.generation)
+        for chain_key_id, envelope in chain.wrapped.envelopes().items()
     }
     found = {
         info.key

@@ -27,7 +27,8 @@ from strongroom.format import header as headers
 from strongroom.format.codec import MAX_SMALL, encode
 from strongroom.format.versions import FORMAT, SUITE_PLAIN, SUITE_SEALED
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain, get_framed
+from strongroom.repository.chain import Chain
+from strongroom.repository.framed import get_framed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,7 +145,7 @@ def prepare_derived(
     """
     target = storage if storage is not None else old.storage
     chain_id = random.token(16)
-    envelopes = old.envelopes()
+    envelopes = old.wrapped.envelopes()
     if old.sealed and recipients not in envelopes:
         raise EnvelopeDamagedError(
             f"chain {old.name} has no intact envelope of the key that sessions seal to"

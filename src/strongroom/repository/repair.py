@@ -40,7 +40,8 @@ from strongroom.format.journal import (
 )
 from strongroom.model.phrases import counted
 from strongroom.repository import configuration, layout, locks
-from strongroom.repository.chain import Chain, get_framed
+from strongroom.repository.chain import Chain
+from strongroom.repository.framed import get_framed
 from strongroom.repository.progress import Silent
 from strongroom.repository.reach import Reach
 from strongroom.repository.repaired_packs import FormsElsewhere, expected_of, repair_pack
@@ -472,7 +473,7 @@ class _ChainRepair:
 
     def _mend_envelope(self, copy: Chain, key: str) -> None:
         def judge(data: bytes) -> None:
-            envelope = copy.read_envelope(data, key)
+            envelope = copy.wrapped.read_envelope(data, key)
             if layout.envelope_parts(key) != (envelope.chain_key_id, envelope.generation):
                 raise MalformedError(f"{key} is the envelope of something else")
 

@@ -21,7 +21,8 @@ from strongroom.format.codec import MAX_SMALL
 from strongroom.format.header import RepositoryMarker, frame_marker, read_marker
 from strongroom.format.versions import FORMAT
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain, get_framed
+from strongroom.repository.chain import Chain
+from strongroom.repository.framed import get_framed
 
 if TYPE_CHECKING:
     from strongroom.storage.base import Storage

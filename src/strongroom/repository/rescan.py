@@ -190,7 +190,7 @@ class _Keys:
             records = chain.sessions(newest.body).items()
             needed |= dict.fromkeys(record.chain_key_id for _, record in records)
         by_newer: dict[bytes, list[bytes]] = {}
-        for newer, older in chain.links():
+        for newer, older in chain.wrapped.links():
             by_newer.setdefault(newer, []).append(older)
         reached = [self.present_id]
         for key_id in reached:  # which grows meanwhile
@@ -203,7 +203,7 @@ class _Keys:
         current = chain.present_key_id
         present: dict[bytes, FoundRecipient] = {}
         older: dict[bytes, FoundRecipient] = {}
-        for chain_key_id, envelope in chain.envelopes().items():
+        for chain_key_id, envelope in chain.wrapped.envelopes().items():
             group = present if chain_key_id == current else older
             found = recipients_in(envelope)
             group.update((one.recipient_id, one) for one in found)

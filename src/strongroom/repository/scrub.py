@@ -24,7 +24,8 @@ from strongroom.errors import (
 from strongroom.format import header as headers
 from strongroom.format.codec import MAX_SMALL
 from strongroom.repository import configuration, layout
-from strongroom.repository.chain import Chain, get_framed
+from strongroom.repository.chain import Chain
+from strongroom.repository.framed import get_framed
 from strongroom.repository.scrub_chain import ChainScrub
 from strongroom.repository.scrub_loose import ID, Loose, claimed_points
 from strongroom.repository.scrub_packs import Choice, Everything, Sample

@@ -25,7 +25,7 @@ from strongroom.format.journal import (
 )
 from strongroom.model.phrases import counted
 from strongroom.repository import layout
-from strongroom.repository.chain import Chain, get_framed
+from strongroom.repository.framed import get_framed
 from strongroom.repository.packs import Expected
 from strongroom.repository.reach import Reach
 from strongroom.repository.scrub_loose import ENVELOPE, ID, LINK, claimed_points
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from strongroom.format.paging import PageRef
     from strongroom.format.tables import HistoryRecord, SessionRecord
+    from strongroom.repository.chain import Chain
     from strongroom.repository.scrub import Scrub
     from strongroom.repository.scrub_packs import Found
     from strongroom.storage.base import ObjectInfo, Storage

@@ -18,7 +18,7 @@ from strongroom.format.journal import SessionBody, read_entry
 from strongroom.format.mirror import read_note
 from strongroom.format.versions import TABLES
 from strongroom.repository import layout
-from strongroom.repository.chain import get_framed
+from strongroom.repository.framed import get_framed
 from strongroom.repository.packs import PIECE, check_pack
 from strongroom.repository.stored_packs import Form
 

@@ -17,7 +17,7 @@ from strongroom.format import header as headers
 from strongroom.format.codec import MAX_SMALL
 from strongroom.format.journal import SessionBody
 from strongroom.repository import layout
-from strongroom.repository.chain import get_framed
+from strongroom.repository.framed import get_framed
 from strongroom.repository.scrub_loose import ENVELOPE
 
 if TYPE_CHECKING:

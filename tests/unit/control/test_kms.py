@@ -325,7 +325,7 @@ def _forge(works: Works) -> bytes:
     stolen = next(
         stanza
         for chain_id in Repository.open(works.storage).chain_ids()
-        for envelope in Repository.open(works.storage).chain(chain_id).envelopes().values()
+        for envelope in Repository.open(works.storage).chain(chain_id).wrapped.envelopes().values()
         for stanza in envelope.stanzas
     )
     stranger = SigningKey.from_seed(random.seed())

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def opened(shop, text: str, name: str = "nightly") -> Keyring:
     """Open the job's chain as a clean machine does: with the repository and one password."""
-    return shop.chain(name).unlock(PasswordUnlocker(Password.from_text(text)), Trust())
+    return shop.chain(name).wrapped.unlock(PasswordUnlocker(Password.from_text(text)), Trust())
 
 
 def seeds(shop) -> dict[str, bool]:

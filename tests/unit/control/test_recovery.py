@@ -69,7 +69,7 @@ def test_the_private_half_is_nowhere_but_in_the_kit(shop) -> None:
 def test_a_recovery_key_is_a_recipient_of_every_sealed_job(shop) -> None:
     protected_job(shop)
     kit = read_kit([shop.folder / "kit"])
-    keyring = shop.chain().unlock(RecoveryUnlocker(kit.seed), Trust())
+    keyring = shop.chain().wrapped.unlock(RecoveryUnlocker(kit.seed), Trust())
     assert keyring.opens_data
     assert recovery.show(shop.ctx).jobs == ("nightly",)
 
@@ -145,8 +145,8 @@ def test_a_new_kit_takes_over_and_the_old_one_opens_old_points(shop) -> None:
     shop.session()
     old, new = (read_kit([shop.folder / name]) for name in ("kit", "kit2"))
     chain = shop.chain()
-    assert len(chain.unlock(RecoveryUnlocker(new.seed), Trust()).chain_keys) == 2
-    assert len(chain.unlock(RecoveryUnlocker(old.seed), Trust()).chain_keys) == 1
+    assert len(chain.wrapped.unlock(RecoveryUnlocker(new.seed), Trust()).chain_keys) == 2
+    assert len(chain.wrapped.unlock(RecoveryUnlocker(old.seed), Trust()).chain_keys) == 1
     assert prove(shop.ctx, [shop.folder / "kit2"]).ok
     assert not prove(shop.ctx, [shop.folder / "kit"]).ok
 
@@ -219,7 +219,7 @@ def test_an_imported_kit_protects_and_leaves_nothing_of_its_secret(shop) -> None
     shop.password()
     shop.job(encrypt="password:office")
     shop.session()
-    assert shop.chain().unlock(RecoveryUnlocker(kit.seed), Trust()).opens_data
+    assert shop.chain().wrapped.unlock(RecoveryUnlocker(kit.seed), Trust()).opens_data
     for file in (shop.folder / "home").rglob("*"):
         if file.is_file():
             assert kit.seed.expose() not in file.read_bytes()

@@ -641,7 +641,7 @@ def test_a_keeper_with_a_floor_lets_nobody_who_signs_shut_others_out(
     intruder = make_recovery_recipient(random.seed(), "intruder", job.signer.public)
     assert job.chain_key is not None
     chain = job.chain()
-    held = chain.envelopes()[job.chain_key.id]
+    held = chain.wrapped.envelopes()[job.chain_key.id]
     rekey.replace_envelope(chain, job.chain_key, held, [intruder], job.signer)
     publish(job, tmp_path)
 

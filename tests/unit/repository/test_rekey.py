@@ -40,13 +40,13 @@ class Sealed:
     def replace(self, storage: Storage) -> Replaced:
         chain = Chain(storage, self.chain_id)
         recipient = make_recovery_recipient(self.new, "new", self.signer.public)
-        held = chain.envelopes()[self.key.id]
+        held = chain.wrapped.envelopes()[self.key.id]
         return replace_envelope(chain, self.key, held, [recipient], self.signer)
 
     def opens(self, seed: Seed, storage: Storage | None = None) -> bool:
         chain = Chain(storage or self.memory, self.chain_id)
         try:
-            return self.key.id in chain.unlock(RecoveryUnlocker(seed), Trust()).chain_keys
+            return self.key.id in chain.wrapped.unlock(RecoveryUnlocker(seed), Trust()).chain_keys
         except errors.NoRecipientMatchedError:
             return False
 
@@ -94,7 +94,7 @@ def test_an_envelope_that_does_not_read_back_costs_none_of_those_before(
     before = sealed.names()
     faulty = FaultyStorage(sealed.memory)
     chain = Chain(faulty, sealed.chain_id)
-    held = chain.envelopes()[sealed.key.id]
+    held = chain.wrapped.envelopes()[sealed.key.id]
     recipient = make_recovery_recipient(sealed.new, "new", sealed.signer.public)
     faulty.fail("get", nth, errors.StorageUnavailableError("away"))
     with pytest.raises(errors.StorageUnavailableError):
@@ -128,7 +128,7 @@ def test_an_old_envelope_under_the_name_of_a_newer_one_is_refused(sealed: Sealed
 
 def test_a_missing_copy_is_seen(sealed: Sealed) -> None:
     chain = Chain(sealed.memory, sealed.chain_id)
-    envelope = chain.envelopes()[sealed.key.id]
+    envelope = chain.wrapped.envelopes()[sealed.key.id]
     assert has_both_copies(chain, envelope)
     sealed.memory.delete(layout.envelope(sealed.chain_id, sealed.key.id, 1, "b"))
     assert not has_both_copies(chain, envelope)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from strongroom.control.views import ReencryptResult
+    from strongroom.control.views.rewrapping import ReencryptResult
 
 NEWER = "Teal-badgers-collect-9-compasses"
 

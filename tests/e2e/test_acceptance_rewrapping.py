@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from strongroom.control.views import RewrapResult
+    from strongroom.control.views.rewrapping import RewrapResult
     from strongroom.storage.base import ObjectKey
 
 NEWER = "Teal-badgers-collect-9-compasses"

@@ -32,7 +32,7 @@ from tests.support.engine_job import AheadClock
 
 if TYPE_CHECKING:
     from strongroom.control.sessions import SessionResult
-    from strongroom.control.views import JobResult
+    from strongroom.control.views.jobs import JobResult
     from strongroom.storage.base import Storage
 
 LOCATION = "/main"

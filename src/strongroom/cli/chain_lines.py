@@ -11,7 +11,8 @@ from strongroom.model.phrases import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.control.views import ChainRecipient, ChainView, NeededKey
+    from strongroom.control.views.chains import ChainView
+    from strongroom.control.views.recipients import ChainRecipient, NeededKey
 
 
 def chain_pairs(chain: ChainView) -> list[tuple[str, str | Sequence[str]]]:

@@ -10,7 +10,7 @@ from strongroom.clock import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from strongroom.control.views import KeyReport
+    from strongroom.control.views.keys import KeyReport
 
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em}"

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from strongroom.cli.door import Door
     from strongroom.control.care import CompactResult, PruneResult
     from strongroom.control.copies import CopyResult
-    from strongroom.control.views import RewrappedKey, RewrapResult, Unfinished
+    from strongroom.control.views.repositories import Unfinished
+    from strongroom.control.views.rewrapping import RewrappedKey, RewrapResult
     from strongroom.engine.verify import VerifyReport
     from strongroom.repository.compaction import CompactionResult
     from strongroom.repository.prune import PruneResult as Pruned

@@ -22,7 +22,7 @@ from strongroom import logs
 from strongroom.catalog import jobs, passwords, repositories
 from strongroom.clock import rfc3339
 from strongroom.control.audit_log import AuditHead, AuditLog
-from strongroom.control.views import AuditRecord, AuditVerified
+from strongroom.control.views.audit import AuditRecord, AuditVerified
 from strongroom.errors import (
     AuditAlteredError,
     AuditUnwritableError,

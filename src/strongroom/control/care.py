@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strongroom.control.context import Context
-    from strongroom.control.views import RemovedPoint, Unfinished
+    from strongroom.control.views.points import RemovedPoint
+    from strongroom.control.views.repositories import Unfinished
     from strongroom.engine.points import PointView
     from strongroom.engine.progress import Progress
     from strongroom.engine.verify import VerifyReport

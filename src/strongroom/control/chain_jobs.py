@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from strongroom.control.access import Access
     from strongroom.control.context import Context
     from strongroom.control.jobs import JobRequest
-    from strongroom.control.views import JobResult
+    from strongroom.control.views.jobs import JobResult
     from strongroom.engine.points import PointView
     from strongroom.repository.chain import Chain
     from strongroom.repository.repository import Repository

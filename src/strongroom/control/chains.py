@@ -35,12 +35,7 @@ from strongroom.control.access import (
 )
 from strongroom.control.missing_keys import needed_views, recipient_view
 from strongroom.control.points import kind_word, row_of
-from strongroom.control.views import (
-    ChainDetails,
-    ChainList,
-    ChainUnlocked,
-    ChainView,
-)
+from strongroom.control.views.chains import ChainDetails, ChainList, ChainUnlocked, ChainView
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.engine.points import open_points
 from strongroom.errors import (

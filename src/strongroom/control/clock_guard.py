@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from strongroom.catalog import values
-from strongroom.control.views import ClockConfirmed
+from strongroom.control.views.jobs import ClockConfirmed
 from strongroom.model.clock_guard import ClockReading, jump
 from strongroom.model.phrases import counted
 

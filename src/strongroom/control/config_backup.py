@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from strongroom.catalog.database import Database
     from strongroom.control.context import Context
-    from strongroom.control.views import ConfigView
+    from strongroom.control.views.configuration import ConfigView
     from strongroom.crypto.recipients import Recipient
 
 RECOVERY: Final = "recovery"
@@ -180,7 +180,7 @@ def is_set(database: Database) -> bool:
 
 def show(ctx: Context) -> ConfigView:
     """Return whether and where the configuration is backed up."""
-    from strongroom.control.views import ConfigView
+    from strongroom.control.views.configuration import ConfigView
     from strongroom.repository.configuration import installation_id
 
     plan, state = _plan(ctx.database), _state(ctx.database)

@@ -17,7 +17,7 @@ from strongroom.clock import from_microseconds
 from strongroom.control import audit, config_backup, keys
 from strongroom.control import repositories as repository_control
 from strongroom.control.access import Access, storage_of, unlocker_of
-from strongroom.control.views import ConfigBackupView, ConfigRestored, Reprotected
+from strongroom.control.views.configuration import ConfigBackupView, ConfigRestored, Reprotected
 from strongroom.crypto.recipients import PasswordUnlocker
 from strongroom.durable import sync_folder, write_new
 from strongroom.errors import (

@@ -9,7 +9,7 @@ from strongroom.catalog import copy_jobs as rows
 from strongroom.catalog import jobs, repositories
 from strongroom.control import audit, keys, vaults
 from strongroom.control.traffic import Traffic
-from strongroom.control.views import CopyJobView
+from strongroom.control.views.jobs import CopyJobView
 from strongroom.crypto import random
 from strongroom.errors import (
     CancelledError,

@@ -9,7 +9,7 @@ import msgspec
 from strongroom.catalog import credentials as rows
 from strongroom.catalog import repositories
 from strongroom.control import audit
-from strongroom.control.views import CredentialView
+from strongroom.control.views.repositories import CredentialView
 from strongroom.crypto import random
 from strongroom.crypto.keys import SecretBytes
 from strongroom.errors import ConflictError, InUseError, InvalidInputError, KeystoreLockedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from strongroom.catalog import jobs, sessions
-from strongroom.control.views import SessionErrorView, SessionView
+from strongroom.control.views.jobs import SessionErrorView, SessionView
 from strongroom.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from strongroom.catalog import (
 )
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import keys
-from strongroom.control.views import KeyUse, KeyView
+from strongroom.control.views.keys import KeyUse, KeyView
 from strongroom.errors import InvalidInputError, NotFoundError, UnlockError
 from strongroom.keystore import PasswordRecord
 from strongroom.kms.base import KeyState

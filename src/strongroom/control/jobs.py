@@ -25,7 +25,7 @@ from strongroom.catalog import (
 from strongroom.catalog import kms as kms_rows
 from strongroom.catalog import points as point_rows
 from strongroom.control import audit, keys, rekeying, retention, vaults
-from strongroom.control.views import JobRemoved, JobResult, JobView
+from strongroom.control.views.jobs import JobRemoved, JobResult, JobView
 from strongroom.crypto import random
 from strongroom.errors import (
     ConfirmationNeededError,

@@ -14,12 +14,7 @@ import msgspec
 from strongroom.catalog import chains, jobs, missing_links, points
 from strongroom.catalog import kms as rows
 from strongroom.control import audit, copy_jobs, keys, kms_keys, kms_views
-from strongroom.control.views import (
-    KmsEndpointTest,
-    KmsResult,
-    KmsTestResult,
-    KmsView,
-)
+from strongroom.control.views.kms import KmsEndpointTest, KmsResult, KmsTestResult, KmsView
 from strongroom.crypto import certificates, random
 from strongroom.crypto.keys import SecretBytes
 from strongroom.crypto.rsa import SIZES

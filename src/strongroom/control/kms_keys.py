@@ -19,7 +19,7 @@ import msgspec
 from strongroom.catalog import copy_jobs, jobs
 from strongroom.catalog import kms as rows
 from strongroom.control import audit, keys, kms_views
-from strongroom.control.views import KmsKeyTest, KmsSyncResult
+from strongroom.control.views.kms import KmsKeyTest, KmsSyncResult
 from strongroom.crypto import random
 from strongroom.crypto.rsa import OaepHash, PublicKey
 from strongroom.errors import (

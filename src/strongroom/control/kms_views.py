@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.catalog import chains, jobs, missing_links, points
 from strongroom.catalog import kms as rows
-from strongroom.control.views import CertificateView, KmsKeyView, KmsView
+from strongroom.control.views.kms import CertificateView, KmsKeyView, KmsView
 from strongroom.crypto import certificates
 from strongroom.keystore import KmsRecord
 from strongroom.model.phrases import counted

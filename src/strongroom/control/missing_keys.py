@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.control import views
+from strongroom.control.views import recipients
 from strongroom.crypto.recipients import PASSWORD, PasswordUnlocker
 from strongroom.errors import UnlockError
 from strongroom.model.phrases import counted
@@ -39,17 +39,17 @@ def in_words(needed: Iterable[NeededKey]) -> str:
     return ", ".join(f"{one} for {counted(len(one.points), 'point')}" for one in needed)
 
 
-def recipient_view(recipient: FoundRecipient) -> views.ChainRecipient:
+def recipient_view(recipient: FoundRecipient) -> recipients.ChainRecipient:
     """Return a recipient as the doors show it."""
-    return views.ChainRecipient(
+    return recipients.ChainRecipient(
         kind=recipient.kind, key_id=recipient.recipient_id.hex(), hint=recipient.hint
     )
 
 
-def needed_views(chain: Chain, needed: Iterable[NeededKey]) -> tuple[views.NeededKey, ...]:
+def needed_views(chain: Chain, needed: Iterable[NeededKey]) -> tuple[recipients.NeededKey, ...]:
     """Return needed keys as the doors show them."""
     return tuple(
-        views.NeededKey(
+        recipients.NeededKey(
             chain=chain.chain_id.hex(),
             key_id=one.chain_key_id.hex(),
             recipients=tuple(map(recipient_view, one.recipients)),

@@ -21,7 +21,7 @@ from strongroom.repository.promises import retire
 if TYPE_CHECKING:
     from strongroom.catalog.removed_jobs import RemovedJob
     from strongroom.control.context import Context
-    from strongroom.control.views import RemovedPoint
+    from strongroom.control.views.points import RemovedPoint
     from strongroom.repository.repository import Repository
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from strongroom.catalog import chains, jobs, missing_links, passwords, points
 from strongroom.control import attempts, audit, config_backup, copy_jobs, keys, rekeying
-from strongroom.control.views import PasswordResult, PasswordView
+from strongroom.control.views.passwords import PasswordResult, PasswordView
 from strongroom.crypto import hpke, random
 from strongroom.crypto.kdf import derive_seed
 from strongroom.crypto.passwords import check_strength

@@ -17,7 +17,13 @@ from strongroom.clock import from_microseconds
 from strongroom.control import audit, damage, retention, vaults
 from strongroom.control.access import Access, Reading, open_reading
 from strongroom.control.missing_keys import needed_views
-from strongroom.control.views import PointDetailsView, PointList, PointRow, Removed, RemovedPoint
+from strongroom.control.views.points import (
+    PointDetailsView,
+    PointList,
+    PointRow,
+    Removed,
+    RemovedPoint,
+)
 from strongroom.errors import (
     ConfirmationNeededError,
     InUseError,

@@ -14,7 +14,7 @@ from strongroom.control import audit, keys
 from strongroom.control.recovery_files import make_folder, read_kit, write_all
 from strongroom.control.recovery_kit import format_kit, make_kit
 from strongroom.control.recovery_shares import format_share, split_kit
-from strongroom.control.views import RecoveryKeyView, RecoveryResult
+from strongroom.control.views.recovery import RecoveryKeyView, RecoveryResult
 from strongroom.crypto import random
 from strongroom.crypto.recipients import local_half_of, make_recovery_recipient
 from strongroom.crypto.shares import check_sharing

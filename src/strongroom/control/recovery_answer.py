@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from strongroom.clock import from_microseconds
 from strongroom.control.keys import normal_fingerprint
 from strongroom.control.recovery_files import read_kit
-from strongroom.control.views import RecoveryQuestion
+from strongroom.control.views.recovery import RecoveryQuestion
 from strongroom.crypto.envelope import ChainKey, open_link, open_session, unlock
 from strongroom.crypto.recipients import RecoveryUnlocker
 from strongroom.errors import (

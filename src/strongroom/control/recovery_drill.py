@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from strongroom.catalog import recovery_keys, repositories
 from strongroom.control import audit, keys
 from strongroom.control.recovery_files import read_kit
-from strongroom.control.views import ChainProof, RecoveryTestResult
+from strongroom.control.views.recovery import ChainProof, RecoveryTestResult
 from strongroom.crypto import random
 from strongroom.crypto.recipients import RecoveryUnlocker
 from strongroom.errors import (

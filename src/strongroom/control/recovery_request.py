@@ -17,7 +17,12 @@ import msgspec
 from strongroom.clock import to_microseconds
 from strongroom.control import audit, keys, opened_points
 from strongroom.control.access import Access, open_reading
-from strongroom.control.views import OpenedPointView, OpenRequests, RecoveryAsked, RequestView
+from strongroom.control.views.recovery import (
+    OpenedPointView,
+    OpenRequests,
+    RecoveryAsked,
+    RequestView,
+)
 from strongroom.crypto import hpke, random
 from strongroom.crypto.recipients import RECOVERY
 from strongroom.errors import (

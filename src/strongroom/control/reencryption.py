@@ -28,7 +28,7 @@ from strongroom.control.known_chains import (
     repository_of,
 )
 from strongroom.control.traffic import Traffic
-from strongroom.control.views import ReencryptedChain, ReencryptResult
+from strongroom.control.views.rewrapping import ReencryptedChain, ReencryptResult
 from strongroom.crypto import random
 from strongroom.engine import reencryption
 from strongroom.engine.carried import Carried, carried

@@ -24,7 +24,7 @@ from strongroom.catalog import (
 from strongroom.catalog import kms as kms_rows
 from strongroom.control import inventory, kms_views
 from strongroom.control.damage_notices import in_words
-from strongroom.control.views import Finding, JobKeysView, KeyReport
+from strongroom.control.views.keys import Finding, JobKeysView, KeyReport
 from strongroom.kms.base import KeyState
 from strongroom.model.phrases import counted
 

@@ -23,7 +23,7 @@ from strongroom.control import (
     vaults,
 )
 from strongroom.control.access import Access, Reading, location_of, open_reading
-from strongroom.control.views import (
+from strongroom.control.views.repositories import (
     RepositoryAdded,
     RepositoryDetails,
     RepositoryEdited,

@@ -14,7 +14,7 @@ from strongroom.catalog import chains, jobs, removed_jobs, repositories
 from strongroom.catalog import points as point_rows
 from strongroom.clock import local
 from strongroom.control import vaults
-from strongroom.control.views import JudgedPoint, PointFlag, RemovedPoint, RetentionPlan
+from strongroom.control.views.points import JudgedPoint, PointFlag, RemovedPoint, RetentionPlan
 from strongroom.model.gfs import Flagged, assign, replay
 from strongroom.model.job import RULES, Job
 from strongroom.model.retention import Future, PointFacts, Verdict, decide, foresee

@@ -24,7 +24,7 @@ from strongroom.control import audit, clone_keys, guarded, job_lock, keys, linki
 from strongroom.control.access import refuse_idle, unlockers_of
 from strongroom.control.cloned_copies import as_job
 from strongroom.control.known_chains import compare_with_seen, repository_of
-from strongroom.control.views import RewrappedKey, RewrapResult
+from strongroom.control.views.rewrapping import RewrappedKey, RewrapResult
 from strongroom.crypto import random
 from strongroom.crypto.unlockers import SeveralUnlockers
 from strongroom.errors import (

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from strongroom.control.chain_choice import Target
     from strongroom.control.context import Context
     from strongroom.control.secrets import SecretSource
-    from strongroom.control.views import RemovedPoint
+    from strongroom.control.views.points import RemovedPoint
     from strongroom.engine.cancellation import Cancellation
     from strongroom.engine.progress import Progress
     from strongroom.format.journal import SessionBody

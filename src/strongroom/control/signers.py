@@ -12,7 +12,7 @@ from strongroom.catalog import signers
 from strongroom.control import audit
 from strongroom.control.access import storage_of
 from strongroom.control.keys import normal_fingerprint
-from strongroom.control.views import AcceptedSigner, SignerResult
+from strongroom.control.views.chains import AcceptedSigner, SignerResult
 from strongroom.errors import (
     ConfirmationNeededError,
     IntegrityError,

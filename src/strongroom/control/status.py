@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog import copy_jobs, jobs, points, recovery_keys, sessions, vaults
 from strongroom.control import clock_guard, config_backup, damage_notices
-from strongroom.control.views import JobStatus, StatusReport
+from strongroom.control.views.jobs import JobStatus, StatusReport
 from strongroom.errors import ClockJumpedError
 from strongroom.model.session import SessionRecord, SessionState
 

@@ -16,7 +16,7 @@ import msgspec
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copied_clones, copies, heads, reencryptions, synthetic_fulls, values
 from strongroom.clock import from_microseconds, to_microseconds
-from strongroom.control.views import Unfinished
+from strongroom.control.views.repositories import Unfinished
 from strongroom.repository import headless
 
 if TYPE_CHECKING:

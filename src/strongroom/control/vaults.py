@@ -14,7 +14,7 @@ from strongroom.catalog import vaults as vault_rows
 from strongroom.catalog.vaults import Vault
 from strongroom.clock import from_microseconds
 from strongroom.control import audit, clock_guard, keys
-from strongroom.control.views import (
+from strongroom.control.views.repositories import (
     ProtectedChain,
     ProtectedVault,
     RepositoryView,

@@ -13,14 +13,9 @@ from strongroom.cli import output
 from strongroom.cli.main import main
 from strongroom.control import jobs, points, recovery_drill, sessions, status
 from strongroom.control.sessions import FailedRun, SessionResult
-from strongroom.control.views import (
-    ChainProof,
-    JobStatus,
-    PointList,
-    PointRow,
-    RecoveryTestResult,
-    StatusReport,
-)
+from strongroom.control.views.jobs import JobStatus, StatusReport
+from strongroom.control.views.points import PointList, PointRow
+from strongroom.control.views.recovery import ChainProof, RecoveryTestResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.cli.main import main
 from strongroom.control import history
-from strongroom.control.views import SessionErrorView, SessionView
+from strongroom.control.views.jobs import SessionErrorView, SessionView
 
 if TYPE_CHECKING:
     from pathlib import Path

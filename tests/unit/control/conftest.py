@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from strongroom.control.views import JobResult
+    from strongroom.control.views.jobs import JobResult
     from strongroom.model.job import Job
     from strongroom.storage.base import Storage
 

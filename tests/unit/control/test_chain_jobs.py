@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.control.sessions import SessionResult
-    from strongroom.control.views import JobResult
+    from strongroom.control.views.jobs import JobResult
 
 NEWER = "Quiet-harbours-sell-9-violins"
 THEIRS = "Green-tables-lift-4-oranges"

@@ -26,7 +26,7 @@ from tests.support.installation import PASSWORD, Installation, secret
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from strongroom.control.views import ChainUnlocked
+    from strongroom.control.views.chains import ChainUnlocked
 
 NEWER = "Quiet-harbours-sell-9-violins"
 

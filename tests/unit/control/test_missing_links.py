@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from strongroom.control.views import PointList
+    from strongroom.control.views.points import PointList
     from tests.support.installation import Machine
 
 NEWER = "Quiet-harbours-sell-9-violins"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import AuditRecord
+    from strongroom.control.views.audit import AuditRecord
 
 
 @click.group("audit", cls=Group)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strongroom.cli.door import Door, SecretPlace
-    from strongroom.control.views import ChainDetails, ChainView
+    from strongroom.control.views.chains import ChainDetails, ChainView
 
 
 @click.group("chain", cls=Group)

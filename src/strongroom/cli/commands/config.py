@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import ConfigView
+    from strongroom.control.views.configuration import ConfigView
 
 
 @click.group("config", cls=Group)

@@ -49,13 +49,9 @@ if TYPE_CHECKING:
     from strongroom.cli.door import Door, SecretPlace
     from strongroom.control.access import Access
     from strongroom.control.sessions import FailedRun, SessionResult
-    from strongroom.control.views import (
-        JobResult,
-        JobView,
-        ReencryptedChain,
-        ReencryptResult,
-        RetentionPlan,
-    )
+    from strongroom.control.views.jobs import JobResult, JobView
+    from strongroom.control.views.points import RetentionPlan
+    from strongroom.control.views.rewrapping import ReencryptedChain, ReencryptResult
 
 _COMPRESSIONS = ("none", "fast", "balanced", "high")
 _SEVERAL_FAILED = 16

@@ -22,7 +22,7 @@ from strongroom.cli.words import Group, pass_door
 
 if TYPE_CHECKING:
     from strongroom.cli.door import Door
-    from strongroom.control.views import CopyJobView
+    from strongroom.control.views.jobs import CopyJobView
 
 
 @click.group("copy", cls=Group)

@@ -13,7 +13,7 @@ from strongroom.model.phrases import counted
 
 if TYPE_CHECKING:
     from strongroom.cli.door import Door
-    from strongroom.control.views import KeyUse, KeyView
+    from strongroom.control.views.keys import KeyUse, KeyView
 
 _SHORT_ID = 12
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from strongroom.cli.door import Door, SecretPlace
     from strongroom.control.kms import Given
-    from strongroom.control.views import KmsKeyView, KmsSyncResult, KmsView
+    from strongroom.control.views.kms import KmsKeyView, KmsSyncResult, KmsView
 
 _REFUSED = 14
 

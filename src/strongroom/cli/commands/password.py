@@ -14,7 +14,7 @@ from strongroom.cli.words import Group, pass_door
 
 if TYPE_CHECKING:
     from strongroom.cli.door import Door, SecretPlace
-    from strongroom.control.views import PasswordResult
+    from strongroom.control.views.passwords import PasswordResult
 
 _HINT_QUESTION = "hint (public: it stands readable in every repository; may be empty):"
 

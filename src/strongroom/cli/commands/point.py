@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import PointDetailsView, PointRow, Removed
+    from strongroom.control.views.points import PointDetailsView, PointRow, Removed
 
 _SHORT_ID = 8
 

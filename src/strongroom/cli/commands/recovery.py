@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import (
+    from strongroom.control.views.recovery import (
         ChainProof,
         OpenRequests,
         RecoveryKeyView,
@@ -420,7 +420,7 @@ def answer(
       130  the answer was no
     """
     from strongroom.control import recovery_answer
-    from strongroom.control.views import RecoveryAnswered
+    from strongroom.control.views.recovery import RecoveryAnswered
 
     question = recovery_answer.consider(_carried(asked), files, signers)
     for line in _question(question.view):

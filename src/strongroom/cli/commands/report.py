@@ -14,7 +14,7 @@ from strongroom.cli.words import Command, pass_door
 
 if TYPE_CHECKING:
     from strongroom.cli.door import Door
-    from strongroom.control.views import KeyReport
+    from strongroom.control.views.keys import KeyReport
 
 
 @click.command("report", cls=Command)

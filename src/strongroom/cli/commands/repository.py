@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import RepositoryDetails, VaultView
+    from strongroom.control.views.repositories import RepositoryDetails, VaultView
 
 
 @click.group("repository", cls=Group)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import SessionView
+    from strongroom.control.views.jobs import SessionView
 
 _SHORT_ID = 8
 

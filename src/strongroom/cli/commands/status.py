@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from strongroom.cli.door import Door
-    from strongroom.control.views import JobStatus
+    from strongroom.control.views.jobs import JobStatus
 
 
 @click.command("status", cls=Command)

@@ -11,7 +11,7 @@ from tests.support.s3_server import S3Server, s3_server
 
 
 def pytest_collection_finish() -> None:
-    """Keep thousands of collected tests out of every collection of garbage: each took half a second."""
+    """Keep thousands of tests out of collections of garbage, of which each took half a second."""
     gc.collect()
     gc.freeze()
 

@@ -36,6 +36,7 @@ from strongroom.repository.repository import Repository
 from strongroom.settings import Settings
 from strongroom.testing.memory_storage import MemoryStorage
 from strongroom.testing.turned_clock import TurnedClock
+from tests.support import quick_argon2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,6 +231,13 @@ class Workshop:
 
     def stored(self) -> Repository:
         return Repository.open(self.storages["/main"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_derivation() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        quick_argon2.install(patch)
+        yield
 
 
 @pytest.fixture

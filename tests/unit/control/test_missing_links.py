@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,14 +21,13 @@ from strongroom.control import (
 )
 from strongroom.control.access import Access, open_reading
 from strongroom.control.secrets import SecretSource
-from strongroom.crypto import kdf
-from strongroom.crypto.content import fingerprint
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
 from strongroom.engine.restore import RestoreRequest
 from strongroom.errors import InUseError, NoRecipientMatchedError, UnlockError
 from strongroom.repository import layout
 from tests.support.installation import LOCATION, PASSWORD, Installation, secret
+from tests.support.quick_argon2 import QuickArgon2id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,26 +39,6 @@ if TYPE_CHECKING:
 NEWER = "Quiet-harbours-sell-9-violins"
 NEWEST = "Teal-badgers-collect-9-compasses"
 WRONG = "Neither-of-the-2-passwords"
-
-
-class QuickArgon2id:
-    """Stands in for the derivation, of which these tests would make a hundred; notes each."""
-
-    made: ClassVar[list[tuple[bytes, bytes]]] = []
-
-    def __init__(self, *, salt: bytes, **_: object) -> None:
-        self._salt = salt
-
-    def derive(self, password: bytes) -> bytes:
-        self.made.append((password, self._salt))
-        return fingerprint(self._salt + password)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kdf, "Argon2id", QuickArgon2id)
-        yield
 
 
 def lose_links(there: Installation) -> None:

@@ -228,7 +228,7 @@ def test_after_1000_increments_of_a_disk_half_of_what_is_read_and_held_is_alive(
 
 # --- small files -----------------------------------------------------------------------------
 
-FILES = 3000
+FILES = 1200
 
 
 class AgingTree:

@@ -2,7 +2,7 @@
 
 `test_aging` ages the engine's rules in a model of more data; here nothing is left out, and so
 the data is little. What was found over 1,000 sessions by hand (`python -m tests.support.aging`)
-is there after these few hundred.
+is there after these.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import pytest
 
 from tests.support.aging import AgingJob, Disk, Draw, Tree, hot, uniform
 
-SESSIONS = 200
+SESSIONS = 120
 
 
 @pytest.mark.parametrize("draw", [uniform, hot])
 @pytest.mark.parametrize("what", [Disk, Tree])
-def test_after_hundreds_of_sessions_half_of_what_is_read_and_held_is_alive_and_none_costs_more(
+def test_after_120_sessions_half_of_what_is_read_and_held_is_alive_and_none_costs_more(
     what: type[Disk | Tree], draw: Draw, tmp_path: Path
 ) -> None:
     aging = AgingJob(tmp_path, what, draw)

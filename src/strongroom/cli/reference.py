@@ -8,6 +8,7 @@ A test writes them to a folder of its own and compares, so the documents never l
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import sys
@@ -379,6 +380,7 @@ def _class_named(kind: type, node: ast.AST) -> type | None:
     return found if isinstance(found, type) and _field_names(found) else None
 
 
+@functools.cache
 def _imported_for_types(module: str) -> dict[str, type]:
     """Return the classes of ours that a module imports under `if TYPE_CHECKING`."""
     tree = ast.parse(inspect.getsource(sys.modules[module]))
@@ -392,6 +394,7 @@ def _imported_for_types(module: str) -> dict[str, type]:
     }
 
 
+@functools.cache
 def _documented(kind: type) -> dict[str, tuple[str, str]]:
     """Return each field's annotation and the sentence under it, as the source has them."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))

@@ -18,9 +18,10 @@ import pytest
 
 from strongroom import app
 from strongroom.cli.main import main
-from tests.support import forked_line
+from tests.support import forked_line, quick_argon2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
 PASSWORD = "Mauve-otters-juggle-7-lanterns"
@@ -161,6 +162,14 @@ class SameProcess(Transcript):
         text = written.decode(errors="replace")
         assert ended == status, f"{words} ended with {ended}\n{text}\n{errors.getvalue()}"
         return subprocess.CompletedProcess([*map(str, words)], ended, text, errors.getvalue())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_derivation() -> Iterator[None]:
+    """Derive no seeds in this process and its forks; commands that are started do."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick_argon2.install(patch)
+        yield
 
 
 @pytest.fixture

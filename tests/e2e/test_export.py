@@ -16,6 +16,11 @@ READER = Path(__file__).parents[1] / "vectors" / "reader.py"
 ENCRYPTED = ("--repository", "main", "--encrypt", "password:mine")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick_derivation() -> None:
+    """Derive as the product does: the document's reader knows no other way."""
+
+
 @pytest.fixture
 def machine(here: Transcript, tmp_path: Path) -> Transcript:
     """A machine with two sources in one job, and two points of each."""

@@ -40,6 +40,8 @@ def interruptible(say: Callable[[str], None]) -> Iterator[Cancellation]:
 
     def handler(received: int, _: FrameType | None) -> None:
         if cancel.requested:
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopped at once\n")
             os._exit(INTERRUPTED)
         cancel.cancel()
         again = "press Ctrl-C again" if received == signal.SIGINT else "send it again"

@@ -127,7 +127,8 @@ class ScrubReport:
     def text(self) -> str:
         """Return the report for people."""
         lines = [
-            f"repository {self.repository}: {self.objects:,} objects, {self.bytes_read:,} bytes"
+            f"repository {self.repository}: {counted(self.objects, 'object')}, "
+            f"{counted(self.bytes_read, 'byte')}"
         ]
         for chain in self.chains:
             kind = "sealed" if chain.sealed else "not encrypted"

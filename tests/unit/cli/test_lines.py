@@ -354,6 +354,7 @@ def test_the_second_signal_ends_it_at_once() -> None:
         assert "again to stop at once" in child.stderr.readline()
         child.send_signal(signal.SIGINT)
         child.wait(timeout=20)
+        assert child.stderr.read().endswith("\nstopped at once\n")
     assert child.returncode == 130
 
 

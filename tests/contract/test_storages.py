@@ -11,6 +11,7 @@ from strongroom.clock import SystemClock
 from strongroom.repository.unpublished import HeaderAtHand
 from strongroom.storage.local import LocalStorage
 from strongroom.storage.observing import ObservingStorage
+from strongroom.storage.reading import AskedAhead
 from strongroom.storage.readonly import ReadOnlyStorage
 from strongroom.storage.reserving import ReservingStorage
 from strongroom.storage.retrying import RetryingStorage, backoff
@@ -21,6 +22,7 @@ from strongroom.testing.faulty_storage import FaultyStorage
 from strongroom.testing.memory_storage import MemoryStorage
 from strongroom.testing.storage_contract import ReadingContract, StorageContract
 from strongroom.testing.turned_clock import TurnedClock
+from tests.support.far_storage import FarStorage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +98,12 @@ class TestHeaderAtHand(StorageContract):
     @pytest.fixture
     def storage(self) -> Storage:
         return HeaderAtHand(MemoryStorage(), bytes(16), b"a header")
+
+
+class TestAskedAhead(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return AskedAhead(FarStorage())
 
 
 class TestTracingStorage(StorageContract):

@@ -497,7 +497,7 @@ def _opened_chain(
 ) -> Chain | StrongroomError:
     """Return a chain that what was last seen of it leads to, or why it is not to be believed."""
     try:
-        chain = repository.chain(chain_id)
+        chain = repository.chain_to_open(chain_id)
         if known is not None:
             chain.check_head(known)
         # What the journal says has to hold before any of it is used.

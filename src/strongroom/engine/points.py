@@ -28,6 +28,7 @@ from strongroom.format.header import session_context
 from strongroom.format.point import DETAILS_LABEL, PointDetails, check_root
 from strongroom.repository.keyring import Keyring, dedup_key_of
 from strongroom.repository.reader import BlockReader
+from strongroom.storage.reading import batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 SHORTEST_PREFIX: Final = 4
 _LATEST: Final = "@latest"
+_AHEAD: Final = 32
+"""Points whose sessions' records are read side by side."""
 
 
 @dataclass(eq=False)
@@ -128,7 +131,10 @@ def open_points(
     views: list[PointView] = []
     for chain in chains:
         keyring = keyring_for(chain) if chain.sealed else None
-        views.extend(open_point(chain, live, keyring) for live in chain.live_points())
+        for some in batches(chain.live_points(), _AHEAD):
+            if keyring is not None:
+                chain.pages_ahead(live.body.sessions for live in some)
+            views.extend(open_point(chain, live, keyring) for live in some)
     views.sort(key=lambda view: (view.taken_at, view.live.entry.number))
     return views
 

@@ -10,6 +10,7 @@ No key is needed for any of this; `wrapped` is where a secret comes in.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from strongroom.errors import (
     PointDamagedError,
     PointWithheldError,
     RolledBackError,
+    StrongroomError,
     UnsupportedVersionError,
     UnvouchedError,
 )
@@ -61,7 +63,13 @@ from strongroom.repository import layout
 from strongroom.repository.framed import get_framed
 from strongroom.repository.signers import Signers
 from strongroom.repository.wrapped_keys import WrappedKeys
-from strongroom.storage.reading import WideReads, batches, small_objects
+from strongroom.storage.reading import (
+    WideReads,
+    at_once,
+    batches,
+    side_by_side,
+    small_objects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -714,6 +722,21 @@ class Chain:
         if self.memory is not None and fingerprint(page) == ref.page_hash:
             self.memory.put(ref.page_hash, page)
         return page
+
+    def pages_ahead(self, roots: Iterable[TableRoot]) -> None:
+        """Read the pages that tables begin with, side by side where an answer takes a while.
+
+        They are judged when they are used.
+        """
+        threads = at_once(self.storage)
+        if threads > 1:
+            refs = {root.page.object_id: root.page for root in roots if root.page is not None}
+            for _ in side_by_side(self._look_ahead, refs.values(), threads):
+                pass
+
+    def _look_ahead(self, ref: PageRef) -> None:
+        with suppress(StrongroomError):
+            self.load_page(ref)
 
     def sessions(self, body: SessionBody) -> Table[SessionRecord]:
         return Table(SessionRecord, SESSION_SPAN, body.sessions, self.load_page)

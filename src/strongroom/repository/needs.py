@@ -103,10 +103,10 @@ def needed_keys(chain: Chain, opened: Collection[bytes] = ()) -> tuple[NeededKey
     Raises:
         IntegrityError: what says so is damaged.
     """
-    links = chain.wrapped.links()
+    names, links = chain.wrapped.names()
     live = chain.live_points()
     known = {PublicKey(one.body.chain_public).id for one in live}
-    known.update(chain.wrapped.envelope_names().values(), *links)
+    known.update(names.values(), *links)
     closed = known - set(opened)
     if not closed or not live:
         return ()

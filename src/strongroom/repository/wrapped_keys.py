@@ -29,7 +29,7 @@ from strongroom.format.codec import MAX_SMALL
 from strongroom.repository import layout
 from strongroom.repository.framed import get_framed
 from strongroom.repository.keyring import Keyring, openers_of
-from strongroom.storage.reading import small_objects
+from strongroom.storage.reading import at_once, side_by_side, small_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,9 +84,10 @@ class WrappedKeys:
 
     def envelope_names(self) -> dict[str, bytes]:
         """Return the names of the envelopes that are there, with the ids of their chain keys."""
-        listed = (info.key for info in self._storage.list(layout.envelopes(self._chain_id)))
-        named = ((key, layout.envelope_key(key)) for key in listed)
-        return {key: chain_key_id for key, chain_key_id in named if chain_key_id is not None}
+        return _envelopes(self._names(layout.envelopes(self._chain_id)))
+
+    def _names(self, prefix: str) -> list[str]:
+        return [info.key for info in self._storage.list(prefix)]
 
     def _read_named(
         self,
@@ -259,9 +260,13 @@ class WrappedKeys:
 
         What they hold is another matter: anybody may put one there.
         """
-        listed = self._storage.list(layout.links(self._chain_id))
-        ends = (layout.link_keys(info.key) for info in listed)
-        return [one for one in ends if one is not None]
+        return _links(self._names(layout.links(self._chain_id)))
+
+    def names(self) -> tuple[dict[str, bytes], list[tuple[bytes, bytes]]]:
+        """Return what `envelope_names` and `links` do, listed side by side."""
+        folders = layout.envelopes(self._chain_id), layout.links(self._chain_id)
+        envelopes, links = side_by_side(self._names, folders, at_once(self._storage))
+        return _envelopes(envelopes), _links(links)
 
     def superseded(self, chain_key_id: bytes) -> bool:
         """Tell whether some newer chain key links to this one."""
@@ -317,6 +322,16 @@ class WrappedKeys:
         if older.id != older_id:
             raise ForgedError(f"{key} holds another chain key than it names")
         return older
+
+
+def _envelopes(names: Iterable[str]) -> dict[str, bytes]:
+    named = ((name, layout.envelope_key(name)) for name in names)
+    return {name: chain_key_id for name, chain_key_id in named if chain_key_id is not None}
+
+
+def _links(names: Iterable[str]) -> list[tuple[bytes, bytes]]:
+    ends = map(layout.link_keys, names)
+    return [one for one in ends if one is not None]
 
 
 def _strings(value: object) -> list[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -17,9 +19,9 @@ from strongroom.storage.location import is_elsewhere
 from strongroom.storage.readonly import ReadOnlyStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from strongroom.storage.base import ObjectInfo, ObjectKey, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -82,16 +84,16 @@ def small_objects(storage: Storage, keys: Iterable[ObjectKey]) -> dict[ObjectKey
     """
     if not is_far(storage):
         return {}
-
-    def read(key: ObjectKey) -> tuple[ObjectKey, bytes | None]:
-        try:
-            data = storage.get(key, 0, _SMALL_BYTES + 1)
-        except StrongroomError:
-            return key, None
-        return key, data if len(data) <= _SMALL_BYTES else None
-
-    found = side_by_side(read, keys, AT_ONCE)
+    found = side_by_side(lambda key: (key, _small_object(storage, key)), keys, AT_ONCE)
     return {key: data for key, data in found if data is not None}
+
+
+def _small_object(storage: Storage, key: ObjectKey) -> bytes | None:
+    try:
+        data = storage.get(key, 0, _SMALL_BYTES + 1)
+    except StrongroomError:
+        return None
+    return data if len(data) <= _SMALL_BYTES else None
 
 
 class WideReads:
@@ -192,3 +194,70 @@ class ListedAhead(ReadOnlyStorage):
     def size(self, key: ObjectKey) -> int:
         data = self._ahead.get(key)
         return self._inner.size(key) if data is None else len(data)
+
+
+class AskedAhead:
+    """A storage that is asked for some things side by side before somebody needs them one by one.
+
+    Only a place elsewhere is. Each answer serves once, and where none came, because of an error
+    too, who needs it asks as if nobody had before.
+    """
+
+    def __init__(self, inner: Storage) -> None:
+        self._inner = inner
+        self._objects: dict[ObjectKey, bytes] = {}
+        self._listings: dict[str, list[ObjectInfo]] = {}
+
+    @property
+    def location(self) -> str:
+        return self._inner.location
+
+    def ask(self, objects: Iterable[ObjectKey], folders: Iterable[str] = ()) -> None:
+        """Ask for small objects, and for what lies below some prefixes."""
+        if not is_far(self._inner):
+            return
+        questions = [
+            *(partial(self._ask_for_object, key) for key in objects),
+            *(partial(self._ask_for_listing, prefix) for prefix in folders),
+        ]
+        for _ in side_by_side(lambda ask: ask(), questions, AT_ONCE):
+            pass
+
+    def answered(self, prefix: str) -> list[ObjectKey]:
+        """Return what a listing has brought, which stays there for who asks for it."""
+        return [info.key for info in self._listings.get(prefix, ())]
+
+    def put(self, key: ObjectKey, data: Buffer) -> None:
+        self._inner.put(key, data)
+
+    def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
+        return self._inner.compose(target, parts)
+
+    def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
+        data = self._objects.pop(key, None) if offset == 0 else None
+        return self._inner.get(key, offset, length) if data is None else data[:length]
+
+    def size(self, key: ObjectKey) -> int:
+        return self._inner.size(key)
+
+    def exists(self, key: ObjectKey) -> bool:
+        return self._inner.exists(key)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        listing = self._listings.pop(prefix, None)
+        return self._inner.list(prefix) if listing is None else iter(listing)
+
+    def delete(self, key: ObjectKey) -> None:
+        self._inner.delete(key)
+
+    def free_bytes(self) -> int | None:
+        return self._inner.free_bytes()
+
+    def _ask_for_object(self, key: ObjectKey) -> None:
+        data = _small_object(self._inner, key)
+        if data is not None:
+            self._objects[key] = data
+
+    def _ask_for_listing(self, prefix: str) -> None:
+        with suppress(StrongroomError):
+            self._listings[prefix] = [*self._inner.list(prefix)]

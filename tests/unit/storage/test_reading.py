@@ -6,10 +6,11 @@ import threading
 
 import pytest
 
-from strongroom.errors import ObjectMissingError
+from strongroom.errors import ObjectMissingError, StorageUnavailableError
 from strongroom.storage.base import ObjectInfo
 from strongroom.storage.reading import (
     FAR_BYTES,
+    AskedAhead,
     ListedAhead,
     WideReads,
     at_once,
@@ -118,3 +119,67 @@ def test_listed_objects_are_at_hand_while_they_are_looked_at(far: FarStorage) ->
     assert list(reading.coming([ObjectInfo("none", 1)], lambda _: True)) == [ObjectInfo("none", 1)]
     with pytest.raises(ObjectMissingError):
         reading.get("none")
+
+
+def test_what_was_asked_ahead_is_asked_once_and_answers_once(far: FarStorage) -> None:
+    far.put("small/a", b"content")
+    far.requests.clear()
+    ahead = AskedAhead(far)
+    ahead.ask(["small/a"], ["small/"])
+    assert far.count == 2
+    assert ahead.answered("small/") == ["small/a"]
+    assert [info.key for info in ahead.list("small/")] == ["small/a"]
+    assert ahead.get("small/a", 0, 4) == b"cont"
+    assert far.count == 2
+
+    far.delete("small/a")
+    assert ahead.answered("small/") == []
+    assert [*ahead.list("small/")] == []
+    with pytest.raises(ObjectMissingError):
+        ahead.get("small/a")
+
+
+def test_what_did_not_come_ahead_is_asked_for_when_it_is_needed(
+    far: FarStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(prefix: str = "") -> None:
+        raise StorageUnavailableError("not now")
+
+    ahead = AskedAhead(far)
+    with monkeypatch.context() as patch:
+        patch.setattr(far, "list", fails)
+        ahead.ask(["one", "none"], ["small/"])
+    far.put("none", b"here now")
+    far.put("small/a", b"content")
+    assert ahead.get("one") == CONTENT
+    assert ahead.get("none") == b"here now"
+    assert [info.key for info in ahead.list("small/")] == ["small/a"]
+
+
+def test_what_is_asked_ahead_is_on_its_way_together(
+    far: FarStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(3, timeout=20)
+    get, listing = far.get, far.list
+
+    def meets(call):
+        def waiting(*arguments):
+            together.wait()
+            return call(*arguments)
+
+        return waiting
+
+    monkeypatch.setattr(far, "get", meets(get))
+    monkeypatch.setattr(far, "list", meets(listing))
+    AskedAhead(far).ask(["one", "two"], ["small/"])
+
+
+def test_of_a_near_place_nothing_is_asked_ahead() -> None:
+    near = MemoryStorage()
+    near.put("one", b"old")
+    ahead = AskedAhead(near)
+    ahead.ask(["one"], [""])
+    near.delete("one")
+    near.put("one", b"new")
+    assert ahead.get("one") == b"new"
+    assert ahead.answered("") == []

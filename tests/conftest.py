@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import quick_argon2
 from tests.support.s3_server import S3Server, s3_server
 
 
@@ -14,6 +15,14 @@ def pytest_collection_finish() -> None:
     """Keep thousands of tests out of collections of garbage, of which each took half a second."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def quick_derivation() -> Iterator[None]:
+    """Derive no seeds in this process and its forks; commands that are started do."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick_argon2.install(patch)
+        yield
 
 
 @pytest.fixture(scope="session", name="s3")

@@ -18,10 +18,9 @@ import pytest
 
 from strongroom import app
 from strongroom.cli.main import main
-from tests.support import forked_line, quick_argon2
+from tests.support import forked_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Self
 
 PASSWORD = "Mauve-otters-juggle-7-lanterns"
@@ -165,11 +164,8 @@ class SameProcess(Transcript):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quick_derivation() -> Iterator[None]:
-    """Derive no seeds in this process and its forks; commands that are started do."""
-    with pytest.MonkeyPatch.context() as patch:
-        quick_argon2.install(patch)
-        yield
+def _quick_derivation(quick_derivation: None) -> None:
+    """Lines that are started derive for the rest."""
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from strongroom.testing.memory_storage import MemoryStorage
 from strongroom.testing.turned_clock import TurnedClock
 from tests.support.installation import LOCATION, PASSWORD, secret
 
+pytestmark = pytest.mark.usefixtures("quick_derivation")
+
 
 def machine(folder: Path, storage: MemoryStorage) -> Context:
     return Context(

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 
     from strongroom.testing.memory_storage import Snapshot
 
+pytestmark = pytest.mark.usefixtures("quick_derivation")
+
 SAME = {"same": b"same" * 400, "deep/er": b"deeper" * 2000}
 
 

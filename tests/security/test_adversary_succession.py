@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from strongroom.repository.chain import Chain
     from strongroom.repository.scrub_report import ScrubReport
 
+pytestmark = pytest.mark.usefixtures("quick_derivation")
+
 THEIRS = "Green-tables-lift-4-oranges"
 
 

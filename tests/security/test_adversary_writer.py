@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from strongroom.engine.backup import NewPoint
     from strongroom.testing.memory_storage import Snapshot
 
+pytestmark = pytest.mark.usefixtures("quick_derivation")
+
 Forge = Callable[[packs.Directory, packs.Contents], packs.Contents]
 SAME = {"same": b"same" * 400, "deep/er": b"deeper" * 2000}
 

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("quick_derivation")
+
 LABEL = "STRONGROOM RECOVERY REQUEST"
 
 

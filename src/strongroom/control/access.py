@@ -42,7 +42,7 @@ from strongroom.repository.chain import Chain, Head, Trust
 from strongroom.repository.repository import Repository
 from strongroom.repository.succession import unlock_believed
 from strongroom.storage.location import is_location, normalise
-from strongroom.storage.reading import at_once, side_by_side
+from strongroom.storage.reading import AskedAhead, at_once, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -301,7 +301,7 @@ def open_reading(
     reading = Reading(access)
     for where in _places(ctx, access, job):
         try:
-            reading.repositories.append(Repository.open(storage_of(ctx, where)))
+            reading.repositories.append(Repository.open(AskedAhead(storage_of(ctx, where))))
         except (UnavailableError, NotARepositoryError, RefusedError) as error:
             if access.where is not None:
                 raise

@@ -97,13 +97,18 @@ class Repository:
     def chain_to_open(self, chain_id: bytes) -> Chain:
         """Return the same for who reads its journal and opens it with a secret.
 
-        Of a place elsewhere that takes two answers' time, and not one for each small object.
+        Where the storage can be asked ahead, that takes two answers' time, and not one for each
+        small object.
         """
-        storage = AskedAhead(self.storage)
-        journal = layout.journal(chain_id)
-        ways = (layout.envelopes(chain_id), layout.links(chain_id))
-        storage.ask([layout.header(chain_id)], [journal, *ways])
-        entries = [key for key in storage.answered(journal) if layout.entry_number(key)]
-        keys = [key for folder in ways for key in storage.answered(folder)]
-        storage.ask([*sorted(entries)[-_AHEAD:], *keys[:_AHEAD]])
-        return Chain(storage, chain_id)
+        if isinstance(self.storage, AskedAhead):
+            _ask_ahead(self.storage, chain_id)
+        return self.chain(chain_id)
+
+
+def _ask_ahead(storage: AskedAhead, chain_id: bytes) -> None:
+    journal = layout.journal(chain_id)
+    ways = (layout.envelopes(chain_id), layout.links(chain_id))
+    storage.ask([layout.header(chain_id)], [journal, *ways])
+    entries = [key for key in storage.answered(journal) if layout.entry_number(key)]
+    keys = [key for folder in ways for key in storage.answered(folder)]
+    storage.ask([*sorted(entries)[-_AHEAD:], *keys[:_AHEAD]])

@@ -36,7 +36,6 @@ from strongroom.repository.repository import Repository
 from strongroom.settings import Settings
 from strongroom.testing.memory_storage import MemoryStorage
 from strongroom.testing.turned_clock import TurnedClock
-from tests.support import quick_argon2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,10 +233,8 @@ class Workshop:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quick_derivation() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        quick_argon2.install(patch)
-        yield
+def _quick_derivation(quick_derivation: None) -> None:
+    """Nothing here is about what a derivation costs."""
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from strongroom.engine.progress import NullProgress
 from strongroom.engine.verify import verify
 from strongroom.repository.chain import Trust
 from strongroom.repository.scrub import scrub
+from strongroom.storage.reading import AskedAhead
 from strongroom.testing.adversary_storage import AdversaryStorage
 from tests.support.far_storage import FarStorage
 from tests.support.installation import Installation
@@ -142,3 +144,30 @@ def test_many_points_are_found_with_few_requests_one_after_the_other(tmp_path: P
     assert len(reading.points) == 12
     assert far.storage.requests["get", "journal"] == 12
     assert far.storage.requests["list", "journal"] == 1
+    # By this is known where a chain lies that a point is held in, or copied from.
+    assert all(chain.storage is reading.repositories[0].storage for chain in reading.chains)
+
+
+def test_what_opens_a_chain_is_asked_for_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    far = Far.create(tmp_path, f"files:{tree}")
+    for number in range(3):
+        (tree / "file").write_text(f"{number}")
+        far.server.run()
+    waves: list[list[str]] = []
+    ask = AskedAhead.ask
+
+    def asked(ahead: AskedAhead, objects: Iterable[str], folders: Iterable[str] = ()) -> None:
+        keys, prefixes = [*objects], [*folders]
+        waves.append(sorted(key.removeprefix("chains/").split("/")[-2] for key in keys + prefixes))
+        ask(ahead, keys, prefixes)
+
+    monkeypatch.setattr(AskedAhead, "ask", asked)
+    assert len(far.server.here().reading().points) == 3
+    assert waves == [
+        ["envelopes", "headers", "journal", "links"],
+        ["envelopes", "envelopes", "journal", "journal", "journal"],
+    ]

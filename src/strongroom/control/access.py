@@ -197,9 +197,12 @@ class Reading:
         try:
             return select(points, text)
         except NotFoundError as error:
-            if self.absent:
-                raise self.absent[0].error from error
-            raise
+            if not self.absent:
+                raise
+            from strongroom.engine.restore_work import with_words
+
+            words = f"; it may hold point {text}, which is nowhere else"
+            raise with_words(self.absent[0].error, words) from error
 
     def check_present(self, job: str) -> None:
         """Go on if the newest points of a job are in none of the repositories left out.

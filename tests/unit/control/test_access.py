@@ -213,6 +213,8 @@ def test_what_may_be_in_a_repository_that_is_not_there_is_not_said_to_be_missing
             reading.select(which)
         with pytest.raises(NotARepositoryError):
             reading.find(which)
+    with pytest.raises(NotARepositoryError, match="it may hold point abcdef, which is nowhere"):
+        reading.find("abcdef")
     with pytest.raises(NotARepositoryError):
         points.list_points(shop.ctx, Access(), "weekly")
 

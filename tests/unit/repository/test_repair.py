@@ -151,7 +151,8 @@ def test_of_a_pack_that_both_have_damaged_each_block_comes_from_where_it_is_whol
     contents = job.contents()
     copy = copy_of(storage)
     key = max(job.keys_of("packs"), key=storage.size)
-    storage.truncate(key, storage.size(key) // 2)
+    # The last block, and the first: one in between may be larger than half of the pack.
+    storage.truncate(key, storage.size(key) - 20_000)
     copy.flip(key, 5000)
     assert mend(job, copy).ok
     assert job.scrub().ok

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import hashlib
 import os
 import shutil
@@ -32,6 +33,13 @@ ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": os.pathsep.join([str(Path(strongroom.__file__).parents[1]), *sys.path]),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _little_to_collect() -> None:
+    """Keep what other tests left out of the collections that each count of descriptors makes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

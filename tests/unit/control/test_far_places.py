@@ -132,13 +132,19 @@ def test_verify_and_scrub_read_several_packs_at_once_in_pieces_of_several_blocks
     assert far.storage.requests["get", "packs"] <= 20
 
 
-def test_many_points_are_found_with_few_requests_one_after_the_other(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
+def with_points(folder: Path, count: int) -> Far:
+    """Return one that has so many points of a tree with one file."""
+    tree = folder / "tree"
     tree.mkdir()
-    far = Far.create(tmp_path, f"files:{tree}")
-    for number in range(12):
+    far = Far.create(folder, f"files:{tree}")
+    for number in range(count):
         (tree / "file").write_text(f"{number}")
         far.server.run()
+    return far
+
+
+def test_many_points_are_found_with_few_requests_one_after_the_other(tmp_path: Path) -> None:
+    far = with_points(tmp_path, 12)
     far.storage.requests.clear()
     reading = far.server.here().reading()
     assert len(reading.points) == 12
@@ -151,12 +157,7 @@ def test_many_points_are_found_with_few_requests_one_after_the_other(tmp_path: P
 def test_what_opens_a_chain_is_asked_for_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    far = Far.create(tmp_path, f"files:{tree}")
-    for number in range(3):
-        (tree / "file").write_text(f"{number}")
-        far.server.run()
+    far = with_points(tmp_path, 3)
     waves: list[list[str]] = []
     ask = AskedAhead.ask
 

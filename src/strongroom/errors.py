@@ -8,7 +8,7 @@ family by walking its classes upwards.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,6 +25,15 @@ class StrongroomError(Exception):
         self.fields: dict[str, object] = fields
         if hint is not None:
             self.hint = hint
+
+
+E = TypeVar("E", bound=StrongroomError)
+
+
+def with_words(error: E, words: str, hint: str | None = None, **fields: object) -> E:
+    """Return the same error with more to say: what it concerns, what is left behind."""
+    merged: dict[str, Any] = error.fields | fields
+    return type(error)(f"{error}{words}", hint=hint or error.hint, **merged)
 
 
 # --- the request cannot be right -----------------------------------------------------------

@@ -36,6 +36,7 @@ from strongroom.errors import (
     UnlockError,
     UnsupportedVersionError,
     UnvouchedError,
+    with_words,
 )
 from strongroom.format.journal import SessionBody
 from strongroom.repository.chain import Chain, Head, Trust
@@ -199,8 +200,6 @@ class Reading:
         except NotFoundError as error:
             if not self.absent:
                 raise
-            from strongroom.engine.restore_work import with_words
-
             words = f"; it may hold point {text}, which is nowhere else"
             raise with_words(self.absent[0].error, words) from error
 

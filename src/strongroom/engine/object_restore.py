@@ -33,7 +33,7 @@ from strongroom.engine.index_reader import (
     walk_disk,
     walk_stream,
 )
-from strongroom.engine.restore_work import SALVAGE_HINT, PacksNeeded, RestoreWork, with_words
+from strongroom.engine.restore_work import SALVAGE_HINT, PacksNeeded, RestoreWork
 from strongroom.engine.target import ImageTarget, is_blank
 from strongroom.errors import (
     IntegrityError,
@@ -41,6 +41,7 @@ from strongroom.errors import (
     PointDamagedError,
     StrongroomError,
     TargetExistsError,
+    with_words,
 )
 from strongroom.format.block import BlockAddress, BlockClass
 from strongroom.format.codec import HASH_LENGTH

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal
 
-from strongroom.errors import BlockDamagedError, IntegrityError, ObjectMissingError, StrongroomError
+from strongroom.errors import BlockDamagedError, IntegrityError, ObjectMissingError, with_words
 from strongroom.format.block import PLACE_BITS, BlockAddress, BlockClass
 from strongroom.storage.reading import at_once, side_by_side
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from strongroom.repository.reader import BlockReader
     from strongroom.sources.base import Problem
 
-E = TypeVar("E", bound=StrongroomError)
 Overwrite = Literal["never", "if-different", "always"]
 
 SHOWN: Final = 10
@@ -191,9 +190,3 @@ class PacksNeeded:
         for place in there:
             bits |= 1 << place
         return bits
-
-
-def with_words(error: E, words: str, hint: str | None = None, **fields: object) -> E:
-    """Return the same error with more to say: what it concerns, what is left behind."""
-    merged: dict[str, Any] = error.fields | fields
-    return type(error)(f"{error}{words}", hint=hint or error.hint, **merged)

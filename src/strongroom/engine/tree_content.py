@@ -20,7 +20,7 @@ from strongroom.engine.index_reader import (
     tree_leaves,
     walk_chunks,
 )
-from strongroom.engine.restore_work import SALVAGE_HINT, SHOWN, RestoreWork, with_words
+from strongroom.engine.restore_work import SALVAGE_HINT, SHOWN, RestoreWork
 from strongroom.engine.tree_plan import (
     NEW,
     REPLACE,
@@ -29,7 +29,7 @@ from strongroom.engine.tree_plan import (
     chosen_chunk_lists,
     first_of,
 )
-from strongroom.errors import IntegrityError, PointDamagedError, StrongroomError
+from strongroom.errors import IntegrityError, PointDamagedError, StrongroomError, with_words
 from strongroom.format.block import BlockAddress
 from strongroom.model.entry import EntryKind
 

@@ -32,7 +32,7 @@ from strongroom.engine.index_reader import (
     attributes_of,
     file_pieces,
 )
-from strongroom.engine.restore_work import SALVAGE_HINT, SHOWN, E, RestoreWork, with_words
+from strongroom.engine.restore_work import SALVAGE_HINT, SHOWN, RestoreWork
 from strongroom.engine.target import TreeTarget
 from strongroom.engine.target_probe import remove_all
 from strongroom.engine.tree_content import (
@@ -52,7 +52,14 @@ from strongroom.engine.tree_plan import (
     plan_tree,
     shared_depth,
 )
-from strongroom.errors import IntegrityError, PointDamagedError, RefusedError, StrongroomError
+from strongroom.errors import (
+    E,
+    IntegrityError,
+    PointDamagedError,
+    RefusedError,
+    StrongroomError,
+    with_words,
+)
 from strongroom.format.block import BlockAddress
 from strongroom.format.index import HOLE, TreePage
 from strongroom.model.entry import Attributes, EntryKind

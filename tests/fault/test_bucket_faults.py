@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ from tests.support.server_process import lasting_ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_A_WHILE_SECONDS = 0.2
+"""A server that is back takes writes a moment later than it says."""
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +159,8 @@ def test_a_server_that_is_killed_within_an_operation_and_comes_back_is_waited_fo
         def come_back() -> None:
             if server.begin_again():
                 line.clear()
+            else:
+                time.sleep(_A_WHILE_SECONDS)
 
         caretaker = in_buckets(prepared, tmp_path / "there", line, server.s3, HastyClock(come_back))
         operations = {"session": 4, "copy": 3, "prune": 2}

@@ -100,7 +100,8 @@ def s3_server(folder: Path, port: int | None = None) -> Iterator[S3Server]:
         try:
             if BUCKET not in [one["Name"] for one in client.list_buckets()["Buckets"]]:
                 client.create_bucket(Bucket=BUCKET)
-            client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
+            # Nothing in it would be kept where names are; what has bytes needs all of the server.
+            client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
         except (BotoCoreError, ClientError):
             return False
         return True

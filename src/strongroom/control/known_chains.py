@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copies, heads, repositories
 from strongroom.control import vaults
+from strongroom.errors import RolledBackError
 from strongroom.repository import layout
 from strongroom.repository.chain import Head
 from strongroom.repository.repository import Repository
@@ -39,8 +40,15 @@ def compare_with_seen(ctx: Context, chain: Chain) -> None:
         RolledBackError, ForkedError: it is another history.
     """
     seen = heads.get(ctx.database, chain.chain_id)
-    if seen is not None:
-        chain.check_head(Head(chain.chain_id, *seen))
+    if seen is None:
+        return
+    head = Head(chain.chain_id, *seen)
+    try:
+        chain.check_head(head)
+    except RolledBackError:
+        # The journal may have been listed before this was seen, by a command beside this one.
+        chain.list_anew()
+        chain.check_head(head)
 
 
 def is_copy(ctx: Context, repository_id: bytes, chain_id: bytes) -> bool:

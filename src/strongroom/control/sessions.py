@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from strongroom.catalog import chains as chain_rows
 from strongroom.catalog import copy_jobs as copy_job_rows
 from strongroom.catalog import damage, heads, jobs, repositories
 from strongroom.catalog import points as point_rows
@@ -49,9 +50,10 @@ from strongroom.model.session import (
     SessionState,
 )
 from strongroom.model.transition import FullReason
-from strongroom.repository import locks, promises, writer
+from strongroom.repository import layout, locks, promises, writer
 from strongroom.repository.chain import Chain
 from strongroom.repository.repository import Repository
+from strongroom.storage.reading import AskedAhead
 from strongroom.storage.reserving import KEPT_FREE, ReservingStorage
 
 if TYPE_CHECKING:
@@ -211,7 +213,7 @@ class SessionRun:
         try:
             if not job.encrypted:
                 vaults.refuse_plain(ctx, row, f"job {job.name}")
-            repository = _open(ctx, row)
+            repository = _open(ctx, job, row)
         except StrongroomError as error:
             # An unmounted disk is a failed session like any other: status shows it.
             self._record_start(record)
@@ -343,8 +345,12 @@ class SessionRun:
             warnings=self.warnings,
             damaged=self.damaged,
         )
-        previous = choice.newest_of_job()
-        target = choice.target(previous)
+        known = chain_rows.of_job(ctx.database, job.job_id)
+        here = [row for row in known if row.repository_id == repository.repository_id]
+        here.sort(key=lambda row: row.current)
+        with repository.asked_for_session([row.chain_id for row in here]):
+            previous = choice.newest_of_job()
+            target = choice.target(previous)
         secrets: SessionSecrets | None = None
         sealed = writer.SealedKeys()
         if target.record is not None:
@@ -397,6 +403,7 @@ class SessionRun:
             clock=ctx.clock,
             cache=ctx.settings.cache / target.chain.chain_id.hex(),
             give_up=lambda fresh: self._retention(target.chain.chain_id, fresh),
+            confirm=self._confirm_lock,
             progress=job_lock.Beating(self.progress, self._lock),
             cancel=self.cancel,
         )
@@ -405,12 +412,7 @@ class SessionRun:
     # --- retention ---------------------------------------------------------------------------
 
     def _retention(self, chain_id: bytes, fresh: Sequence[backup.NewPoint]) -> frozenset[bytes]:
-        """Return the points of this chain that the job's rules let go; remember the others'.
-
-        Asked directly before the session publishes, so the lock is looked at once more.
-        """
-        if self._lock is not None:
-            self._lock.confirm()
+        """Return the points of this chain that the job's rules let go; remember the others'."""
         facts = retention.flag(
             self.ctx,
             self.job,
@@ -434,6 +436,11 @@ class SessionRun:
         return frozenset(
             point_id for point_id, one in self._given_up.items() if one.row.chain_id == chain_id
         )
+
+    def _confirm_lock(self) -> None:
+        """Go on if nobody has taken the job's lock away meanwhile."""
+        if self._lock is not None:
+            self._lock.confirm()
 
     def _retire_elsewhere(self, repository_chain: Chain) -> None:
         """Take promises back in the job's other chains, which expire alone."""
@@ -701,15 +708,16 @@ def _record_failed(ctx: Context, record: SessionRecord, seconds: float | None) -
     )
 
 
-def _open(ctx: Context, row: repositories.RepositoryRow) -> Repository:
-    """Return the job's repository.
+def _open(ctx: Context, job: Job, row: repositories.RepositoryRow) -> Repository:
+    """Return the job's repository; its lock is looked for on the way.
 
     Raises:
         NotARepositoryError: it is not there; a session never makes one.
         RefusedError: another one is in its place.
     """
     try:
-        storage = ReservingStorage(vaults.storage_of(ctx, row), KEPT_FREE)
+        storage = AskedAhead(ReservingStorage(vaults.storage_of(ctx, row), KEPT_FREE))
+        storage.ask([layout.MARKER], [locks.folder(layout.job_lock(job.job_id))])
         repository = Repository.open(storage)
     except (NotARepositoryError, UnavailableError) as error:
         error.hint = (

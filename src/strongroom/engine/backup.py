@@ -68,7 +68,7 @@ from strongroom.sources.base import Problem
 from strongroom.sources.command import CommandSource
 from strongroom.sources.files import FilesSource, is_racy
 from strongroom.sources.image import ImageSource
-from strongroom.storage.reading import is_far
+from strongroom.storage.reading import is_far, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -185,6 +185,7 @@ def run_session(
     clock: Clock,
     cache: Path | None,
     give_up: Callable[[Sequence[NewPoint]], Collection[bytes]],
+    confirm: Callable[[], None] = lambda: None,
     progress: Progress,
     cancel: Cancellation,
 ) -> SessionOutcome:
@@ -198,6 +199,7 @@ def run_session(
         clock: Tells the time.
         cache: Folder for what may be lost; None keeps nothing.
         give_up: Retention's verdict, asked once the new points are known.
+        confirm: Raises where somebody else has the job's lock by then.
         progress: Is told how it goes.
         cancel: Stops it between two pieces of work.
 
@@ -209,7 +211,7 @@ def run_session(
     keep_large_buffers()
     run = _Run(plan, chain, keyring, signer, clock, cache, progress, cancel)
     try:
-        return run.publish(run.back_up_all(), give_up)
+        return run.publish(run.back_up_all(), give_up, confirm)
     except BaseException:
         run.dedup.discard()
         raise
@@ -248,6 +250,8 @@ class _Run:
         self.notes = PackNotes(cache / "packs" if cache else None)
         base = chain.newest_session
         self.body = base.body if base and isinstance(base.body, SessionBody) else None
+        if self.body is not None:
+            chain.pages_ahead([self.body.sessions, self.body.sets])
         self.reader = BlockReader(chain, chain.sessions(self.body), keyring) if self.body else None
         self.state = StateBlocks(chain, self.body)
         bound = self.body is not None and self.dedup.bind(chain.hash_of)
@@ -262,7 +266,7 @@ class _Run:
         if self.writer.base != base:
             # Its blocks would be referred to, and they need not be of the newest state.
             raise FencedError("another session published after this one was planned")
-        self.writer.begin()
+        together(chain.storage, self.writer.begin, self._read_ahead)
         self.adopted_slots = frozenset(one.slot for one in self.adopted if one.directories)
         self.pipeline = BlockPipeline(
             chain.origin_id,
@@ -275,6 +279,13 @@ class _Run:
             FAR_PACK_RAW_BYTES if is_far(chain.storage) else None,
         )
         self.work = self._work()
+
+    def _read_ahead(self) -> None:
+        """Read the tables that lead to the blocks of the state before."""
+        if self.body is not None and is_far(self.chain.storage):
+            ledgers = [one.ledger for _, one in self.chain.sessions(self.body).items()]
+            sets = [one.packs for _, one in self.chain.sets(self.body).items()]
+            self.chain.pages_ahead([*ledgers, *sets])
 
     def _work(self) -> Work:
         plan = self.plan
@@ -521,6 +532,7 @@ class _Run:
         self,
         read: tuple[list[SourceResult], BlockUsage, list[SourceOutcome]],
         give_up: Callable[[Sequence[NewPoint]], Collection[bytes]],
+        confirm: Callable[[], None],
     ) -> SessionOutcome:
         """Make the points exist and remember for the next session what helps it."""
         results, usage, outcomes = read
@@ -558,6 +570,7 @@ class _Run:
             previous=plan.previous,
             next_due=plan.next_due,
             older=plan.older,
+            confirm=confirm,
         )
         self._remember(entry, usage)
         mended = self._reseal(entry) if self.wear.damaged else frozenset()

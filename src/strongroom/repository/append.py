@@ -6,6 +6,7 @@ death, a newer session or the condemnation of what it builds on before it can pu
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom.clock import Clock, to_microseconds
@@ -21,6 +22,7 @@ from strongroom.format.journal import (
 )
 from strongroom.format.versions import FORMAT
 from strongroom.repository import copy_marks, layout
+from strongroom.storage.reading import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,9 +58,9 @@ def append_entry(
             entry, and with it the whole chain, for a forgery.
         StorageUnavailableError: the storage did not answer; the entry may or may not be there.
     """
-    copy_marks.refuse_writer(chain.storage, chain.chain_id)
+    refuse_copy = partial(copy_marks.refuse_writer, chain.storage, chain.chain_id)
+    together(chain.storage, refuse_copy, chain.list_anew)
     while True:
-        chain.refresh()
         newest = chain.listing[-1] if chain.listing else 0
         for number in chain.listing:
             if number > seen and check is not None:
@@ -83,6 +85,7 @@ def append_entry(
             copy_marks.refuse_unfinished(chain.storage, chain.chain_id)
             # Somebody else took the number; what they said is judged first.
             seen = max(seen, newest)
+            chain.list_anew()
             continue
         chain.refresh()
         return chain.entry(number)

@@ -521,6 +521,11 @@ class Chain:
         ):
             self.__dict__.pop(name, None)
 
+    def list_anew(self) -> None:
+        """Forget what was listed, and list the journal now."""
+        self.refresh()
+        self._listed = self.numbers()
+
     @cached_property
     def newest_session(self) -> Entry | None:
         """The newest session entry that is not given up, or None in an empty chain."""

@@ -32,7 +32,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
@@ -40,6 +40,7 @@ import msgspec
 
 from strongroom import errors
 from strongroom.clock import rfc3339
+from strongroom.storage.reading import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -130,6 +131,8 @@ class Lock:
     _beats: int = field(default=0, repr=False)
     _beaten_at: float = field(default=0.0, repr=False)
     _beating: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _outlived: tuple[ObjectKey, ...] = field(default=(), repr=False)
+    """Older rows that nobody looks for any more: they go with this one."""
 
     def refresh(self) -> None:
         """Show that the holder lives; cheap to call, for it writes once an hour.
@@ -176,10 +179,10 @@ class Lock:
             # Even if the storage does not answer: then this process's next attempt finds
             # a lock that is its own and that nobody in it holds.
             _held_here.discard(self._token)
+        beat = (self._beat_key(self._beats),) if self._beats else ()
+        ended = (*beat, _key(self.name, self.number), *self._outlived)
         with suppress(errors.UnavailableError, errors.RefusedError):  # the next holder clears up
-            if self._beats:
-                self._storage.delete(self._beat_key(self._beats))
-            self._storage.delete(_key(self.name, self.number))
+            together(self._storage, *(partial(self._storage.delete, key) for key in ended))
 
     def _beat_key(self, beat: int) -> ObjectKey:
         return f"{_key(self.name, self.number)}.beat-{beat:010}"
@@ -256,6 +259,11 @@ def acquire(
     )
 
 
+def folder(name: str) -> str:
+    """Return what the keys of a lock's row begin with."""
+    return f"locks/{name}/"
+
+
 def this_process() -> Whereabouts:
     """Return what others need to know to tell whether this process lives."""
     # Asked each time, not kept: a child that was forked is another process.
@@ -304,7 +312,7 @@ def _create(
         _held_here.discard(token)
         raise
     with _letting_go(lock):
-        row = [info.key for info in storage.list(f"locks/{name}/")]
+        row = [info.key for info in storage.list(folder(name))]
         newest = _newest_of(row)
         if newest is None or newest.number != number:
             # The row had moved on so far that this number was cleared away already.
@@ -312,12 +320,14 @@ def _create(
             with suppress(errors.UnavailableError, errors.RefusedError):
                 storage.delete(_key(name, number))
             return None
-    with suppress(errors.UnavailableError, errors.RefusedError):  # clears up, no more
-        for key in row:
-            found = _ROW.fullmatch(key.rpartition("/")[2])
-            if found and int(found[1]) < number - (0 if found[2] else _KEPT):
-                storage.delete(key)
+    lock._outlived = tuple(key for key in row if _is_outlived(key, number))
     return lock
+
+
+def _is_outlived(key: ObjectKey, number: int) -> bool:
+    """Tell whether a row is of no use to anybody once `number` is the newest."""
+    found = _ROW.fullmatch(key.rpartition("/")[2])
+    return found is not None and int(found[1]) < number - (0 if found[2] else _KEPT)
 
 
 @contextmanager
@@ -342,7 +352,7 @@ class _Newest:
 
 
 def _newest(storage: Storage, name: str) -> _Newest | None:
-    return _newest_of(info.key for info in storage.list(f"locks/{name}/"))
+    return _newest_of(info.key for info in storage.list(folder(name)))
 
 
 def _newest_of(row: Iterable[ObjectKey]) -> _Newest | None:
@@ -372,7 +382,7 @@ def _read(storage: Storage, newest: _Newest) -> _Held | _Free | None:
 
 
 def _key(name: str, number: int) -> ObjectKey:
-    return f"locks/{name}/{number:010}"
+    return f"{folder(name)}{number:010}"
 
 
 def _encode(record: _Record | _Beat) -> bytes:

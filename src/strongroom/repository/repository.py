@@ -7,6 +7,7 @@ the operator mistyped; writing there would scatter backups where nobody looks fo
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from strongroom.clock import Clock, to_microseconds
@@ -26,6 +27,8 @@ from strongroom.repository.framed import get_framed
 from strongroom.storage.reading import AskedAhead
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from strongroom.storage.base import Storage
 
 
@@ -101,14 +104,49 @@ class Repository:
         small object.
         """
         if isinstance(self.storage, AskedAhead):
-            _ask_ahead(self.storage, chain_id)
+            ways = (layout.envelopes(chain_id), layout.links(chain_id))
+            _ask_for_chains(self.storage, [chain_id], ways)
+            keys = [key for folder in ways for key in self.storage.answered(folder)]
+            self.storage.ask([*_newest_entries(self.storage, chain_id), *keys[:_AHEAD]])
         return self.chain(chain_id)
 
+    @contextmanager
+    def asked_for_session(self, chain_ids: Sequence[bytes]) -> Iterator[None]:
+        """Have at hand, in the block, what a session reads of its job's chains to choose one.
 
-def _ask_ahead(storage: AskedAhead, chain_id: bytes) -> None:
-    journal = layout.journal(chain_id)
-    ways = (layout.envelopes(chain_id), layout.links(chain_id))
-    storage.ask([layout.header(chain_id)], [journal, *ways])
-    entries = [key for key in storage.answered(journal) if layout.entry_number(key)]
-    keys = [key for folder in ways for key in storage.answered(folder)]
-    storage.ask([*sorted(entries)[-_AHEAD:], *keys[:_AHEAD]])
+        Where the storage can be asked ahead, that takes two answers' time. Behind the block
+        nothing of it is believed any longer.
+
+        Args:
+            chain_ids: The chains, as far as they are known; the one it will probably write to
+                is the last.
+        """
+        storage = self.storage
+        if not isinstance(storage, AskedAhead):
+            yield
+            return
+        known = chain_ids[-_AHEAD:]
+        folders = [layout.HEADERS]
+        for chain_id in known[-1:]:
+            folders += [layout.links(chain_id), layout.mirror_notes(chain_id)]
+        try:
+            _ask_for_chains(storage, known, folders)
+            strangers = {*storage.answered(layout.HEADERS)} - {*map(layout.header, known)}
+            entries = [key for one in known for key in _newest_entries(storage, one)]
+            storage.ask([*sorted(strangers), *entries])
+            yield
+        finally:
+            storage.forget()
+
+
+def _ask_for_chains(
+    storage: AskedAhead, chain_ids: Sequence[bytes], folders: Iterable[str]
+) -> None:
+    """Ask for headers and for what is in journals, and for what else lies in some folders."""
+    storage.ask(map(layout.header, chain_ids), [*map(layout.journal, chain_ids), *folders])
+
+
+def _newest_entries(storage: AskedAhead, chain_id: bytes) -> list[str]:
+    """Return the keys of the newest entries, of a journal that was asked for."""
+    listed = storage.answered(layout.journal(chain_id))
+    return sorted(key for key in listed if layout.entry_number(key))[-_AHEAD:]

@@ -45,9 +45,10 @@ from strongroom.repository import layout
 from strongroom.repository.append import append_entry
 from strongroom.repository.pages import PageCollector
 from strongroom.repository.promises import updated_history
+from strongroom.storage.reading import together
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from strongroom.clock import Clock
     from strongroom.crypto.envelope import SessionSecrets
@@ -106,7 +107,8 @@ class SessionWriter:
         """Prepare; nothing is written yet.
 
         Args:
-            chain: Where to; its newest session is what this one builds on.
+            chain: Where to; its newest session is what this one builds on. What came since it
+                was listed is judged when this one publishes.
             session_id: Fresh and random.
             keys: Sealed keys; empty ones for a plain chain.
             signer: The server's identity.
@@ -114,7 +116,6 @@ class SessionWriter:
             adopted: Dead sessions whose complete packs this one may refer to; their DEATH
                 entries are published already and their numbers are the slots.
         """
-        chain.refresh()
         self.chain = chain
         self.base = chain.newest_session
         self._seen = chain.listing[-1] if chain.listing else 0
@@ -170,6 +171,7 @@ class SessionWriter:
         previous: EntryRef | None,
         next_due: int,
         older: Sequence[EntryRef] = (),
+        confirm: Callable[[], None] = lambda: None,
     ) -> Entry:
         """Make the session's points exist.
 
@@ -182,6 +184,7 @@ class SessionWriter:
             previous: The job's session entry before this one.
             next_due: When the next point is due, microseconds since 1970, or 0.
             older: The newest entry of each other chain of the job that has promised points.
+            confirm: Raises where the session has lost the right to publish.
 
         Raises:
             FencedError: declared dead, overtaken by another session, or the state this one
@@ -205,7 +208,7 @@ class SessionWriter:
                 updated_history(self.chain, pages, give_up=give_up),
             )
             self._written.add(layout.tables(self.chain.chain_id, pages.object_id))
-            pages.store()
+            together(self.chain.storage, confirm, pages.store)
             try:
                 return append_entry(
                     self.chain, body, self._signer, self._clock, self._judge, self._seen

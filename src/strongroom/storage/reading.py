@@ -69,6 +69,16 @@ def side_by_side(call: Callable[[T], R], items: Iterable[T], threads_at_most: in
             threads.shutdown(wait=True, cancel_futures=True)
 
 
+def together(storage: Storage, *calls: Callable[[], object]) -> None:
+    """Make calls that ask the same storage, side by side where each takes a while.
+
+    Raises:
+        BaseException: what the first of them raised, in their order.
+    """
+    for _ in side_by_side(lambda call: call(), calls, at_once(storage)):
+        pass
+
+
 def batches(items: Iterable[T], count: int) -> Iterator[list[T]]:
     """Yield items, so many at a time."""
     rest = iter(items)
@@ -200,7 +210,8 @@ class AskedAhead:
     """A storage that is asked for some things side by side before somebody needs them one by one.
 
     Only a place elsewhere is. Each answer serves once, and where none came, because of an error
-    too, who needs it asks as if nobody had before.
+    too, who needs it asks as if nobody had before. What is asked for changes: who writes forgets
+    what nobody came for.
     """
 
     def __init__(self, inner: Storage) -> None:
@@ -220,8 +231,12 @@ class AskedAhead:
             *(partial(self._ask_for_object, key) for key in objects),
             *(partial(self._ask_for_listing, prefix) for prefix in folders),
         ]
-        for _ in side_by_side(lambda ask: ask(), questions, AT_ONCE):
-            pass
+        together(self._inner, *questions)
+
+    def forget(self) -> None:
+        """Forget all answers."""
+        self._objects.clear()
+        self._listings.clear()
 
     def answered(self, prefix: str) -> list[ObjectKey]:
         """Return what a listing has brought, which stays there for who asks for it."""

@@ -27,6 +27,8 @@ class FarStorage(MemoryStorage):
         """How many there were, by verb and kind of object."""
         self.most_at_once = 0
         """Reads of large objects that were on their way together."""
+        self._asked_by: set[threading.Thread] = set()
+        self._alone = 0
         self._held_from = 0
         self._until = 0
         self._turn = threading.Condition()
@@ -36,9 +38,19 @@ class FarStorage(MemoryStorage):
     def count(self) -> int:
         return self.requests.total()
 
+    @property
+    def in_turn(self) -> int:
+        """Answers waited for one after the other; what is asked side by side counts once."""
+        return self._alone + len(self._asked_by)
+
+    def count_anew(self) -> None:
+        self.requests.clear()
+        self._asked_by.clear()
+        self._alone = 0
+
     def hold_reads(self, until: int, *, of_bytes: int) -> None:
         """Begin to count; reads of objects from a size on wait until so many are on their way."""
-        self.requests.clear()
+        self.count_anew()
         self._held_from, self._until, self.most_at_once = of_bytes, until, 0
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
@@ -84,5 +96,10 @@ class FarStorage(MemoryStorage):
 
     def _count(self, verb: str, key: str) -> None:
         parts = key.split("/")
+        thread = threading.current_thread()
         with self._turn:
+            if not thread.name.startswith("ask_"):
+                self._alone += 1
+            elif thread.name == "ask_0":  # the first of those that ask together
+                self._asked_by.add(thread)
             self.requests[verb, parts[2] if parts[0] == "chains" else parts[0]] += 1

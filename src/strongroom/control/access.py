@@ -39,6 +39,7 @@ from strongroom.errors import (
     with_words,
 )
 from strongroom.format.journal import SessionBody
+from strongroom.repository import layout
 from strongroom.repository.chain import Chain, Head, Trust
 from strongroom.repository.repository import Repository
 from strongroom.repository.succession import unlock_believed
@@ -303,7 +304,8 @@ def open_reading(
     reading = Reading(access)
     for where in _places(ctx, access, job):
         try:
-            reading.repositories.append(Repository.open(AskedAhead(storage_of(ctx, where))))
+            storage = AskedAhead(storage_of(ctx, where))
+            reading.repositories.append(Repository.open(storage, layout.HEADERS))
         except (UnavailableError, NotARepositoryError, RefusedError) as error:
             if access.where is not None:
                 raise

@@ -717,8 +717,7 @@ def _open(ctx: Context, job: Job, row: repositories.RepositoryRow) -> Repository
     """
     try:
         storage = AskedAhead(ReservingStorage(vaults.storage_of(ctx, row), KEPT_FREE))
-        storage.ask([layout.MARKER], [locks.folder(layout.job_lock(job.job_id))])
-        repository = Repository.open(storage)
+        repository = Repository.open(storage, locks.folder(layout.job_lock(job.job_id)))
     except (NotARepositoryError, UnavailableError) as error:
         error.hint = (
             "is the disk mounted? If the repository was moved, 'strongroom repository add "

@@ -253,6 +253,8 @@ class _Run:
         if self.body is not None:
             chain.pages_ahead([self.body.sessions, self.body.sets])
         self.reader = BlockReader(chain, chain.sessions(self.body), keyring) if self.body else None
+        if self.reader is not None:
+            self.reader.expect_whole_index()
         self.state = StateBlocks(chain, self.body)
         bound = self.body is not None and self.dedup.bind(chain.hash_of)
         if self.body is not None and not bound and chain.sealed:

@@ -103,6 +103,8 @@ class RestoreWork:
         self.progress = progress
         self.cancel = cancel
         self.reader: BlockReader = view.reader()
+        if not request.include:
+            self.reader.expect_whole_index()
         # Data that no key at hand opens is found out here, before anything else.
         self.hasher = view.hasher()
         self.result = RestoreResult()

@@ -32,6 +32,7 @@ from strongroom.engine.tree_plan import (
 from strongroom.errors import IntegrityError, PointDamagedError, StrongroomError, with_words
 from strongroom.format.block import BlockAddress
 from strongroom.model.entry import EntryKind
+from strongroom.storage.reading import is_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from strongroom.format.point import TreeRoot
 
 _PAGES_AHEAD: Final = 8
+_FAR_PAGES_AHEAD: Final = 512
+"""Many pages of small files share a block, and a place elsewhere is asked for many at once."""
 
 
 def planned_leaves(
@@ -51,9 +54,10 @@ def planned_leaves(
     pages = tree_leaves(work.reader, root, plan.scope, on_gap)
     planned = iter(plan.choices)
     waiting: deque[tuple[Leaf, bytes | None]] = deque()
+    most = _FAR_PAGES_AHEAD if is_far(work.view.chain.storage) else _PAGES_AHEAD
     ended = False
     while True:
-        while not ended and (not waiting or (len(waiting) < _PAGES_AHEAD and ahead.has_room)):
+        while not ended and (not waiting or (len(waiting) < most and ahead.has_room)):
             leaf = next(pages, None)
             pair, choices = next(planned, (None, None))
             if (leaf and leaf.pair) != pair:

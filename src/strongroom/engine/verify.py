@@ -211,6 +211,7 @@ class _ChainVerification:
         """Look at every page of a point that no point before it had; return what it uses."""
         used: dict[Pair, int] = {}
         reader = view.reader()
+        reader.expect_whole_index()
         root = view.opened().root
         # Of pages of a disk: how many clusters of it are left from their first one on.
         pending: list[tuple[_Ref, int]] = []

@@ -122,6 +122,10 @@ class BlockReader:
         """Where the blocks are, as the operator would write it."""
         return self._chain.storage.location
 
+    def expect_whole_index(self) -> None:
+        """Prepare for somebody who walks through all of an index."""
+        self._pages.expect_all()
+
     def read(self, address: BlockAddress, block_class: BlockClass) -> bytes:
         """Return the content of a block.
 

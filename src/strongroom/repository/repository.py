@@ -66,13 +66,20 @@ class Repository:
         return cls(storage, marker)
 
     @classmethod
-    def open(cls, storage: Storage) -> Repository:
+    def open(cls, storage: Storage, then_listed: str = "") -> Repository:
         """Open what is there.
+
+        Args:
+            storage: Where.
+            then_listed: A prefix of what the caller lists next: where the storage can be asked
+                ahead, that is on its way at the same time.
 
         Raises:
             NotARepositoryError: the marker is missing.
             MalformedError: it is none.
         """
+        if then_listed and isinstance(storage, AskedAhead):
+            storage.ask([layout.MARKER], [then_listed])
         try:
             data = get_framed(storage, layout.MARKER, MAX_SMALL)
         except ObjectMissingError:

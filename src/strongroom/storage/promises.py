@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from strongroom.errors import (
@@ -21,6 +22,7 @@ from strongroom.errors import (
     PromiseBrokenError,
     StrongroomError,
 )
+from strongroom.storage.reading import at_once, side_by_side, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +66,9 @@ class _BrokenError(Exception):
 def check(
     storage: Storage, folder: str, clock: Clock, *, thorough: bool = True
 ) -> Iterator[Outcome]:
-    """Yield the outcome of every promise, as soon as it is known.
+    """Yield the outcome of every promise, as soon as it and those before it are known.
+
+    Of a place elsewhere they are tried side by side.
 
     Args:
         storage: The place.
@@ -76,9 +80,8 @@ def check(
         UnavailableError, RefusedError: the place does not answer, or forbids what a repository
             does: no promise was broken by that.
     """
-    for promise in PROMISES:
-        if promise.thorough and not thorough:
-            continue
+
+    def outcome(promise: _Promise) -> Outcome:
         begun = clock.monotonic()
         problem = None
         prefix = f"{folder}/{promise.name}"
@@ -88,10 +91,13 @@ def check(
             problem = str(error)
         finally:
             with suppress(StrongroomError):
-                for info in [*storage.list(f"{prefix}/")]:
-                    storage.delete(info.key)
+                left = [info.key for info in storage.list(f"{prefix}/")]
+                together(storage, *(partial(storage.delete, key) for key in left))
         seconds = round(clock.monotonic() - begun, 3)
-        yield Outcome(promise.name, promise.means, problem is None, problem, seconds)
+        return Outcome(promise.name, promise.means, problem is None, problem, seconds)
+
+    tried = [promise for promise in PROMISES if thorough or not promise.thorough]
+    yield from side_by_side(outcome, tried, at_once(storage))
 
 
 def broken(location: str, outcomes: Sequence[Outcome]) -> PromiseBrokenError | None:

@@ -119,12 +119,17 @@ class WideReads:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._is_far = is_far(storage)
+        self._first_bytes = _FIRST_BYTES
         self._lock = threading.Lock()
         self._pieces: OrderedDict[tuple[ObjectKey, int], bytes] = OrderedDict()
         """By object and where they begin there."""
         self._begins: dict[ObjectKey, list[int]] = {}
         self._held = 0
         self._missed: dict[ObjectKey, int] = {}
+
+    def expect_all(self) -> None:
+        """Read much at once from the start: all of each object is going to be wanted."""
+        self._first_bytes = FAR_BYTES
 
     def get(self, key: ObjectKey, offset: int, length: int) -> bytes:
         """Return a piece of an object; raises as the storage does."""
@@ -135,7 +140,7 @@ class WideReads:
             if found is not None:
                 return found
             missed = self._missed[key] = self._missed.get(key, 0) + 1
-        width = min(_FIRST_BYTES << (missed - 1), FAR_BYTES)
+        width = min(self._first_bytes << (missed - 1), FAR_BYTES)
         if length > width:
             return self._storage.get(key, offset, length)
         begin = offset // width * width

@@ -46,7 +46,7 @@ class Far:
         return cls(server, storage)
 
     def requests_of_a_session(self) -> int:
-        self.storage.requests.clear()
+        self.storage.count_anew()
         self.server.run()
         return self.storage.count
 
@@ -77,6 +77,15 @@ def test_a_session_of_a_gib_takes_fewer_than_64_requests_and_one_that_finds_noth
     assert far.requests_of_a_session() < 26
 
 
+def test_a_session_that_finds_nothing_waits_for_few_answers_one_after_the_other(
+    tmp_path: Path,
+) -> None:
+    far = with_points(tmp_path, 6)
+    assert far.requests_of_a_session() > 25
+    # Lock and journal are changed step by step, and an index is found by what leads to it.
+    assert far.storage.in_turn <= 15
+
+
 def test_a_restore_of_an_image_asks_for_several_blocks_at_once_and_for_several_pieces_at_a_time(
     image: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +111,20 @@ def test_a_restore_of_a_tree_reads_blocks_ahead_side_by_side(tmp_path: Path) -> 
     far.server.here().restore(point, tmp_path / "back")
     assert {one.name: one.read_bytes() for one in (tmp_path / "back").iterdir()} == contents
     assert far.storage.most_at_once >= 4
+
+
+def test_of_small_files_many_blocks_are_read_ahead(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    contents = {f"{number:04}": random.token(600) for number in range(6000)}
+    for name, content in contents.items():
+        (tree / name).write_bytes(content)
+    far = Far.create(tmp_path, f"files:{tree}")
+    point = far.server.run().points[0]
+    far.storage.hold_reads(3, of_bytes=MIB)
+    far.server.here().restore(point, tmp_path / "back")
+    assert {one.name: one.read_bytes() for one in (tmp_path / "back").iterdir()} == contents
+    assert far.storage.most_at_once >= 3
 
 
 @pytest.mark.usefixtures("image", "packs_of_2_mib")
@@ -163,12 +186,13 @@ def test_what_opens_a_chain_is_asked_for_side_by_side(
 
     def asked(ahead: AskedAhead, objects: Iterable[str], folders: Iterable[str] = ()) -> None:
         keys, prefixes = [*objects], [*folders]
-        waves.append(sorted(key.removeprefix("chains/").split("/")[-2] for key in keys + prefixes))
+        waves.append(sorted(f"/{key}".split("/")[-2] for key in keys + prefixes))
         ask(ahead, keys, prefixes)
 
     monkeypatch.setattr(AskedAhead, "ask", asked)
     assert len(far.server.here().reading().points) == 3
     assert waves == [
+        ["", "headers"],
         ["envelopes", "headers", "journal", "links"],
         ["envelopes", "envelopes", "journal", "journal", "journal"],
     ]

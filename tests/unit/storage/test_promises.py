@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from strongroom.storage import promises
 from strongroom.storage.base import Buffer, ObjectInfo, Storage
 from strongroom.testing.memory_storage import MemoryStorage
 from strongroom.testing.turned_clock import TurnedClock
+from tests.support.far_storage import FarStorage
 
 
 class _Overwriting(MemoryStorage):
@@ -74,6 +76,28 @@ def test_a_trial_leaves_nothing() -> None:
     assert _broken(storage) == set()
 
     assert [info.key for info in storage.list()] == ["ours"]
+
+
+def test_of_a_place_elsewhere_promises_are_tried_side_by_side_and_told_in_their_order() -> None:
+    others_began = threading.Event()
+    met = []
+
+    class Far(FarStorage):
+        def put(self, key: str, data: Buffer) -> None:
+            if promises.PROMISES[0].name in key:
+                met.append(others_began.wait(20))
+            else:
+                others_began.set()
+            super().put(key, data)
+
+    storage = Far()
+    outcomes = [*promises.check(storage, "check-1", TurnedClock())]
+
+    assert [one.promise for one in outcomes] == [one.name for one in promises.PROMISES]
+    assert all(one.kept for one in outcomes)
+    assert met
+    assert all(met)
+    assert [*storage.list()] == []
 
 
 def test_a_place_that_does_not_answer_has_broken_no_promise() -> None:

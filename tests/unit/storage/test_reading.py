@@ -46,6 +46,14 @@ def test_of_an_object_that_is_walked_through_more_comes_each_time(far: FarStorag
     assert far.count <= 5
 
 
+def test_of_what_is_expected_whole_much_comes_at_once(far: FarStorage) -> None:
+    reads = WideReads(far)
+    reads.expect_all()
+    assert reads.get("one", 1000, 10) == CONTENT[1000:1010]
+    assert reads.get("one", len(CONTENT) - 10, 10) == CONTENT[-10:]
+    assert far.count == 1
+
+
 def test_a_piece_at_the_end_or_behind_it_is_what_the_storage_says(far: FarStorage) -> None:
     reads = WideReads(far)
     assert reads.get("one", len(CONTENT) - 10, 50) == CONTENT[-10:]
@@ -172,6 +180,17 @@ def test_what_is_asked_ahead_is_on_its_way_together(
     monkeypatch.setattr(far, "get", meets(get))
     monkeypatch.setattr(far, "list", meets(listing))
     AskedAhead(far).ask(["one", "two"], ["small/"])
+
+
+def test_answers_that_are_forgotten_are_asked_for_anew(far: FarStorage) -> None:
+    ahead = AskedAhead(far)
+    ahead.ask(["one"], ["small/"])
+    ahead.forget()
+    far.put("small/a", b"content")
+    far.delete("one")
+    assert [info.key for info in ahead.list("small/")] == ["small/a"]
+    with pytest.raises(ObjectMissingError):
+        ahead.get("one")
 
 
 def test_of_a_near_place_nothing_is_asked_ahead() -> None:

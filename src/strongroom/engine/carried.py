@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from strongroom.errors import PointDamagedError
 from strongroom.format.codec import decode
 from strongroom.format.pack import Directory
-from strongroom.repository.reach import Reach, bytes_at, union_of
+from strongroom.repository.reach import Reach, bytes_at, ledgers_coming, union_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -61,7 +61,7 @@ def used_by(chain: Chain, entries: Sequence[Entry]) -> Carried:
     reach = Reach(chain)
     records, used = union_of(reach, chain, entries)
     found = Carried(list(entries), {}, records, {key: bits for key, bits in used.items() if bits})
-    for slot, record in found.records.items():
+    for slot, record in ledgers_coming(chain, found.records):
         for ordinal, encoded, directory in reach.ledger(record):
             bits = found.used.get((slot, ordinal), 0)
             if not bits:

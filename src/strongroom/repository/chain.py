@@ -13,7 +13,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.crypto.content import fingerprint
 from strongroom.crypto.signing import SigningPublicKey, verify
@@ -72,16 +72,20 @@ from strongroom.storage.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from strongroom.format.journal import EntryRef
     from strongroom.repository.page_memory import PageMemory
     from strongroom.storage.base import Storage
 
+T = TypeVar("T")
+
 TABLES_HEAD = 12
 """Where the first page begins in a tables object: behind magic and length."""
 _AHEAD = 256
 """Entries that are read ahead together."""
+_TABLES_AHEAD = 32
+"""What has tables that are read ahead together: as much as is kept of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -727,6 +731,17 @@ class Chain:
         if self.memory is not None and fingerprint(page) == ref.page_hash:
             self.memory.put(ref.page_hash, page)
         return page
+
+    def tables_coming(
+        self, items: Iterable[T], roots_of: Callable[[T], Iterable[TableRoot]]
+    ) -> Iterator[T]:
+        """Yield what has tables that are going to be walked, each when their first pages are here.
+
+        Where an answer takes a while, those of several items come side by side.
+        """
+        for some in batches(items, _TABLES_AHEAD):
+            self.pages_ahead(root for one in some for root in roots_of(one))
+            yield from some
 
     def pages_ahead(self, roots: Iterable[TableRoot]) -> None:
         """Read the pages that tables begin with, side by side where an answer takes a while.

@@ -136,6 +136,15 @@ def tables(chain_id: bytes, object_id: bytes) -> str:
     return f"{all_tables(chain_id)}{object_id.hex()}"
 
 
+def tables_id(name: str) -> bytes:
+    """Return the id that the last part of a tables object's key is, or nothing."""
+    try:
+        found = bytes.fromhex(name)
+    except ValueError:
+        return b""
+    return found if len(found) == 16 else b""
+
+
 def job_lock(job_id: bytes) -> str:
     return f"job-{job_id.hex()}"
 

@@ -57,7 +57,7 @@ from strongroom.repository.chain import Chain, Head
 from strongroom.repository.framed import get_framed
 from strongroom.repository.packs import Expected, check_pack
 from strongroom.repository.progress import Silent
-from strongroom.repository.reach import Reach, UsedPack, used_packs
+from strongroom.repository.reach import Reach, UsedPack, states_coming, used_packs
 from strongroom.repository.scrub_report import Damage
 from strongroom.repository.state import StateBlocks
 from strongroom.repository.stored_packs import Form, forms_of_all, next_generation, read_form
@@ -494,7 +494,7 @@ class _Planner:
                 else source[0].key
             )
             plan.packs.append(PackToBring(source[0], key, pack, [form.key for form in copied]))
-        for entry in needed:
+        for entry in states_coming(self._chain, needed):
             if isinstance(entry.body, SessionBody | PromiseBody):
                 for _ in reach.history(entry.body.history):
                     pass

@@ -25,6 +25,7 @@ yet. So that stays as well, and so do sealed keys and a chain that has expired.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -35,7 +36,6 @@ from strongroom.errors import (
     IntegrityError,
     LockedError,
     NotFoundError,
-    ObjectLockedError,
     StrongroomError,
     UnsupportedVersionError,
 )
@@ -54,7 +54,9 @@ from strongroom.model.phrases import counted
 from strongroom.repository import copy_marks, layout, locks
 from strongroom.repository.append import append_entry
 from strongroom.repository.moments import claimed_moment
-from strongroom.repository.reach import Reach, used_packs
+from strongroom.repository.reach import Reach, states_coming, used_packs
+from strongroom.repository.removal import Removal, Remover
+from strongroom.storage.reading import at_once, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -73,18 +75,6 @@ _MOST_NAMED: Final = 50_000
 """Objects that one condemnation names: an entry has to stay far below its limit."""
 _ATTEMPTS: Final = 20
 """Each lost to somebody else's entry; more than this and somebody is playing games."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
-    """One object that may go."""
-
-    object: str
-    """Its key, below the chain; the chain's header by its whole key."""
-    stored_bytes: int
-    reason: str
-    condemned_until: datetime | None
-    """End of its quarantine; None where no entry condemns it yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,7 +387,7 @@ class _Prune:
             needed.packs.add(pack.directory.pack_id)
             needed.live_bytes += pack.used_bytes
             needed.dead_bytes += sum(pack.directory.lengths) - pack.used_bytes
-        for entry in stay:
+        for entry in states_coming(self._chain, stay):
             assert isinstance(entry.body, SessionBody | PromiseBody)
             for _ in reach.history(entry.body.history):
                 pass
@@ -426,7 +416,7 @@ class _Prune:
             if kind == "packs":
                 form = layout.pack_form(tail)
                 return form is not None and form[0] in packs
-            return name in gone or (kind == "tables" and _id_of(tail, 16) in tables)
+            return name in gone or (kind == "tables" and layout.tables_id(tail) in tables)
 
         return led_to
 
@@ -562,13 +552,14 @@ class _Prune:
                 pass
             lasting = reach.objects
         ordered: list[tuple[int, Removal]] = []
-        for info in self._storage.list(self._prefix):
+        listed = [*self._storage.list(self._prefix)]
+        unneeded = self._unneeded_packs(listed, needed, published)
+        for info in listed:
             name = info.key.removeprefix(self._prefix)
             kind, _, tail = name.partition("/")
             found: tuple[int, str] | None = None
-            pack = layout.pack_form(tail) if kind == "packs" else None
-            if kind == "packs" and (pack is None or pack[0] not in needed.packs):
-                found = 0, self._why_pack(info, published)
+            if info.key in unneeded:
+                found = 0, unneeded[info.key]
             elif kind == "mirror":
                 # Up to the header's removal they time the quarantine of everything else.
                 found = (6, "the rest of an expired chain") if whole else None
@@ -584,8 +575,8 @@ class _Prune:
                     # Who signed the newest history is known by entries that introduce.
                     first = number < last and number not in introducing
                     found = (2 if first else 7), "the journal of an expired chain"
-            elif kind == "tables" and (whole or _id_of(tail, 16) not in needed.tables):
-                last_page = whole and _id_of(tail, 16) in lasting
+            elif kind == "tables" and (whole or layout.tables_id(tail) not in needed.tables):
+                last_page = whole and layout.tables_id(tail) in lasting
                 found = (6 if last_page else 3), "pages that no kept entry leads to"
             elif whole:
                 found = 4, "the rest of an expired chain"
@@ -616,6 +607,21 @@ class _Prune:
                 )
             )
         return [one for _, one in sorted(ordered, key=lambda pair: (pair[0], pair[1].object))]
+
+    def _unneeded_packs(
+        self, listed: Iterable[ObjectInfo], needed: _Needed, published: Collection[bytes]
+    ) -> dict[str, str]:
+        """Return the packs that no state needs, and why each of them is there."""
+        folder = layout.packs(self._chain.chain_id)
+        found: list[ObjectInfo] = []
+        for info in listed:
+            if info.key.startswith(folder):
+                form = layout.pack_form(info.key.removeprefix(folder))
+                if form is None or form[0] not in needed.packs:
+                    found.append(info)
+        why = partial(self._why_pack, published=published)
+        reasons = side_by_side(why, found, at_once(self._storage))
+        return dict(zip((info.key for info in found), reasons, strict=True))
 
     def _why_pack(self, info: ObjectInfo, published: Collection[bytes]) -> str:
         """Say what an unneeded pack is, as it says itself: for people, nothing hangs on it."""
@@ -706,7 +712,7 @@ class _Prune:
         A header is no object below the chain, and what goes after it goes with it.
         """
         latest = self._clock.now() + self._quarantine
-        named = takewhile(lambda one: not _is_header(one), plan.removals)
+        named = takewhile(lambda one: not one.is_header, plan.removals)
         return [
             one
             for one in named
@@ -759,56 +765,25 @@ class _Prune:
     ) -> PruneResult:
         """Remove what is due, in the plan's order."""
         now = self._clock.now()
-        removed = freed = 0
-        held_back = headless = False
-        reading = dict(plan.bearers)
-        waiting: list[Removal] = []
-        locked: list[ObjectLockedError] = []
-        for one in plan.removals:
-            kind, _, tail = one.object.partition("/")
-            due = headless or (
-                one.object in agreed
-                and one.condemned_until is not None
-                and one.condemned_until <= now
-            )
-            if _is_header(one):
-                due = headless = not waiting
-            if kind == "journal":
-                # An older entry never outlives a newer one that says that it is given up.
-                held_back = held_back or not due
-                due = not held_back
-            elif kind == "tables" and due:
-                object_id = _id_of(tail, 16)
-                due = not any(object_id in objects for objects in reading.values())
-            if not due:
-                waiting.append(one)
-                continue
-            lock.refresh()
-            try:
-                self._storage.delete(one.object if _is_header(one) else self._prefix + one.object)
-            except ObjectLockedError as error:
-                # What goes after it in the plan's order may not go before it.
-                locked.append(error)
-                waiting.append(one)
-                held_back = held_back or kind == "journal"
-                headless = headless and not _is_header(one)
-                continue
-            removed += 1
-            freed += one.stored_bytes
-            if kind == "journal":
-                reading.pop(int(tail), None)
-        if self._mirror and not headless:
+
+        def is_due(one: Removal) -> bool:
+            until = one.condemned_until
+            return one.object in agreed and until is not None and until <= now
+
+        remover = Remover(self._storage, self._chain.chain_id, plan.bearers)
+        done = remover.run(plan.removals, is_due, lock)
+        if self._mirror and not done.with_header:
             copy_marks.tidy(self._storage, self._chain.chain_id)
-        dates = [one.condemned_until for one in waiting if one.condemned_until is not None]
+        dates = [one.condemned_until for one in done.waiting if one.condemned_until is not None]
         return PruneResult(
             chain=plan.chain,
             condemned=condemned,
-            removed=removed,
-            freed_bytes=freed,
-            waiting=len(waiting) - len(locked),
+            removed=done.count,
+            freed_bytes=done.freed_bytes,
+            waiting=len(done.waiting) - len(done.locked),
             due_at=max(dates, default=None),
-            locked=len(locked),
-            locked_until=max((one.until for one in locked), default=None),
+            locked=len(done.locked),
+            locked_until=max((one.until for one in done.locked), default=None),
             left=None,
             beside=None,
         )
@@ -836,25 +811,12 @@ class _MovedError(Exception):
         super().__init__(condemned)
 
 
-def _is_header(removal: Removal) -> bool:
-    return removal.object.startswith(layout.HEADERS)
-
-
 def _is_given_up(entry: Entry, record: HistoryRecord | None) -> bool:
     return record is not None and not record.promised and record.entry_hash == entry.hash
 
 
 def _entry_name(number: int) -> str:
     return f"journal/{number:010d}"
-
-
-def _id_of(name: str, length: int) -> bytes:
-    """Return the id that a name is, or nothing."""
-    try:
-        found = bytes.fromhex(name)
-    except ValueError:
-        return b""
-    return found if len(found) == length else b""
 
 
 def _ignore(ref: PageRef, error: IntegrityError) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.errors import IntegrityError, MalformedError
 from strongroom.format.codec import Value, decode
-from strongroom.format.journal import SessionBody
+from strongroom.format.journal import PromiseBody, SessionBody
 from strongroom.format.pack import Directory
 from strongroom.format.paging import (
     FAN_OUT,
@@ -39,7 +39,7 @@ from strongroom.format.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from strongroom.format.journal import Entry
     from strongroom.repository.chain import Chain
@@ -175,6 +175,25 @@ def bytes_at(directory: Directory, bits: int) -> int:
     return sum(length for place, length in columns if bits >> place & 1)
 
 
+def states_coming(chain: Chain, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield entries whose tables are going to be walked, read ahead where that helps."""
+    return chain.tables_coming(entries, _roots_of)
+
+
+def ledgers_coming(
+    chain: Chain, records: Mapping[int, SessionRecord]
+) -> Iterator[tuple[int, SessionRecord]]:
+    """Yield sessions by slot whose ledgers are going to be walked, likewise."""
+    return chain.tables_coming(records.items(), lambda item: (item[1].ledger,))
+
+
+def _roots_of(entry: Entry) -> tuple[TableRoot, ...]:
+    body = entry.body
+    if isinstance(body, SessionBody):
+        return body.sessions, body.sets, body.history
+    return (body.history,) if isinstance(body, PromiseBody) else ()
+
+
 def union_of(
     reach: Reach, chain: Chain, states: Iterable[Entry]
 ) -> tuple[dict[int, SessionRecord], dict[tuple[int, int], int]]:
@@ -188,7 +207,7 @@ def union_of(
     """
     records: dict[int, SessionRecord] = {}
     used: dict[tuple[int, int], int] = {}
-    for entry in states:
+    for entry in states_coming(chain, states):
         body = entry.body
         assert isinstance(body, SessionBody)
         for slot, record in reach.sessions(body):
@@ -206,7 +225,7 @@ def used_packs(reach: Reach, chain: Chain, states: Iterable[Entry]) -> Iterator[
         IntegrityError: something of a state is not what was signed.
     """
     records, used = union_of(reach, chain, states)
-    for slot, record in records.items():
+    for slot, record in ledgers_coming(chain, records):
         for ordinal, encoded, directory in reach.ledger(record):
             bits = used.pop((slot, ordinal), 0)
             if bits:

@@ -29,7 +29,7 @@ from strongroom.format.codec import HASH_LENGTH, decode
 from strongroom.format.pack import FOOTER_LENGTH, Directory
 from strongroom.repository import layout
 from strongroom.repository.stored_packs import find_block, find_pack
-from strongroom.storage.reading import RUN_BYTES, WideReads, is_far
+from strongroom.storage.reading import GAP_BYTES, RUN_BYTES, WideReads, is_far
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 _LOOKS = 5
 """How often a block is looked for that compaction moves meanwhile."""
-_GAP = 256 << 10
-"""Bytes between two blocks that are read with them rather than with a request of their own."""
 _THINNED_KEPT = 256
 _PLACES_KEPT = 1 << 17
 """Blocks whose place in a pack is remembered: about 25 MB."""
@@ -79,7 +77,7 @@ class _Lying:
 
     def follows(self, first: _Lying, last: _Lying) -> bool:
         """Tell whether this one is worth being read together with those before it."""
-        near = self.key == last.key and 0 <= self.offset - last.end <= _GAP
+        near = self.key == last.key and 0 <= self.offset - last.end <= GAP_BYTES
         return near and self.end - first.offset <= RUN_BYTES
 
 

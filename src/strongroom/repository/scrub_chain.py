@@ -27,7 +27,7 @@ from strongroom.model.phrases import counted
 from strongroom.repository import layout
 from strongroom.repository.framed import get_framed
 from strongroom.repository.packs import Expected
-from strongroom.repository.reach import Reach
+from strongroom.repository.reach import Reach, states_coming
 from strongroom.repository.scrub_loose import ENVELOPE, ID, LINK, claimed_points
 from strongroom.repository.scrub_packs import PackReader
 from strongroom.repository.scrub_report import DamagedPack, ScrubbedChain
@@ -304,9 +304,9 @@ class ChainScrub:
         reach = Reach(self.chain, self._page_damaged)
         slots: dict[int, Slot] = {}
         used: list[tuple[int, int, int]] = []
-        for number, entry in self.kept.items():
+        for entry in states_coming(self.chain, self.kept.values()):
             self.cancel.check()
-            body = entry.body
+            number, body = entry.number, entry.body
             assert isinstance(body, SessionBody)
             try:
                 for slot, record in reach.sessions(body):
@@ -320,7 +320,8 @@ class ChainScrub:
             if slot in slots:
                 packs = slots[slot].used
                 packs[ordinal] = packs.get(ordinal, 0) | bits
-        for number, entry in self.entries.items():
+        for entry in states_coming(self.chain, self.entries.values()):
+            number = entry.number
             # Who asks what was condemned reads the history of every entry that is there.
             if isinstance(entry.body, SessionBody | PromiseBody):
                 try:
@@ -335,7 +336,8 @@ class ChainScrub:
     def _check_packs(self, slots: dict[int, Slot]) -> None:
         """Compare every pack that a ledger knows, in the order of the ledgers."""
         with PackReader(self.chain, self.scrub.choice, self.progress, self.cancel) as reader:
-            for number, slot in slots.items():
+            coming = self.chain.tables_coming(slots.items(), lambda one: (one[1].record.ledger,))
+            for number, slot in coming:
                 self._check_ledger(reader, number, slot)
 
     def _check_ledger(self, reader: PackReader, number: int, slot: Slot) -> None:

@@ -12,7 +12,7 @@ from strongroom.errors import ConflictError, ObjectExistsError, RefusedError
 from strongroom.repository import layout
 from strongroom.repository.chain import Chain
 from strongroom.storage.base import ObjectRange
-from strongroom.storage.composing import by_copying
+from strongroom.storage.copying import by_copying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom import errors
 from strongroom.storage.base import ObjectInfo
-from strongroom.storage.composing import by_copying
+from strongroom.storage.copying import by_copying
 from strongroom.storage.keys import check_key, check_range, is_key
 
 if TYPE_CHECKING:

@@ -1,36 +1,17 @@
-"""New objects from parts of others, for places that cannot do it themselves."""
+"""What an object may be composed of, and what is said of what it cannot be composed of."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from strongroom.errors import ObjectCutError
-from strongroom.storage.base import Composed, ObjectRange
+from strongroom.storage.base import ObjectRange
 from strongroom.storage.keys import check_key, check_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.storage.base import ObjectKey, Part, Storage
-
-
-def by_copying(storage: Storage, target: ObjectKey, parts: Sequence[Part]) -> Composed:
-    """Read all ranges and put the whole: a `compose` from `get` and `put`."""
-    check_parts(target, parts)
-    whole = bytearray()
-    composed = Composed()
-    for part in parts:
-        if isinstance(part, ObjectRange):
-            data = storage.get(part.key, part.offset, part.length)
-            if len(data) < (part.length or 0):
-                raise cut(storage.location, part, part.offset + len(data))
-            whole += data
-            composed += Composed(copied_bytes=len(data))
-        else:
-            whole += memoryview(part).cast("B")
-            composed += Composed(written_bytes=memoryview(part).nbytes)
-    storage.put(target, whole)
-    return composed
+    from strongroom.storage.base import ObjectKey, Part
 
 
 def check_parts(target: ObjectKey, parts: Sequence[Part]) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom import errors
-from strongroom.storage.composing import by_copying
+from strongroom.storage.copying import by_copying
 from strongroom.storage.keys import check_key, is_foreseeable, is_held, is_key
 
 if TYPE_CHECKING:

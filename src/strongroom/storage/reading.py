@@ -33,6 +33,8 @@ FAR_BYTES: Final = 4 << 20
 """What one request for much is worth there: as much as comes in the time of an answer or two."""
 RUN_BYTES: Final = FAR_BYTES * 9 // 8
 """The most that blocks of as much content take, which are stored with some padding."""
+GAP_BYTES: Final = 256 << 10
+"""Bytes between two pieces that are read with them rather than with a request of their own."""
 _FIRST_BYTES: Final = 256 << 10
 _LISTED: Final = 64
 _SMALL_BYTES: Final = 256 << 10

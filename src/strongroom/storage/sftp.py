@@ -20,7 +20,8 @@ import asyncssh
 
 from strongroom import errors
 from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, ObjectRange, Part
-from strongroom.storage.composing import by_copying, check_parts, cut
+from strongroom.storage.composing import check_parts, cut
+from strongroom.storage.copying import by_copying
 from strongroom.storage.keys import check_key, check_range, is_key
 from strongroom.storage.ssh_line import LOST, Line, words
 

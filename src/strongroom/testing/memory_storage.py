@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom import errors
 from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part
-from strongroom.storage.composing import by_copying
+from strongroom.storage.copying import by_copying
 from strongroom.storage.keys import check_key, check_range
 
 if TYPE_CHECKING:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from strongroom import errors
 from strongroom.clock import SystemClock
-from strongroom.storage.base import ObjectInfo, Storage
+from strongroom.storage.base import Composed, ObjectInfo, ObjectRange, Storage
 from strongroom.storage.bucket import BucketStorage
 from strongroom.storage.bucket_place import parse
 from strongroom.storage.credential import Credential
@@ -47,6 +49,49 @@ def test_a_large_object_is_sent_in_parts_and_appears_whole(s3: S3Server) -> None
     with pytest.raises(errors.ObjectExistsError):
         storage.put("packs/00/large", data[::-1])
     assert whole.get("packs/00/large") == data
+
+
+def test_an_object_that_makes_the_whole_is_copied_by_the_server(s3: S3Server) -> None:
+    storage = s3.storage()
+    data = hashlib.shake_256(b"whole").digest(3 << 20)
+    storage.put("packs/00/a", data)
+
+    composed = storage.compose("packs/00/b", [ObjectRange("packs/00/a")])
+
+    assert composed == Composed(copied_there_bytes=len(data))
+    assert storage.get("packs/00/b") == data
+    storage.put("packs/00/c", b"another")
+    with pytest.raises(errors.ObjectExistsError):
+        storage.compose("packs/00/c", [ObjectRange("packs/00/a")])
+    assert storage.get("packs/00/c") == b"another"
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "501 Not Implemented"])
+def test_a_server_that_does_not_copy_for_us_is_read_and_written(
+    s3: S3Server, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise GenericError(f"Server returned non-2xx status code: {status}: no")
+
+    storage = s3.storage()
+    storage.put("packs/00/a", b"content")
+    monkeypatch.setattr("obstore.copy", refuses)
+
+    composed = storage.compose("packs/00/b", [ObjectRange("packs/00/a")])
+
+    assert composed == Composed(copied_bytes=7)
+    assert storage.get("packs/00/b") == b"content"
+
+
+def test_a_copy_that_is_cut_short_is_no_success(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = s3.storage()
+    storage.put("packs/00/a", b"content")
+    monkeypatch.setattr("obstore.copy", lambda store, _, to, **__: obstore.put(store, to, b"cont"))
+
+    with pytest.raises(errors.PromiseBrokenError, match="not as long"):
+        storage.compose("packs/00/b", [ObjectRange("packs/00/a")])
 
 
 def test_other_objects_in_the_bucket_are_no_concern(s3: S3Server) -> None:

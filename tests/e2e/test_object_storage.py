@@ -75,6 +75,13 @@ def test_a_job_lives_in_a_bucket_from_its_first_run_to_prune(
     run("repository", "scrub", "bucket")
     assert oldest != newest
 
+    made = machine.json("job", "run", "home", "--synthetic-full")
+    assert (made["kind"], made["copied_bytes"]) == ("synthetic-full", 0)
+    assert made["copied_there_bytes"] > 70_000
+    newest = made["points"][0]
+    run("restore", newest, "--to", tmp_path / "synthetic")
+    assert _contents(tmp_path / "synthetic") == second
+
     # A clean machine needs the place, the secret, and what the bucket knows it by.
     away = SameProcess(tmp_path / "away")
     options = ("--repository", location, "--password-env", "PASSWORD")

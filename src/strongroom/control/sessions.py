@@ -98,6 +98,8 @@ class SessionResult:
     """Of a synthetic full: blocks that it shares with the points before."""
     copied_bytes: int = 0
     """Of a synthetic full: blocks that had to be copied."""
+    copied_there_bytes: int = 0
+    """Of a synthetic full: blocks that the storage copied itself, so that nothing travelled."""
     given_up: tuple[RemovedPoint, ...] = ()
     """Points that retention let go with this session, and why."""
 

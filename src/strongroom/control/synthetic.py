@@ -262,7 +262,7 @@ class SyntheticRun(SessionRun):
             warnings=[],
             read_bytes=0,
             changed_bytes=0,
-            stored_bytes=self._moved.copied_bytes if self._moved is not None else 0,
+            stored_bytes=_stored_by(self._moved) if self._moved is not None else 0,
             files=sum(one.details.files for one in derived),
             given_up=frozenset(),
             bottleneck="",
@@ -324,7 +324,13 @@ class SyntheticRun(SessionRun):
             kind="synthetic-full",
             cloned_bytes=moved.cloned_bytes,
             copied_bytes=moved.copied_bytes,
+            copied_there_bytes=moved.copied_there_bytes,
         )
+
+
+def _stored_by(moved: Composed) -> int:
+    """Return how much room moving blocks took."""
+    return moved.copied_bytes + moved.copied_there_bytes
 
 
 def _newest_points(

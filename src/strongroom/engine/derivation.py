@@ -105,7 +105,7 @@ def move_packs(
     """Bring every used block into the new chain, in the same repository.
 
     Returns:
-        How much was cloned, and how much copied.
+        How much was cloned, and how much copied, here or by the storage.
 
     Raises:
         IntegrityError: a pack is missing or is not what was signed.
@@ -119,7 +119,7 @@ def move_packs(
         def move(key: tuple[int, int]) -> Composed:
             cancel.check()
             done = _move_pack(old, new, what, *key)
-            progress.advance(done.cloned_bytes + done.copied_bytes)
+            progress.advance(done.taken_bytes)
             return done
 
         waiting = [pool.submit(move, key) for key in sorted(what.used)]

@@ -329,8 +329,8 @@ def _thin(
     result.packs += 1
     result.freed_bytes += _remove(storage, pack.forms, result) - form.size
     result.cloned_bytes += done.cloned_bytes
-    result.copied_bytes += done.copied_bytes
-    progress.advance(done.cloned_bytes + done.copied_bytes)
+    result.copied_bytes += done.copied_bytes + done.copied_there_bytes
+    progress.advance(done.taken_bytes)
 
 
 def _check_source(before: StoredPack, pack: _Pack) -> None:
@@ -353,7 +353,7 @@ def _problems(
     What was copied is read back for it; what was cloned is what it was. Where there were several
     forms, another one may be the better.
     """
-    if done.copied_bytes or len(pack.forms) > 1:
+    if done.copied_bytes or done.copied_there_bytes or len(pack.forms) > 1:
         state = check_pack(chain.storage, form, chain.origin_id, pack.expected, Silent(), cancel)
         return state.problems
     try:

@@ -52,17 +52,25 @@ class Composed:
     """Shared with the objects they are taken from: they took neither room nor time."""
     copied_bytes: int = 0
     """Taken from other objects too, but read and written."""
+    copied_there_bytes: int = 0
+    """Likewise, but by the place itself: they took room, and did not travel."""
+
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes from other objects."""
+        return self.cloned_bytes + self.copied_bytes + self.copied_there_bytes
 
     @property
     def size(self) -> int:
         """Bytes of the object."""
-        return self.written_bytes + self.cloned_bytes + self.copied_bytes
+        return self.written_bytes + self.taken_bytes
 
     def __add__(self, other: Composed) -> Composed:
         return Composed(
             self.written_bytes + other.written_bytes,
             self.cloned_bytes + other.cloned_bytes,
             self.copied_bytes + other.copied_bytes,
+            self.copied_there_bytes + other.copied_there_bytes,
         )
 
 
@@ -101,8 +109,9 @@ class Storage(Protocol):
 
         Ranges of other objects are cloned where the place can: on XFS and btrfs the whole
         blocks of the file system, 4 KiB, of a range that lies as deep in a block of the
-        source as of the target. The rest is copied. A place that can neither clone nor copy
-        reads and puts, and holds the object in memory meanwhile.
+        source as of the target. The rest is copied: by a bucket itself, where one object as it
+        is makes the whole, and by some servers in any case. A place that can neither clone nor
+        copy reads and puts, and holds the object in memory meanwhile.
 
         Raises:
             ObjectMissingError: the object of a range is not there.

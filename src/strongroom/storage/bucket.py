@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from strongroom import errors
 from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part
+from strongroom.storage.composing import check_parts, whole_object
 from strongroom.storage.copying import by_copying
 from strongroom.storage.keys import check_key, check_range, is_key
 
@@ -182,7 +183,30 @@ class BucketStorage:
             )
 
     def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
-        return by_copying(self, target, parts)
+        check_parts(target, parts)
+        source = whole_object(parts)
+        copied = None if source is None else self._copy(source, target)
+        return by_copying(self, target, parts) if copied is None else copied
+
+    def _copy(self, source: ObjectKey, target: ObjectKey) -> Composed | None:
+        """Let the place copy an object; return None if it does not do that for us."""
+        size = self.size(source)
+        # Not every server heeds the condition of a copy.
+        if self.exists(target):
+            raise self._taken(target)
+        try:
+            with self._explaining("copy", target):
+                obstore.copy(self._patient, source, target, overwrite=False)
+        except errors.RefusedError:
+            return None
+        if self.size(target) != size:
+            raise errors.PromiseBrokenError(
+                f"{self._location} copied {source} to {target}, and what is there is not as long",
+                promises=["reads-back"],
+                key=target,
+                location=self._location,
+            )
+        return Composed(copied_there_bytes=size)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         check_key(key)
@@ -303,7 +327,7 @@ class BucketStorage:
             return errors.RefusedError(message, hint="set this machine's clock", **fields)
         if status in {"401", "403"} or code in _UNKNOWN:
             return errors.RefusedError(message, hint=self._credential_hint, **fields)
-        if status in {"408", "429"} or status.startswith("5"):
+        if status in {"408", "429"} or (status.startswith("5") and status != "501"):
             return errors.StorageUnavailableError(message, **fields)
         if _NO_RANGE.search(text):
             return errors.PromiseBrokenError(
@@ -354,7 +378,11 @@ def _maker(place: BucketPlace, credential: Credential | None) -> tuple[Any, str]
     from strongroom.storage import aws
 
     # Deletes one at a time: every server knows that, and rights on single keys suffice.
-    amazon: dict[str, Any] = {"virtual_hosted_style_request": False, "disable_bulk_delete": True}
+    amazon: dict[str, Any] = {
+        "virtual_hosted_style_request": False,
+        "disable_bulk_delete": True,
+        "copy_if_not_exists": "header:if-none-match:*",
+    }
     if place.endpoint:
         amazon["endpoint"] = place.endpoint
     if region := place.region or aws.region_of_profile(place):

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom import errors
+from strongroom.storage.base import Composed
+from strongroom.storage.composing import check_parts, whole_object
 from strongroom.storage.copying import by_copying
 from strongroom.storage.keys import check_key, is_foreseeable, is_held, is_key
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
+    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Part, Storage
 
 _MOST_DAYS: Final = 36500
 _AT_ONCE: Final = 8
@@ -95,14 +97,11 @@ class LockingBucket:
 
     def put(self, key: ObjectKey, data: Buffer) -> None:
         check_key(key)
-        locked = {}
+        until = None
         if is_held(key):
             if is_foreseeable(key):
                 self._refuse_hidden(key)
-            locked = {
-                "ObjectLockMode": "COMPLIANCE",
-                "ObjectLockRetainUntilDate": self._clock.now() + self._hold_for,
-            }
+            until = self._clock.now() + self._hold_for
         try:
             with self._explaining("write", key):
                 self._client.put_object(
@@ -110,7 +109,7 @@ class LockingBucket:
                     Key=self._prefix + key,
                     Body=_Body(data),
                     IfNoneMatch="*",
-                    **locked,
+                    **_locked_until(until),
                 )
         except errors.ObjectExistsError as error:
             # The library repeats a put whose answer was lost, and then finds its own object.
@@ -142,7 +141,43 @@ class LockingBucket:
         )
 
     def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
-        return by_copying(self, target, parts)
+        check_parts(target, parts)
+        source = whole_object(parts)
+        copied = None if source is None else self._copy(source, target)
+        return by_copying(self, target, parts) if copied is None else copied
+
+    def _copy(self, source: ObjectKey, target: ObjectKey) -> Composed | None:
+        """Let the place copy an object; return None if it does not do that for us."""
+        size = self.size(source)
+        if self.exists(target):
+            raise errors.ObjectExistsError(
+                f"{self.location} has an object {target} already", key=target
+            )
+        until = self._clock.now() + self._hold_for
+        try:
+            with self._explaining("copy", target):
+                self._client.copy_object(
+                    Bucket=self._bucket,
+                    Key=self._prefix + target,
+                    CopySource={"Bucket": self._bucket, "Key": self._prefix + source},
+                    IfNoneMatch="*",
+                    **_locked_until(until if is_held(target) else None),
+                )
+        except errors.ObjectExistsError as error:
+            # The library repeats a copy whose answer was lost.
+            if not error.fields.get("repeated"):
+                raise
+        except errors.RefusedError:
+            return None
+        if self.size(target) != size:
+            raise errors.PromiseBrokenError(
+                f"{self.location} copied {source} to {target}, and what is there is not as long",
+                promises=["reads-back"],
+                key=target,
+            )
+        if is_held(target):
+            self.lock([target], until)  # not every server heeds the lock of a copy
+        return Composed(copied_there_bytes=size)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._inner.get(key, offset, length)
@@ -343,6 +378,13 @@ class LockingBucket:
             raise errors.RefusedError(message, key=key, reason=code) from error
         except BotoCoreError as error:
             raise errors.StorageUnavailableError(f"cannot {doing} {what}: {error}") from error
+
+
+def _locked_until(until: datetime | None) -> dict[str, Any]:
+    """Return what locks an object that is being made."""
+    if until is None:
+        return {}
+    return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
 
 
 class _Body(io.RawIOBase):

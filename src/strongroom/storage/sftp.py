@@ -102,7 +102,7 @@ class SftpStorage:
             for part in parts:
                 if isinstance(part, ObjectRange):
                     copied = await self._copy(client, part, file, composed.size)
-                    composed += Composed(copied_bytes=copied)
+                    composed += Composed(copied_there_bytes=copied)
                 else:
                     with _Lent(part) as lent:
                         await lent.write_to(file, composed.size)

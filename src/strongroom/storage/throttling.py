@@ -223,7 +223,7 @@ class ThrottlingStorage:
     def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
         started = self._line.clock.monotonic()
         composed = self._inner.compose(target, parts)
-        # What is copied comes and goes; what is cloned stays where it is.
+        # What is copied comes and goes; what is cloned, or copied there, stays where it is.
         moved = composed.written_bytes + 2 * composed.copied_bytes
         self._wait_for(self._line.book(moved, started))
         return composed

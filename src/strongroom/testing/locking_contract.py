@@ -65,6 +65,18 @@ class LockingContract:
             storage.delete("chains/00/packs/00/2")
         assert storage.get("chains/00/packs/00/2") == b"x3456"
 
+    def test_nor_can_what_is_a_copy_of_another_object(
+        self, storage: LockingStorage, now: Callable[[], datetime]
+    ) -> None:
+        storage.put("chains/00/packs/00/1", b"0123456789")
+        storage.compose("chains/01/packs/00/1", [ObjectRange("chains/00/packs/00/1")])
+        until = storage.locked_until("chains/01/packs/00/1")
+        assert until is not None
+        assert until > now() + timedelta(seconds=50)
+        with pytest.raises(errors.ObjectLockedError):
+            storage.delete("chains/01/packs/00/1")
+        assert storage.get("chains/01/packs/00/1") == b"0123456789"
+
     def test_it_reads_like_any_other(self, storage: LockingStorage) -> None:
         storage.put("a/b", b"0123456789")
         assert storage.get("a/b", 3, 4) == b"3456"

@@ -946,7 +946,7 @@ def _session_lines(result: SessionResult) -> list[str]:
         f"stored {size(result.stored_bytes)}, {counted(result.files, 'file')}",
         *(f"  point {point}" for point in result.points),
     ]
-    if result.cloned_bytes or result.copied_bytes:
+    if result.cloned_bytes or result.copied_bytes or result.copied_there_bytes:
         lines.insert(2, f"  {_how_moved(result)}")
     lines += [f"  gave up {gone.id}: {gone.reason}" for gone in result.given_up]
     return lines
@@ -954,9 +954,12 @@ def _session_lines(result: SessionResult) -> list[str]:
 
 def _how_moved(result: SessionResult) -> str:
     """Say whether the storage shares blocks, or had to copy them."""
-    if not result.cloned_bytes:
+    if result.cloned_bytes:
+        return f"cloned {size(result.cloned_bytes)}, copied {size(result.copied_bytes)}"
+    if not result.copied_there_bytes:
         return f"copied, no cloning: {size(result.copied_bytes)}; the storage cannot share blocks"
-    return f"cloned {size(result.cloned_bytes)}, copied {size(result.copied_bytes)}"
+    here = f", {size(result.copied_bytes)} by this machine" if result.copied_bytes else ""
+    return f"copied, no cloning: {size(result.copied_there_bytes)} by the storage itself{here}"
 
 
 def _tell_how_they_went(

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from strongroom.crypto.envelope import SessionSecrets
 
 CONTENTS_LABEL = "pack contents"
+_TAIL = 4096
+_TAIL_OF_BLOCK = 64
+"""What the trailer takes, and of each block in it its hash, place, offset and length: about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,10 @@ def seal_pack(
     ):
         offsets[index] = end
         end += lengths[index]
-    buffer = room(end)
+    encoded_contents = encode(contents)
+    # With the trailer: a buffer that has to grow for it is in memory twice for a moment.
+    padded = len(encoded_contents) + (len(encoded_contents) >> 3)
+    buffer = room(end + padded + _TAIL + len(places) * _TAIL_OF_BLOCK)
     view = memoryview(buffer)
     view[: len(header)] = header
     hashes = bytearray()
@@ -121,15 +127,14 @@ def seal_pack(
     directory = encode(
         Directory(pack_id, ordinal, block_class, end, places, offsets, lengths, bytes(hashes))
     )
-    sealed_contents = encode(contents)
     if session.secrets:
-        sealed_contents = seal_value(
+        encoded_contents = seal_value(
             session.secrets.metakey,
             CONTENTS_LABEL,
             packs.trailer_context(session.origin_id, session.session_id, directory),
-            sealed_contents,
+            encoded_contents,
         )
-    tail = packs.finish(header, directory, sealed_contents)
+    tail = packs.finish(header, directory, encoded_contents)
     whole = end + len(tail)
     # A bytearray with views on it cannot grow.
     del target

@@ -38,6 +38,8 @@ MAX_PACK_BLOCKS = 4096
 WINDOW = 64
 _RAW_BUDGET = 16 << 20
 _OPEN_PACKS = 3
+_ROOM = 12 << 20
+"""Bytes of a large pack's buffer beyond its raw bytes, for padding and trailer."""
 
 StorePack = Callable[[bytes, int, bytes, Buffer], None]
 """Stores a pack: id, ordinal, encoded directory, bytes."""
@@ -105,6 +107,9 @@ class BlockPipeline:
             pack_bytes: Raw bytes of a pack at most; what suits a near place by default.
         """
         self._pack_bytes = pack_bytes if pack_bytes is not None else PACK_RAW_BYTES
+        self._buffer_bytes = 0 if pack_bytes is None else pack_bytes + _ROOM
+        """Large ones are of one size, above what malloc serves from the memory that it keeps:
+        among blocks they leave holes that the next one, a little larger, does not fit into."""
         self._session = SealingSession(origin_id, session_id, secrets)
         self._slot = slot
         self._framer = Framer(compression.level, sealed=secrets is not None)
@@ -302,7 +307,7 @@ class BlockPipeline:
         try:
             buffer = self._buffers.pop()
         except IndexError:
-            return bytearray(size)
+            return bytearray(max(size, self._buffer_bytes))
         if len(buffer) < size:
             try:
                 buffer.extend(bytes(size - len(buffer)))

@@ -7,27 +7,26 @@ re-encryption takes them from another chain.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom.crypto import random
-from strongroom.crypto.aead import OVERHEAD, PackSealer, seal_value
+from strongroom.crypto.aead import OVERHEAD, VALUE_OVERHEAD, PackSealer, seal_value
 from strongroom.crypto.content import fingerprint
 from strongroom.format import block as blocks
 from strongroom.format import pack as packs
 from strongroom.format.block import BlockClass
-from strongroom.format.codec import encode
+from strongroom.format.codec import HASH_LENGTH, encode
 from strongroom.format.pack import Contents, Directory, PackHeader
 from strongroom.format.versions import SUITE_PLAIN, SUITE_SEALED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from mmap import mmap
 
     from strongroom.crypto.envelope import SessionSecrets
 
 CONTENTS_LABEL = "pack contents"
-_TAIL = 4096
-_TAIL_OF_BLOCK = 64
-"""What the trailer takes, and of each block in it its hash, place, offset and length: about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class SealedPack:
     pack_id: bytes
     directory: bytes
     """Encoded."""
-    buffer: bytearray
+    buffer: bytearray | mmap
     length: int
     """How much of the buffer is the pack."""
 
@@ -77,7 +76,7 @@ def seal_pack(
     places: list[int],
     frames: list[bytes],
     contents: Contents,
-    room: Callable[[int], bytearray] = bytearray,
+    room: Callable[[int], bytearray | mmap] = bytearray,
 ) -> SealedPack:
     """Return a pack under a fresh id.
 
@@ -107,9 +106,12 @@ def seal_pack(
         offsets[index] = end
         end += lengths[index]
     encoded_contents = encode(contents)
-    # With the trailer: a buffer that has to grow for it is in memory twice for a moment.
-    padded = len(encoded_contents) + (len(encoded_contents) >> 3)
-    buffer = room(end + padded + _TAIL + len(places) * _TAIL_OF_BLOCK)
+    named = partial(Directory, pack_id, ordinal, block_class, end, places, offsets, lengths)
+    # Of the trailer only hashes and seal are to come, and they have their length.
+    blank = bytes(len(encoded_contents) + (VALUE_OVERHEAD if session.secrets else 0))
+    unhashed = encode(named(bytes(HASH_LENGTH * len(places))))
+    whole = end + len(packs.finish(header, unhashed, blank))
+    buffer = room(whole)
     view = memoryview(buffer)
     view[: len(header)] = header
     hashes = bytearray()
@@ -124,9 +126,7 @@ def seal_pack(
         else:
             sealer.seal_into(place, session.context(ordinal, place, block_class), frame, target)
         hashes += fingerprint(target)
-    directory = encode(
-        Directory(pack_id, ordinal, block_class, end, places, offsets, lengths, bytes(hashes))
-    )
+    directory = encode(named(bytes(hashes)))
     if session.secrets:
         encoded_contents = seal_value(
             session.secrets.metakey,
@@ -134,10 +134,5 @@ def seal_pack(
             packs.trailer_context(session.origin_id, session.session_id, directory),
             encoded_contents,
         )
-    tail = packs.finish(header, directory, encoded_contents)
-    whole = end + len(tail)
-    # A bytearray with views on it cannot grow.
-    del target
-    view.release()
-    buffer[end:whole] = tail
+    view[end:whole] = packs.finish(header, directory, encoded_contents)
     return SealedPack(pack_id, directory, buffer, whole)

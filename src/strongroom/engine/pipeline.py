@@ -16,7 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.crypto import random
@@ -39,7 +41,7 @@ WINDOW = 64
 _RAW_BUDGET = 16 << 20
 _OPEN_PACKS = 3
 _ROOM = 12 << 20
-"""Bytes of a large pack's buffer beyond its raw bytes, for padding and trailer."""
+"""Bytes of a pack's buffer beyond its raw bytes, for padding and trailer."""
 
 StorePack = Callable[[bytes, int, bytes, Buffer], None]
 """Stores a pack: id, ordinal, encoded directory, bytes."""
@@ -107,9 +109,6 @@ class BlockPipeline:
             pack_bytes: Raw bytes of a pack at most; what suits a near place by default.
         """
         self._pack_bytes = pack_bytes if pack_bytes is not None else PACK_RAW_BYTES
-        self._buffer_bytes = 0 if pack_bytes is None else pack_bytes + _ROOM
-        """Large ones are of one size, above what malloc serves from the memory that it keeps:
-        among blocks they leave holes that the next one, a little larger, does not fit into."""
         self._session = SealingSession(origin_id, session_id, secrets)
         self._slot = slot
         self._framer = Framer(compression.level, sealed=secrets is not None)
@@ -124,7 +123,9 @@ class BlockPipeline:
         self._stored: list[Future[None]] = []
         self._storing: dict[int, _Assembly] = {}
         """Packs handed to the storers and not done with, by ordinal."""
-        self._buffers: list[bytearray] = []
+        self._buffers: list[bytearray | mmap] = []
+        """Of packs that are stored. Beside the heap, for in it they would leave holes that the
+        next one, a little larger, does not fit into; and what is not used of one is no memory."""
         self.stored_bytes = 0
         self.waited_seconds = {"compress": 0.0, "store": 0.0}
 
@@ -299,18 +300,11 @@ class BlockPipeline:
         self._buffers.append(sealed.buffer)
         self.stored_bytes += sealed.length
 
-    def _buffer(self, size: int) -> bytearray:
-        """Return a buffer of at least `size` bytes.
-
-        One that was used before, if possible: fresh memory costs page faults.
-        """
-        try:
-            buffer = self._buffers.pop()
-        except IndexError:
-            return bytearray(max(size, self._buffer_bytes))
-        if len(buffer) < size:
-            try:
-                buffer.extend(bytes(size - len(buffer)))
-            except BufferError:  # the traceback of a put that was repeated still sees it
-                return bytearray(size)
-        return buffer
+    def _buffer(self, size: int) -> bytearray | mmap:
+        """Return a buffer of at least `size` bytes; one that was used before, if possible."""
+        while self._buffers:
+            with suppress(IndexError):  # another storer took it
+                buffer = self._buffers.pop()
+                if len(buffer) >= size:
+                    return buffer
+        return mmap(-1, max(size, self._pack_bytes + _ROOM))

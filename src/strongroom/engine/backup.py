@@ -7,6 +7,7 @@ values; it asks no catalog and keeps no key longer than it runs.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -283,8 +284,13 @@ class _Run:
         self.work = self._work()
 
     def _read_ahead(self) -> None:
-        """Read the tables that lead to the blocks of the state before."""
-        if self.body is not None and is_far(self.chain.storage):
+        """Read the tables that lead to the blocks of the state before, where that saves waiting.
+
+        They are judged when they are used.
+        """
+        if self.body is None or not is_far(self.chain.storage):
+            return
+        with suppress(StrongroomError):
             ledgers = [one.ledger for _, one in self.chain.sessions(self.body).items()]
             sets = [one.packs for _, one in self.chain.sets(self.body).items()]
             self.chain.pages_ahead([*ledgers, *sets])

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.control import jobs
+from strongroom.control import jobs, known_chains, points
 from strongroom.crypto import random
 from strongroom.engine import pipeline
 from strongroom.engine.cancellation import Cancellation
 from strongroom.engine.progress import NullProgress
 from strongroom.engine.verify import verify
 from strongroom.repository.chain import Trust
+from strongroom.repository.repository import Repository
 from strongroom.repository.scrub import scrub
 from strongroom.storage.reading import AskedAhead
 from strongroom.testing.adversary_storage import AdversaryStorage
@@ -196,3 +197,18 @@ def test_what_opens_a_chain_is_asked_for_side_by_side(
         ["envelopes", "headers", "journal", "links"],
         ["envelopes", "envelopes", "journal", "journal", "journal"],
     ]
+
+
+def test_what_another_command_adds_after_the_journal_was_asked_for_is_no_roll_back(
+    tmp_path: Path,
+) -> None:
+    far = with_points(tmp_path, 2)
+    server = far.server
+    (chain_id,) = server.repository().chain_ids()
+    repository = Repository.open(AskedAhead(far.storage))
+    with repository.asked_for_session([chain_id]):
+        held = points.hold(server.ctx, ["nightly@latest"])
+        assert [row.held for row in held] == [True]
+        chain = repository.chain(chain_id)
+        known_chains.compare_with_seen(server.ctx, chain)
+    assert len(chain.listing) == 3

@@ -797,13 +797,19 @@ class _Carrier:
             mark = layout.copied_up_to(chain_id, seen)
             self._target.put(mark, b"upto")
             marks = [mark]
-        for number in plan.entries:
-            self._cancel.check()
-            # As it was judged: the source may answer otherwise when it is asked again.
-            entry = plan.source.entry(number)
-            self._bring(layout.entry(chain_id, number), frame_entry(entry.encoded, entry.signature))
+        # Which nobody sees yet may come in any order.
+        unseen = bool(plan.header or marks)
+        for _ in side_by_side(self._bring_entry, plan.entries, self._threads if unseen else 1):
+            pass
         for mark in marks:
             self._target.delete(mark)
+
+    def _bring_entry(self, number: int) -> None:
+        self._cancel.check()
+        # As it was judged: the source may answer otherwise when it is asked again.
+        entry = self._plan.source.entry(number)
+        data = frame_entry(entry.encoded, entry.signature)
+        self._bring(layout.entry(self._chain_id, number), data)
 
     # --- objects -----------------------------------------------------------------------------
 

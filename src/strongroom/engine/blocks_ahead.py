@@ -74,8 +74,11 @@ class BlocksAhead:
         self._blocks: OrderedDict[BlockAddress, Future[bytes]] = OrderedDict()
         self._lock = threading.Condition()
         # Guarded by the lock, since workers tell what they opened:
-        self._needed: Future[bytes] | None = None
-        """What somebody waits for: until it is open, workers hold nothing back."""
+        self._turn = 0
+        self._turns: dict[BlockAddress, int] = {}
+        """Of blocks that are not open yet, which place they have in the queue."""
+        self._needed = 0
+        """The turn of what somebody waits for: nothing up to it is held back."""
         self._closed = False
         self._opening = 0
         self._sizes: dict[BlockAddress, int] = {}
@@ -122,7 +125,7 @@ class BlocksAhead:
         if not future.done():
             # It may stand behind others in the queue, whose workers wait for room.
             with self._lock:
-                self._needed = future
+                self._needed = max(self._needed, self._turns.get(address, 0))
                 self._lock.notify_all()
         return future.result()
 
@@ -158,15 +161,17 @@ class BlocksAhead:
         with self._lock:
             self._opening += 1
             self._ahead.add(address)
-        future = self._blocks[address] = self._pool.submit(self._opened, address)
+            self._turn += 1
+            turn = self._turns[address] = self._turn
+        future = self._blocks[address] = self._pool.submit(self._opened, address, turn)
         return future
 
-    def _opened(self, address: BlockAddress) -> bytes:
+    def _opened(self, address: BlockAddress, turn: int) -> bytes:
         """Open a block; runs on a worker."""
         size = 0
         with self._lock:
             # Sizes were guessed: what turns out larger waits here.
-            while self._holds_back(address):
+            while self._holds_back(address, turn):
                 self._lock.wait()
         try:
             raw = self._reader.read_uncached(address, BlockClass.DATA)
@@ -175,18 +180,19 @@ class BlocksAhead:
         finally:
             with self._lock:
                 self._opening -= 1
+                del self._turns[address]
                 self._sizes[address] = size
                 self._held += size
                 if address in self._ahead:
                     self._ahead_held += size
                 self._average += (max(size, _LEAST_GUESS) - self._average) / 8
 
-    def _holds_back(self, address: BlockAddress) -> bool:
+    def _holds_back(self, address: BlockAddress, turn: int) -> bool:
         """Tell whether a worker has to wait for room before it opens a block."""
         return (
             self._ahead_held >= self._ahead_bytes
             and address in self._ahead
-            and (self._needed is None or self._needed.done())
+            and turn > self._needed
             and not self._closed
         )
 

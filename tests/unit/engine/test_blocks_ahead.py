@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,6 +76,28 @@ def test_no_more_is_opened_than_there_is_room_for() -> None:
         assert settled(blocks) <= 500 + 16 + 2
         for address in addresses(range(500, 1000)):
             assert len(ahead.take(address)) == 64 * KIB
+
+
+def test_what_is_waited_for_lets_nothing_pass_but_what_stands_before_it() -> None:
+    held = threading.Event()
+
+    class Slow(Blocks):
+        def read_uncached(self, address: BlockAddress, block_class: object) -> bytes:
+            if address.number == 9:
+                assert held.wait(20)
+            return super().read_uncached(address, block_class)
+
+    # Nothing led to expect blocks of such a size, so all of them are in the queue.
+    blocks = Slow([1] * 100 + [64 * KIB] * 300)
+    with BlocksAhead(blocks, ahead_bytes=1 << 20, kept_bytes=2 << 20, workers=2) as ahead:
+        for address in addresses(range(10, 100)):
+            ahead.take(address)
+        ahead.want(addresses([9, *range(100, 400)]))
+        with ThreadPoolExecutor(1) as taking:
+            taken = taking.submit(ahead.take, BlockAddress(1, 9))
+            assert settled(blocks) <= 90 + 16 + 1
+            held.set()
+            assert len(taken.result()) == 1
 
 
 def test_a_block_that_nobody_announced_is_opened_at_once() -> None:

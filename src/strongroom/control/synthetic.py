@@ -125,8 +125,7 @@ class SyntheticRun(SessionRun):
             derived = [self._derived(source, details, ctx) for source, details, _ in points]
             derivation.publish(old, new, what, derived, session, ctx.identity, ctx.clock)
             self.cancel.check()
-            if self._lock is not None:
-                self._lock.confirm()
+            self._confirm_lock()
         except BaseException:
             # What stays, the job's next session removes.
             with suppress(StrongroomError):

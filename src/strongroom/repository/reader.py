@@ -29,7 +29,7 @@ from strongroom.format.codec import HASH_LENGTH, decode
 from strongroom.format.pack import FOOTER_LENGTH, Directory
 from strongroom.repository import layout
 from strongroom.repository.stored_packs import find_block, find_pack
-from strongroom.storage.reading import GAP_BYTES, RUN_BYTES, WideReads, is_far
+from strongroom.storage.reading import WideReads, is_far, worth_one_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -77,8 +77,9 @@ class _Lying:
 
     def follows(self, first: _Lying, last: _Lying) -> bool:
         """Tell whether this one is worth being read together with those before it."""
-        near = self.key == last.key and 0 <= self.offset - last.end <= GAP_BYTES
-        return near and self.end - first.offset <= RUN_BYTES
+        return self.key == last.key and worth_one_request(
+            first.offset, last.end, self.offset, self.end
+        )
 
 
 class BlockReader:

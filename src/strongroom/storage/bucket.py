@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from strongroom import errors
 from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part
-from strongroom.storage.composing import check_parts, whole_object
-from strongroom.storage.copying import by_copying
+from strongroom.storage.copying import by_the_place
 from strongroom.storage.keys import check_key, check_range, is_key
 
 try:
@@ -183,30 +182,11 @@ class BucketStorage:
             )
 
     def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
-        check_parts(target, parts)
-        source = whole_object(parts)
-        copied = None if source is None else self._copy(source, target)
-        return by_copying(self, target, parts) if copied is None else copied
+        return by_the_place(self, target, parts, self._copy)
 
-    def _copy(self, source: ObjectKey, target: ObjectKey) -> Composed | None:
-        """Let the place copy an object; return None if it does not do that for us."""
-        size = self.size(source)
-        # Not every server heeds the condition of a copy.
-        if self.exists(target):
-            raise self._taken(target)
-        try:
-            with self._explaining("copy", target):
-                obstore.copy(self._patient, source, target, overwrite=False)
-        except errors.RefusedError:
-            return None
-        if self.size(target) != size:
-            raise errors.PromiseBrokenError(
-                f"{self._location} copied {source} to {target}, and what is there is not as long",
-                promises=["reads-back"],
-                key=target,
-                location=self._location,
-            )
-        return Composed(copied_there_bytes=size)
+    def _copy(self, source: ObjectKey, target: ObjectKey) -> None:
+        with self._explaining("copy", target):
+            obstore.copy(self._patient, source, target, overwrite=False)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         check_key(key)

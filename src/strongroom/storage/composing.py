@@ -28,13 +28,6 @@ def check_parts(target: ObjectKey, parts: Sequence[Part]) -> None:
             check_range(part.offset, part.length)
 
 
-def whole_object(parts: Sequence[Part]) -> ObjectKey | None:
-    """Return the key of the object that parts are, whole and alone, if they are one."""
-    if len(parts) == 1 and isinstance(one := parts[0], ObjectRange):
-        return one.key if one.offset == 0 and one.length is None else None
-    return None
-
-
 def cut(location: str, part: ObjectRange, end: int) -> ObjectCutError:
     """Return what to raise when the object of `part` ends at `end`, before its range does."""
     return ObjectCutError(

@@ -1,16 +1,17 @@
-"""New objects from parts of others, for places that cannot do it themselves."""
+"""New objects from parts of others, for places that can copy whole objects at most."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
+from strongroom.errors import ObjectExistsError, PromiseBrokenError, RefusedError
 from strongroom.storage.base import Composed, ObjectRange
 from strongroom.storage.composing import check_parts, cut
-from strongroom.storage.reading import AT_ONCE, GAP_BYTES, RUN_BYTES, is_far, side_by_side
+from strongroom.storage.reading import AT_ONCE, is_far, side_by_side, worth_one_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from strongroom.storage.base import Buffer, ObjectKey, Part, Storage
 
@@ -31,6 +32,53 @@ def by_copying(storage: Storage, target: ObjectKey, parts: Sequence[Part]) -> Co
             composed += Composed(written_bytes=memoryview(part).nbytes)
     storage.put(target, whole)
     return composed
+
+
+def by_the_place(
+    storage: Storage,
+    target: ObjectKey,
+    parts: Sequence[Part],
+    copy: Callable[[ObjectKey, ObjectKey], None],
+) -> Composed:
+    """Let the place itself copy the object that makes the whole; all else is read and put.
+
+    Args:
+        storage: The place.
+        target: What to make.
+        parts: Of what.
+        copy: Asks the place to copy one object to another key.
+
+    Raises:
+        ObjectExistsError: there is such an object.
+        PromiseBrokenError: what the place made is not as long as what it was to copy.
+    """
+    check_parts(target, parts)
+    source = _whole_object(parts)
+    if source is None:
+        return by_copying(storage, target, parts)
+    size = storage.size(source)
+    # Not every server heeds the condition of a copy.
+    if storage.exists(target):
+        raise ObjectExistsError(f"{storage.location} has an object {target} already", key=target)
+    try:
+        copy(source, target)
+    except RefusedError:
+        return by_copying(storage, target, parts)
+    if storage.size(target) != size:
+        raise PromiseBrokenError(
+            f"{storage.location} copied {source} to {target}, and what is there is not as long",
+            promises=["reads-back"],
+            key=target,
+            location=storage.location,
+        )
+    return Composed(copied_there_bytes=size)
+
+
+def _whole_object(parts: Sequence[Part]) -> ObjectKey | None:
+    """Return the key of the object that parts are, whole and alone, if they are one."""
+    if len(parts) == 1 and isinstance(one := parts[0], ObjectRange):
+        return one.key if one.offset == 0 and one.length is None else None
+    return None
 
 
 def _read(storage: Storage, ranges: Iterable[ObjectRange]) -> Iterator[Buffer]:
@@ -62,8 +110,9 @@ def _follows(one: ObjectRange, run: list[ObjectRange]) -> bool:
     first, last = run[0], run[-1]
     if one.key != first.key or one.length is None or last.length is None:
         return False
-    gap = one.offset - (last.offset + last.length)
-    return 0 <= gap <= GAP_BYTES and one.offset + one.length - first.offset <= RUN_BYTES
+    return worth_one_request(
+        first.offset, last.offset + last.length, one.offset, one.offset + one.length
+    )
 
 
 def _read_run(storage: Storage, run: list[ObjectRange]) -> list[Buffer]:

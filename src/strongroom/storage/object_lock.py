@@ -19,14 +19,13 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom import errors
-from strongroom.storage.base import Composed
-from strongroom.storage.composing import check_parts, whole_object
-from strongroom.storage.copying import by_copying
+from strongroom.storage.copying import by_the_place
 from strongroom.storage.keys import check_key, is_foreseeable, is_held, is_key
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from strongroom.clock import Clock
-    from strongroom.storage.base import Buffer, ObjectInfo, ObjectKey, Part, Storage
+    from strongroom.storage.base import Buffer, Composed, ObjectInfo, ObjectKey, Part, Storage
 
 _MOST_DAYS: Final = 36500
 _AT_ONCE: Final = 8
@@ -141,19 +140,13 @@ class LockingBucket:
         )
 
     def compose(self, target: ObjectKey, parts: Sequence[Part]) -> Composed:
-        check_parts(target, parts)
-        source = whole_object(parts)
-        copied = None if source is None else self._copy(source, target)
-        return by_copying(self, target, parts) if copied is None else copied
+        until = self._clock.now() + self._hold_for if is_held(target) else None
+        composed = by_the_place(self, target, parts, partial(self._copy, until))
+        if until is not None and not (composed.written_bytes or composed.copied_bytes):
+            self.lock([target], until)  # not every server heeds the lock of a copy
+        return composed
 
-    def _copy(self, source: ObjectKey, target: ObjectKey) -> Composed | None:
-        """Let the place copy an object; return None if it does not do that for us."""
-        size = self.size(source)
-        if self.exists(target):
-            raise errors.ObjectExistsError(
-                f"{self.location} has an object {target} already", key=target
-            )
-        until = self._clock.now() + self._hold_for
+    def _copy(self, until: datetime | None, source: ObjectKey, target: ObjectKey) -> None:
         try:
             with self._explaining("copy", target):
                 self._client.copy_object(
@@ -161,23 +154,12 @@ class LockingBucket:
                     Key=self._prefix + target,
                     CopySource={"Bucket": self._bucket, "Key": self._prefix + source},
                     IfNoneMatch="*",
-                    **_locked_until(until if is_held(target) else None),
+                    **_locked_until(until),
                 )
         except errors.ObjectExistsError as error:
             # The library repeats a copy whose answer was lost.
             if not error.fields.get("repeated"):
                 raise
-        except errors.RefusedError:
-            return None
-        if self.size(target) != size:
-            raise errors.PromiseBrokenError(
-                f"{self.location} copied {source} to {target}, and what is there is not as long",
-                promises=["reads-back"],
-                key=target,
-            )
-        if is_held(target):
-            self.lock([target], until)  # not every server heeds the lock of a copy
-        return Composed(copied_there_bytes=size)
 
     def get(self, key: ObjectKey, offset: int = 0, length: int | None = None) -> bytes:
         return self._inner.get(key, offset, length)

@@ -33,7 +33,7 @@ FAR_BYTES: Final = 4 << 20
 """What one request for much is worth there: as much as comes in the time of an answer or two."""
 RUN_BYTES: Final = FAR_BYTES * 9 // 8
 """The most that blocks of as much content take, which are stored with some padding."""
-GAP_BYTES: Final = 256 << 10
+_GAP_BYTES: Final = 256 << 10
 """Bytes between two pieces that are read with them rather than with a request of their own."""
 _FIRST_BYTES: Final = 256 << 10
 _LISTED: Final = 64
@@ -69,6 +69,11 @@ def side_by_side(call: Callable[[T], R], items: Iterable[T], threads_at_most: in
             yield from threads.map(call, waiting)
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
+
+
+def worth_one_request(begin: int, end: int, next_begin: int, next_end: int) -> bool:
+    """Tell whether a piece of an object is worth being read together with what lies before it."""
+    return 0 <= next_begin - end <= _GAP_BYTES and next_end - begin <= RUN_BYTES
 
 
 def together(storage: Storage, *calls: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from strongroom.storage.base import LockingStorage
+    from strongroom.storage.base import LockingStorage, ObjectKey
 
 NEVER = "chains/00/packs/00/never"
 
@@ -45,37 +45,21 @@ class LockingContract:
         self, storage: LockingStorage, now: Callable[[], datetime]
     ) -> None:
         storage.put("chains/00/journal/1", b"entry")
-        until = storage.locked_until("chains/00/journal/1")
-        assert until is not None
-        assert until > now() + timedelta(seconds=50)
-        with pytest.raises(errors.ObjectLockedError) as refused:
-            storage.delete("chains/00/journal/1")
-        assert abs(refused.value.until - until) < timedelta(seconds=1)
-        assert storage.get("chains/00/journal/1") == b"entry"
+        _cannot_be_removed(storage, "chains/00/journal/1", b"entry", now)
 
     def test_what_was_composed_cannot_be_removed(
         self, storage: LockingStorage, now: Callable[[], datetime]
     ) -> None:
         storage.put("chains/00/packs/00/1", b"0123456789")
         storage.compose("chains/00/packs/00/2", [b"x", ObjectRange("chains/00/packs/00/1", 3, 4)])
-        until = storage.locked_until("chains/00/packs/00/2")
-        assert until is not None
-        assert until > now() + timedelta(seconds=50)
-        with pytest.raises(errors.ObjectLockedError):
-            storage.delete("chains/00/packs/00/2")
-        assert storage.get("chains/00/packs/00/2") == b"x3456"
+        _cannot_be_removed(storage, "chains/00/packs/00/2", b"x3456", now)
 
     def test_nor_can_what_is_a_copy_of_another_object(
         self, storage: LockingStorage, now: Callable[[], datetime]
     ) -> None:
         storage.put("chains/00/packs/00/1", b"0123456789")
         storage.compose("chains/01/packs/00/1", [ObjectRange("chains/00/packs/00/1")])
-        until = storage.locked_until("chains/01/packs/00/1")
-        assert until is not None
-        assert until > now() + timedelta(seconds=50)
-        with pytest.raises(errors.ObjectLockedError):
-            storage.delete("chains/01/packs/00/1")
-        assert storage.get("chains/01/packs/00/1") == b"0123456789"
+        _cannot_be_removed(storage, "chains/01/packs/00/1", b"0123456789", now)
 
     def test_it_reads_like_any_other(self, storage: LockingStorage) -> None:
         storage.put("a/b", b"0123456789")
@@ -133,3 +117,15 @@ class LockingContract:
     def test_nothing_is_hidden(self, storage: LockingStorage) -> None:
         storage.put("a/b", b"")
         assert [*storage.hidden()] == []
+
+
+def _cannot_be_removed(
+    storage: LockingStorage, key: ObjectKey, content: bytes, now: Callable[[], datetime]
+) -> None:
+    until = storage.locked_until(key)
+    assert until is not None
+    assert until > now() + timedelta(seconds=50)
+    with pytest.raises(errors.ObjectLockedError) as refused:
+        storage.delete(key)
+    assert abs(refused.value.until - until) < timedelta(seconds=1)
+    assert storage.get(key) == content

@@ -100,32 +100,23 @@ def test_a_restore_of_an_image_asks_for_several_blocks_at_once_and_for_several_p
     assert far.storage.requests["get", "packs"] <= 5
 
 
-def test_a_restore_of_a_tree_reads_blocks_ahead_side_by_side(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("files", "size", "at_once"), [(24, 500_000, 4), (6000, 600, 3)], ids=["large", "small"]
+)
+def test_a_restore_of_a_tree_reads_blocks_ahead_side_by_side(
+    files: int, size: int, at_once: int, tmp_path: Path
+) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
-    contents = {f"{number:02}": random.token(500_000) for number in range(24)}
+    contents = {f"{number:04}": random.token(size) for number in range(files)}
     for name, content in contents.items():
         (tree / name).write_bytes(content)
     far = Far.create(tmp_path, f"files:{tree}")
     point = far.server.run().points[0]
-    far.storage.hold_reads(4, of_bytes=MIB)
+    far.storage.hold_reads(at_once, of_bytes=MIB)
     far.server.here().restore(point, tmp_path / "back")
     assert {one.name: one.read_bytes() for one in (tmp_path / "back").iterdir()} == contents
-    assert far.storage.most_at_once >= 4
-
-
-def test_of_small_files_many_blocks_are_read_ahead(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    contents = {f"{number:04}": random.token(600) for number in range(6000)}
-    for name, content in contents.items():
-        (tree / name).write_bytes(content)
-    far = Far.create(tmp_path, f"files:{tree}")
-    point = far.server.run().points[0]
-    far.storage.hold_reads(3, of_bytes=MIB)
-    far.server.here().restore(point, tmp_path / "back")
-    assert {one.name: one.read_bytes() for one in (tmp_path / "back").iterdir()} == contents
-    assert far.storage.most_at_once >= 3
+    assert far.storage.most_at_once >= at_once
 
 
 @pytest.mark.usefixtures("image", "packs_of_2_mib")
